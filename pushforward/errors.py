@@ -1,0 +1,20 @@
+"""Errors that a user can act on: one line that names the file, column, shape or flag, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["InputError", "nearest"]
+
+
+class InputError(ValueError):
+    """Bad input from outside; the command line prints it as one line and exits with code 2."""
+
+
+def nearest(word: str, choices: Iterable[str], what: str) -> str:
+    """A message for an unknown name: ``unknown schedule 'cosin'; did you mean 'cosine'? (choices: ...)``."""
+    names = sorted(choices)
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"unknown {what} {word!r}{hint} (choices: {', '.join(names)})"
