@@ -1,0 +1,77 @@
+"""pushforward: flow matching and diffusion models, every part tested against a closed-form answer.
+
+Names are imported when they are first used, so that the command line starts without waiting for torch. The imports
+below are never run: type checkers read them, and so does ``__getattr__``.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path as _FilePath
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pushforward.coupling import COUPLINGS as COUPLINGS
+    from pushforward.coupling import independent as independent
+    from pushforward.errors import InputError as InputError
+    from pushforward.field import Field as Field
+    from pushforward.field import Learned as Learned
+    from pushforward.objective import OBJECTIVES as OBJECTIVES
+    from pushforward.objective import Matching as Matching
+    from pushforward.oracle import EmpiricalField as EmpiricalField
+    from pushforward.oracle import MixtureField as MixtureField
+    from pushforward.path import PATHS as PATHS
+    from pushforward.path import PREDICTIONS as PREDICTIONS
+    from pushforward.path import Affine as Affine
+    from pushforward.path import Draw as Draw
+    from pushforward.path import Path as Path
+    from pushforward.path import convert as convert
+    from pushforward.path import weight as weight
+    from pushforward.sample import RK4 as RK4
+    from pushforward.sample import STEPPERS as STEPPERS
+    from pushforward.sample import Euler as Euler
+    from pushforward.sample import Heun as Heun
+    from pushforward.sample import Midpoint as Midpoint
+    from pushforward.sample import RungeKutta as RungeKutta
+    from pushforward.sample import Stepper as Stepper
+    from pushforward.sample import Trajectory as Trajectory
+    from pushforward.sample import generate as generate
+    from pushforward.sample import integrate as integrate
+    from pushforward.schedule import SCHEDULES as SCHEDULES
+    from pushforward.schedule import VP as VP
+    from pushforward.schedule import CondOT as CondOT
+    from pushforward.schedule import Cosine as Cosine
+    from pushforward.schedule import Polynomial as Polynomial
+    from pushforward.schedule import Schedule as Schedule
+    from pushforward.source import SOURCES as SOURCES
+    from pushforward.source import Empirical as Empirical
+    from pushforward.source import Laplace as Laplace
+    from pushforward.source import Mixture as Mixture
+    from pushforward.source import Normal as Normal
+    from pushforward.source import Source as Source
+    from pushforward.source import Uniform as Uniform
+    from pushforward.times import GRIDS as GRIDS
+    from pushforward.times import TIMES as TIMES
+
+_HOME = {
+    alias.name: node.module
+    for node in ast.walk(ast.parse(_FilePath(__file__).read_text(encoding="utf-8")))
+    if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pushforward.")
+    for alias in node.names
+}
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pushforward' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,54 @@
+"""Small data sets that need no download: digits and three planar shapes. Each is the same on every call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pushforward.data.arrays import Array
+
+__all__ = ["BUILTIN"]
+
+PLANAR_ROWS = 10_000
+
+
+def digits() -> tuple[Array, Array]:
+    """Handwritten digits [1797, 8, 8], uint8 grey levels 0 to 16, with the digit as label [1797]."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
+
+
+def moons() -> tuple[Array, None]:
+    """Two interleaved half circles of radius 1 blurred by noise of standard deviation 0.05; float32 [10000, 2]."""
+    from sklearn.datasets import make_moons
+
+    rows, _ = make_moons(PLANAR_ROWS, noise=0.05, random_state=0)
+    return rows.astype(np.float32), None
+
+
+def eight_gaussians() -> tuple[Array, None]:
+    """Eight round Gaussians of standard deviation 0.1, equally spaced on the unit circle; float32 [10000, 2]."""
+    rng = np.random.default_rng(0)
+    angle = rng.integers(8, size=PLANAR_ROWS) * (2 * np.pi / 8)
+    centre = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return (centre + 0.1 * rng.standard_normal(centre.shape)).astype(np.float32), None
+
+
+def checkerboard() -> tuple[Array, None]:
+    """Uniform on the eight cells of a 4 x 4 board over [-2, 2]² whose column and row indices have an even sum."""
+    rng = np.random.default_rng(0)
+    row = rng.integers(4, size=PLANAR_ROWS)
+    column = 2 * rng.integers(2, size=PLANAR_ROWS) + row % 2
+    corner = np.stack([column, row], axis=1) - 2
+    return (corner + rng.random(corner.shape)).astype(np.float32), None
+
+
+BUILTIN: dict[str, Callable[[], tuple[Array, Array | None]]] = {
+    "digits": digits,
+    "moons": moons,
+    "8gaussians": eight_gaussians,
+    "checkerboard": checkerboard,
+}

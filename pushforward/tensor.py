@@ -1,0 +1,88 @@
+"""Where time meets data, and how randomness reaches a single sample.
+
+Points are tensors ``[n, *d]`` of any data shape; times are ``()`` (one time for all) or ``[n]`` (one per point).
+Times and everything computed from times alone live in float64 (float32 on devices that have no float64) and are cast
+to the data's dtype by `bcast`, the only function that lines the two up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Points", "Time", "Times", "bcast", "clock", "dimension", "generator", "jvp", "per_sample", "squared_norm"]
+
+Points: TypeAlias = Float[Tensor, "n *d"]
+Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
+Time: TypeAlias = float | Times
+
+BLOCK = 32  # samples that share one random stream; a constant, because every seed's samples depend on it
+
+
+def time_dtype(device: torch.device) -> torch.dtype:
+    """The widest floating-point type of a device: float64, or float32 on Apple's MPS, which has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def clock(t: Time, like: Tensor) -> Times:
+    """Time as a tensor ``()`` or ``[n]`` of full precision on the device of ``like``."""
+    return torch.as_tensor(t, dtype=time_dtype(like.device), device=like.device)
+
+
+def bcast(c: Tensor, x: Tensor) -> Tensor:
+    """Coefficients ``()`` or ``[n]`` in the shape ``[n, 1, ..., 1]``, the dtype and on the device of ``x`` ``[n, *d]``.
+
+    Raises ValueError when a per-point coefficient does not have one entry per point, so that ``n == d`` can never
+    broadcast along the wrong axis.
+    """
+    if c.ndim == 0:
+        return c.to(x)
+    if c.ndim != 1 or c.shape[0] not in (1, x.shape[0]):
+        raise ValueError(f"time has shape {tuple(c.shape)} but there are {x.shape[0]} points of shape {tuple(x.shape)}")
+    return c.to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+def dimension(x: Points) -> int:
+    """The number of coordinates of one point."""
+    return math.prod(x.shape[1:])
+
+
+def jvp(f: Callable[[Tensor], Any], x: Tensor, v: Tensor) -> tuple[Any, Any]:
+    """``f(x)`` and its directional derivative along ``v``, by forward-mode autodiff."""
+    value, derivative = torch.func.jvp(f, (x,), (v,))  # type: ignore[misc]  # torch annotates the has_aux form
+    return value, derivative
+
+
+def squared_norm(x: Points) -> Float[Tensor, "n"]:
+    """``|x|^2`` summed over the data dimensions, one number per point."""
+    return x.flatten(1).square().sum(1)
+
+
+def generator(*key: int | str) -> torch.Generator:
+    """A CPU random stream that is a function of its key alone, e.g. ``generator(seed, "train", step)``.
+
+    Keys are hashed, so streams of neighbouring keys are unrelated and no two uses collide.
+    """
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def per_sample(
+    draw: Callable[[int, torch.Generator], Tensor], first: int, n: int, *key: int | str
+) -> Float[Tensor, "n ..."]:
+    """Random rows for the samples ``first .. first + n - 1`` that depend on (key, sample index) alone.
+
+    Streams belong to fixed blocks of 32 samples: sample i is the same for every batch size and for every split over
+    processes or devices, at a thirty-second of the cost of a stream per sample. ``draw(count, generator)`` must return
+    ``[count, ...]``.
+    """
+    blocks = range(first // BLOCK, (first + n - 1) // BLOCK + 1)
+    rows = torch.cat([draw(BLOCK, generator(*key, block)) for block in blocks])
+    skip = first - blocks.start * BLOCK
+    return rows[skip : skip + n]

@@ -1,0 +1,51 @@
+"""What every test shares: exact problems and the reference figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import pushforward as pf
+
+GOLDEN = Path(__file__).parent / "golden"
+torch.set_num_threads(2)
+
+# the schedules of the reference figures, by the names used there
+GOLDEN_SCHEDULES = {"condot": pf.CondOT(), "cosine": pf.Cosine(), "polynomial2": pf.Polynomial(2), "vp_0.1_20": pf.VP()}
+
+
+def golden(name):
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def tensor(values, dtype=torch.float64):
+    return torch.tensor(values, dtype=dtype)
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(20261122)
+
+
+def mixture(path=None, d=2, k=3, seed=0, **how):
+    """A Gaussian-mixture oracle in float64, with spread-out means and unequal weights."""
+    g = torch.Generator().manual_seed(seed)
+    means = torch.randn(k, d, generator=g, dtype=torch.float64)
+    stds = 0.2 + 0.5 * torch.rand(k, generator=g, dtype=torch.float64)
+    weights = 0.2 + torch.rand(k, generator=g, dtype=torch.float64)
+    if how.get("law") == "diagonal":
+        stds = 0.2 + 0.5 * torch.rand(k, d, generator=g, dtype=torch.float64)
+    if how.get("law") == "full":
+        a = torch.randn(k, d, d, generator=g, dtype=torch.float64)
+        covariances = 0.2 * a @ a.transpose(1, 2) + 0.05 * torch.eye(d, dtype=torch.float64)
+        return pf.MixtureField(path or pf.Affine(), means, weights=weights, covariances=covariances)
+    return pf.MixtureField(path or pf.Affine(), means, stds, weights)
+
+
+def draw_mixture(field, n, generator):
+    """Samples of an isotropic `mixture`, drawn without the package."""
+    w = field.weights / field.weights.sum()
+    k = torch.multinomial(w, n, replacement=True, generator=generator)
+    eps = torch.randn(n, field.means.shape[1], generator=generator, dtype=torch.float64)
+    return field.means[k] + field.stds[k, None] * eps

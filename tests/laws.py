@@ -1,0 +1,394 @@
+"""Exact statements, each asked of everything in a registry: what is added there is tested before anyone writes a test.
+
+A registry entry that needs arguments gets them in ARGUMENTS below; one that is missing there and cannot be built
+without arguments fails the run, so nothing slips through.
+"""
+
+import math
+
+import pytest
+import torch
+from conftest import draw_mixture, mixture
+
+import pushforward as pf
+from pushforward.source import Source
+from pushforward.tensor import bcast
+
+SCHEDULES = {name: make() for name, make in pf.SCHEDULES.items()}
+ARGUMENTS = {
+    "mixture": lambda: pf.Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]).double(), torch.tensor([0.5, 0.8]).double()),
+    "empirical": lambda: pf.Empirical(torch.randn(50, 2, dtype=torch.float64)),
+}
+SOURCES: dict[str, Source] = {name: ARGUMENTS.get(name, make)() for name, make in pf.SOURCES.items()}
+DENSITIES = {name: s for name, s in SOURCES.items() if name != "empirical"}
+INNER = torch.tensor([0.02, 0.11, 0.35, 0.5, 0.77, 0.9, 0.98], dtype=torch.float64)
+ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
+# schedules whose pure-noise end is approximate by definition: alpha_0 stated in their docstring
+ALPHA_0 = {"vp": math.exp(-(0.1 + 20) / 4)}
+
+schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+densities = pytest.mark.parametrize("source", DENSITIES.values(), ids=DENSITIES)
+predictions = pytest.mark.parametrize("name", pf.PREDICTIONS)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule_ends(name):
+    alpha, beta = SCHEDULES[name](ENDS)
+    assert alpha[1] == 1 and beta[1] == 0
+    assert alpha[0] == pytest.approx(ALPHA_0.get(name, 0.0), abs=1e-15)
+    assert beta[0] ** 2 == pytest.approx(1 - ALPHA_0.get(name, 0.0) ** 2, abs=1e-15)
+
+
+@schedules
+def test_schedule_signal_to_noise_rises(schedule):
+    t = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    assert bool((schedule.log_snr(t).diff() > 0).all())
+
+
+@schedules
+def test_schedule_derivatives_are_finite_differences(schedule):
+    h = 1e-6
+    w = schedule.at(INNER)
+    up, down = schedule(INNER + h), schedule(INNER - h)
+    torch.testing.assert_close(w.d_alpha, (up[0] - down[0]) / (2 * h), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(w.d_beta, (up[1] - down[1]) / (2 * h), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(w.beta_d_beta, w.beta * w.d_beta, rtol=1e-12, atol=1e-14)
+
+
+@schedules
+def test_schedule_stated_rates_are_autodiff(schedule):
+    t = torch.cat([ENDS, INNER])
+    for stated, derived in zip(schedule.rates(t), pf.Schedule.rates(schedule, t), strict=True):
+        torch.testing.assert_close(stated, derived, rtol=1e-12, atol=1e-14)
+
+
+@schedules
+def test_schedule_beta_d_beta_at_the_ends_is_a_one_sided_difference(schedule):
+    h = 1e-7
+    near = torch.tensor([h, 1 - h], dtype=torch.float64)
+    slope = (schedule(near)[1].square() - schedule(ENDS)[1].square()) / (near - ENDS)
+    torch.testing.assert_close(2 * schedule.at(ENDS).beta_d_beta, slope, rtol=1e-4, atol=1e-5)
+
+
+@schedules
+def test_schedule_time_inverts_log_snr(schedule):
+    torch.testing.assert_close(schedule.time(schedule.log_snr(INNER)), INNER, rtol=1e-10, atol=1e-12)
+    assert schedule.time(torch.tensor([math.inf], dtype=torch.float64)) == 1
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+
+
+@densities
+def test_source_score_is_the_gradient_of_log_prob(source):
+    x = (0.8 * randn(40, 2, seed=1)).clamp(-0.95, 0.95).requires_grad_()
+    log_p = source.log_prob(x)
+    (gradient,) = torch.autograd.grad(log_p.sum(), x, allow_unused=True) if log_p.requires_grad else (None,)
+    torch.testing.assert_close(source.score(x), torch.zeros_like(x) if gradient is None else gradient)
+
+
+@densities
+def test_source_density_integrates_to_one(source):
+    # midpoints, so that the edge of the uniform box falls between cells
+    edge = torch.arange(-9.99, 10, 0.02, dtype=torch.float64)
+    grid = torch.cartesian_prod(edge, edge)
+    assert source.log_prob(grid).exp().sum() * 0.02**2 == pytest.approx(1, abs=2e-4)
+
+
+@densities
+def test_source_samples_have_the_mean_log_prob_of_their_density(source, rng):
+    # E log p over samples equals the integral of p log p over the plane: the samples come from that density
+    edge = torch.arange(-11.98, 12, 0.04, dtype=torch.float64)
+    log_p = source.log_prob(torch.cartesian_prod(edge, edge))
+    entropy = (log_p.exp() * log_p.nan_to_num(neginf=0.0)).sum() * 0.04**2
+    draws = source.log_prob(source.sample((40_000, 2), rng, torch.float64))
+    error = max(float(draws.std()) / 200, 1e-3)
+    assert abs(draws.mean() - entropy) < 5 * error
+
+
+def test_empirical_source_draws_its_rows(rng):
+    source = SOURCES["empirical"]
+    draws = source.sample((500, 2), rng)
+    found = (draws[:, None] == source.data).all(2)
+    assert bool(found.any(1).all()) and int(found.any(0).sum()) > 45
+    with pytest.raises(ValueError, match="no density"):
+        source.log_prob(draws)
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+
+@schedules
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_path_velocity_is_the_derivative_along_the_trajectory(schedule, source, rng):
+    path, h = pf.Affine(schedule, source), 1e-6
+    x0, x1 = source.sample((7, 2), rng, torch.float64), randn(7, 2, seed=2)
+    draw = path.draw(x0, x1, INNER)
+    slope = (path.trajectory(x0, x1, INNER + h) - path.trajectory(x0, x1, INNER - h)) / (2 * h)
+    torch.testing.assert_close(draw.ut, slope, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(path.origin(draw.xt, x1, INNER), x0)
+    torch.testing.assert_close(path.velocity(draw.xt, x1, INNER), draw.ut, rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_path_starts_at_the_source_and_ends_at_the_data(name, rng):
+    path = pf.Affine(SCHEDULES[name])
+    x0, x1 = randn(5, 3, seed=3), randn(5, 3, seed=4)
+    torch.testing.assert_close(path.draw(x0, x1, 1.0).xt, x1, rtol=0, atol=0)
+    if name not in ALPHA_0:
+        torch.testing.assert_close(path.draw(x0, x1, 0.0).xt, x0, rtol=0, atol=0)
+        torch.testing.assert_close(path.start(x0), x0, rtol=0, atol=0)
+
+
+@schedules
+def test_path_conditional_density_is_the_density_of_its_draws(schedule):
+    # log p_t(x|z) against torch's own normal density, for the Gaussian path
+    path, x, z = pf.Affine(schedule), randn(7, 3, seed=5), randn(7, 3, seed=6)
+    alpha, beta = schedule(INNER)
+    expected = torch.distributions.Normal(alpha[:, None] * z, beta[:, None]).log_prob(x).sum(1)
+    torch.testing.assert_close(path.log_prob(x, z, INNER), expected)
+
+
+@schedules
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_everything_is_finite_at_both_ends(schedule, dtype):
+    x0, x1 = randn(4, 4, seed=7).to(dtype), randn(4, 4, seed=8).to(dtype)
+    field = mixture(pf.Affine(schedule), d=4)
+    for t in (0.0, 1.0):
+        draw = field.path.draw(x0, x1, t)
+        assert draw.ut.isfinite().all() and draw.ut.dtype == draw.xt.dtype == dtype
+        for name in pf.PREDICTIONS:
+            exact = getattr(field, name)(draw.xt, t)
+            assert exact.isfinite().all() and exact.dtype == dtype
+            for to in pf.PREDICTIONS:
+                assert pf.convert(exact, draw.xt, t, field.path, name, to).isfinite().all(), (name, to)
+
+
+# -- conversions -------------------------------------------------------------------------------------------------------
+
+
+@schedules
+@pytest.mark.parametrize("frm", pf.PREDICTIONS)
+@pytest.mark.parametrize("to", pf.PREDICTIONS)
+@pytest.mark.parametrize("n", [3, 7])
+def test_conversions_round_trip(schedule, frm, to, n):
+    # n == d among them: a time per row must never be taken for a coefficient per column
+    path, x, p = pf.Affine(schedule), randn(n, 3, seed=9), randn(n, 3, seed=10)
+    t = INNER[:n]
+    back = pf.convert(pf.convert(p, x, t, path, frm, to), x, t, path, to, frm)
+    torch.testing.assert_close(back, p, rtol=1e-9, atol=1e-9)
+    rows = torch.cat([pf.convert(p[i : i + 1], x[i : i + 1], float(t[i]), path, frm, to) for i in range(n)])
+    torch.testing.assert_close(pf.convert(p, x, t, path, frm, to), rows)
+
+
+@schedules
+@pytest.mark.parametrize("frm", pf.PREDICTIONS)
+@pytest.mark.parametrize("to", pf.PREDICTIONS)
+def test_conversions_agree_with_the_oracle(schedule, frm, to):
+    field, x = mixture(pf.Affine(schedule)), randn(7, 2, seed=11)
+    p = getattr(field, frm)(x, INNER)
+    torch.testing.assert_close(
+        pf.convert(p, x, INNER, field.path, frm, to), getattr(field, to)(x, INNER), rtol=1e-9, atol=1e-9
+    )
+
+
+@schedules
+@pytest.mark.parametrize("t", [1e-6, 1 - 1e-6])
+def test_conversions_that_exist_near_the_ends_are_exact(schedule, t):
+    field, x = mixture(pf.Affine(schedule)), randn(5, 2, seed=12)
+    pairs = [("velocity", "data"), ("velocity", "noise"), ("v", "data"), ("noise", "v")]
+    for frm, to in pairs if t > 0.5 else [("data", "velocity"), ("v", "data"), ("data", "noise")]:
+        exact = getattr(field, to)(x, t)
+        torch.testing.assert_close(
+            pf.convert(getattr(field, frm)(x, t), x, t, field.path, frm, to), exact, rtol=1e-7, atol=1e-7
+        )
+
+
+@schedules
+def test_at_the_ends_vanishing_determinants_give_standard_normal_answers(schedule):
+    # the field of N(0, I) data is linear and known: what the module's notes promise at t = 0 and t = 1
+    x, one = randn(5, 2, seed=13), torch.ones(1, dtype=torch.float64)
+    field = pf.MixtureField(pf.Affine(schedule), torch.zeros(1, 2, dtype=torch.float64), one)
+    for t in (0.0, 1.0):
+        for frm in pf.PREDICTIONS:
+            for to in pf.PREDICTIONS:
+                p = getattr(field, frm)(x, t)
+                exact = getattr(field, to)(x, t)
+                torch.testing.assert_close(
+                    pf.convert(p, x, t, field.path, frm, to), exact, rtol=1e-9, atol=1e-9, msg=f"{frm} {to} {t}"
+                )
+
+
+@schedules
+@pytest.mark.parametrize("frm", pf.PREDICTIONS)
+@pytest.mark.parametrize("to", pf.PREDICTIONS)
+def test_weight_is_the_ratio_of_squared_errors(schedule, frm, to):
+    path, x, p, error = pf.Affine(schedule), *randn(3, 7, 2, seed=14)
+    change = pf.convert(p + error, x, INNER, path, frm, to) - pf.convert(p, x, INNER, path, frm, to)
+    ratio = change.square().sum(1) / error.square().sum(1)
+    torch.testing.assert_close(pf.weight(INNER, path, frm, to, x), ratio, rtol=1e-7, atol=0)
+
+
+def test_conversion_refuses_what_does_not_exist():
+    x = randn(3, 3)
+    with pytest.raises(ValueError, match="Normal source only"):
+        pf.convert(x, x, 0.5, pf.Affine(source=pf.Uniform()), "velocity", "score")
+    with pytest.raises(ValueError, match="did you mean 'velocity'"):
+        pf.convert(x, x, 0.5, pf.Affine(), "velocty", "score")
+    with pytest.raises(ValueError, match="4 points"):
+        bcast(torch.rand(3), randn(4, 4))
+
+
+# -- oracles -----------------------------------------------------------------------------------------------------------
+
+
+@schedules
+@pytest.mark.parametrize("law", ["isotropic", "diagonal", "full"])
+def test_oracle_score_is_the_gradient_of_log_prob(schedule, law):
+    field = mixture(pf.Affine(schedule), d=3, law=law)
+    x = randn(7, 3, seed=15).requires_grad_()
+    (gradient,) = torch.autograd.grad(field.log_prob(x, INNER).sum(), x)
+    torch.testing.assert_close(field.score(x, INNER), gradient, rtol=1e-9, atol=1e-9)
+
+
+@schedules
+@pytest.mark.parametrize("law", ["isotropic", "diagonal", "full"])
+def test_oracle_obeys_the_continuity_equation(schedule, law):
+    # d_t log p + div u + u . grad log p = 0, all derivatives by autodiff
+    field = mixture(pf.Affine(schedule), d=2, law=law)
+    for x, t in zip(randn(7, 1, 2, seed=16), INNER, strict=True):
+        _, d_log_p = torch.func.jvp(lambda s, x=x: field.log_prob(x, s), (t,), (torch.ones_like(t),))
+        jacobian = torch.func.jacrev(lambda z, t=t: field.velocity(z[None], t)[0])(x[0])
+        transport = (field.velocity(x, t) * field.score(x, t)).sum()
+        scale = float(d_log_p.abs() + jacobian.trace().abs() + transport.abs())
+        assert abs(d_log_p + jacobian.trace() + transport).item() < 1e-11 * max(scale, 1)
+
+
+@schedules
+def test_oracle_velocity_is_the_regression_of_ut_on_xt(schedule, rng):
+    # E[(u_t(x_t|x_1) - u_t(x_t)) f(x_t)] = 0 for any f: orthogonality of a conditional expectation
+    field, n = mixture(pf.Affine(schedule)), 100_000
+    x1, x0 = draw_mixture(field, n, rng), torch.randn(n, 2, generator=rng, dtype=torch.float64)
+    for t in (0.1, 0.5, 0.9):
+        draw = field.path.draw(x0, x1, t)
+        residual = draw.ut - field.velocity(draw.xt, t)
+        for f in (torch.ones(n, 2).double(), draw.xt, draw.xt.flip(1) ** 2, torch.sin(3 * draw.xt)):
+            terms = residual * f
+            z = terms.mean(0) / (terms.std(0) / math.sqrt(n))
+            assert bool((z.abs() < 4.5).all()), (t, z)
+
+
+def test_oracle_field_of_a_wide_mixture_is_the_empirical_field():
+    # a mixture with tiny standard deviations is a finite data set
+    data = randn(20, 2, seed=17)
+    field = pf.EmpiricalField(pf.Affine(), data)
+    near = pf.MixtureField(pf.Affine(), data, torch.full((20,), 1e-6, dtype=torch.float64))
+    x, t = randn(7, 2, seed=18), INNER
+    torch.testing.assert_close(field.log_prob(x, t), near.log_prob(x, t), rtol=1e-6, atol=1e-6)
+    for name in pf.PREDICTIONS:
+        torch.testing.assert_close(getattr(field, name)(x, t), getattr(near, name)(x, t), rtol=1e-6, atol=1e-6)
+
+
+# -- steppers ----------------------------------------------------------------------------------------------------------
+
+
+def gaussian_flow(schedule, mean, std):
+    """Field and exact flow of N(mean, std^2 I) data: ``x_t = alpha m + (s_t/s_0)(x_0 - alpha_0 m)``."""
+    field = pf.MixtureField(pf.Affine(schedule), mean[None], torch.tensor([std], dtype=torch.float64))
+
+    def flow(x, t, s):
+        (a, b), (c, e) = (schedule(torch.tensor(when, dtype=torch.float64)) for when in (t, s))
+        return c * mean + ((c * std) ** 2 + e**2).sqrt() / ((a * std) ** 2 + b**2).sqrt() * (x - a * mean)
+
+    return field, flow
+
+
+@pytest.mark.parametrize("name", pf.STEPPERS)
+def test_stepper_order_is_as_declared(name):
+    stepper = pf.STEPPERS[name]()
+    field, flow = gaussian_flow(pf.Cosine(), torch.tensor([1.0, -2.0], dtype=torch.float64), 0.4)
+    x = randn(20, 2, seed=19)
+    steps = [16, 32, 64, 128]
+    errors = [float((pf.integrate(field, x, stepper=stepper, steps=n).x[-1] - flow(x, 0.0, 1.0)).norm()) for n in steps]
+    logs = torch.tensor([[math.log(1 / n), math.log(e)] for n, e in zip(steps, errors, strict=True)]).T
+    slope = float(torch.cov(logs)[0, 1] / logs[0].var())
+    assert abs(slope - stepper.order) < 0.15, (slope, errors)
+
+
+@schedules
+@pytest.mark.parametrize("name", pf.STEPPERS)
+def test_stepper_one_and_two_steps_are_finite_for_every_prediction(schedule, name):
+    exact = mixture(pf.Affine(schedule))
+    x = randn(6, 2, seed=20)
+    for predicts in pf.PREDICTIONS:
+        net = lambda x, t, y, predicts=predicts: getattr(exact, predicts)(x, t[0])  # noqa: E731
+        field = pf.Learned(net, exact.path, predicts)
+        for steps in (1, 2, 3):
+            for reverse in (False, True):
+                out = pf.integrate(field, x, stepper=pf.STEPPERS[name](), steps=steps, reverse=reverse).x[-1]
+                assert out.isfinite().all() and out.shape == x.shape, (predicts, steps, reverse)
+
+
+@pytest.mark.parametrize("name", pf.STEPPERS)
+def test_stepper_runs_back_along_the_same_flow(name):
+    field, flow = gaussian_flow(pf.CondOT(), torch.tensor([1.0, -2.0], dtype=torch.float64), 0.4)
+    x = randn(20, 2, seed=21)
+    y = pf.integrate(field, flow(x, 0.0, 1.0), stepper=pf.STEPPERS[name](), steps=400, reverse=True).x[-1]
+    tolerance = {1.0: 3e-2, 2.0: 1e-4}.get(pf.STEPPERS[name]().order, 1e-6)
+    torch.testing.assert_close(y, x, rtol=0, atol=tolerance)
+
+
+@schedules
+def test_integration_of_the_oracle_carries_the_source_to_the_data(schedule, rng):
+    # moments of the end points against the mixture's own, in units of their standard error
+    field = mixture(pf.Affine(schedule))
+    x = pf.integrate(field, torch.randn(20_000, 2, generator=rng, dtype=torch.float64), steps=100).x[-1]
+    y = draw_mixture(field, 20_000, rng)
+    for f in (lambda z: z, lambda z: z**2, lambda z: z**3, lambda z: z[:, :1] * z[:, 1:]):
+        a, b = f(x), f(y)
+        error = (a.var(0) / len(a) + b.var(0) / len(b)).sqrt()
+        assert bool(((a.mean(0) - b.mean(0)).abs() < 4.5 * error + 0.01).all())
+
+
+@pytest.mark.parametrize("name", pf.STEPPERS)
+def test_sample_is_independent_of_batch_size(name):
+    field = mixture()
+    stepper = pf.STEPPERS[name]()
+    whole = pf.generate(field, 70, (2,), stepper, 5, seed=3)
+    for batch in (1, 7, 64):
+        torch.testing.assert_close(
+            pf.generate(field, 70, (2,), stepper, 5, seed=3, batch_size=batch), whole, rtol=1e-5, atol=1e-6
+        )
+    tail = pf.generate(field, 30, (2,), stepper, 5, seed=3, first=40)
+    torch.testing.assert_close(tail, whole[40:], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(pf.generate(field, 70, (2,), stepper, 5, seed=4), whole)
+
+
+# -- objectives --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", pf.OBJECTIVES)
+def test_objective_gradient_vanishes_at_the_oracle(name, rng):
+    # a perturbation theta of the exact prediction: the mean gradient of the loss in theta is 0 within its error
+    field, n = mixture(), 40_000
+    x1, x0 = draw_mixture(field, n, rng), torch.randn(n, 2, generator=rng, dtype=torch.float64)
+    draw = field.path.draw(x0, x1, 0.05 + 0.85 * torch.rand(n, generator=rng, dtype=torch.float64))
+    theta = torch.zeros(n, 2, dtype=torch.float64, requires_grad=True)
+
+    def net(x, t, y):
+        return field.velocity(x, t) + theta * torch.cos(x)
+
+    pf.OBJECTIVES[name](pf.Learned(net, field.path), draw, None, rng).sum().backward()
+    z = theta.grad.mean(0) / (theta.grad.std(0) / math.sqrt(n))
+    assert bool((z.abs() < 4.5).all()), z
+    # and it does not vanish elsewhere
+    theta = torch.full((n, 2), 0.3, dtype=torch.float64, requires_grad=True)
+    pf.OBJECTIVES[name](pf.Learned(net, field.path), draw, None, rng).sum().backward()
+    assert bool((theta.grad.mean(0).abs() / (theta.grad.std(0) / math.sqrt(n)) > 6).all())
