@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pushforward.path import Path as Path
     from pushforward.path import convert as convert
     from pushforward.path import weight as weight
+    from pushforward.run import Model as Model
+    from pushforward.run import load as load
     from pushforward.sample import RK4 as RK4
     from pushforward.sample import STEPPERS as STEPPERS
     from pushforward.sample import Euler as Euler

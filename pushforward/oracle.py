@@ -174,7 +174,12 @@ class EmpiricalField(Field):
         return log_p + log_prior(self.weights, self.labels, y, m, x)
 
     def _posterior(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n m"]:
-        return self._log_joint(x, t, y).softmax(1)
+        joint = self._log_joint(x, t, y)
+        # no noise left (t = 1): each density is an atom, and the limit of the weights chooses the nearest point
+        squares = torch.cdist(x.flatten(1), self.points.to(x).flatten(1)).square()
+        allowed = torch.where(log_prior(self.weights, self.labels, y, len(self.points), x) > -math.inf, 0.0, math.inf)
+        nearest = torch.nn.functional.one_hot((squares + allowed).argmin(1), len(self.points)).to(x)
+        return torch.where((joint == math.inf).any(1, keepdim=True), nearest, joint.softmax(1))
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)

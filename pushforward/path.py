@@ -47,9 +47,16 @@ class Draw:
     xt: Points
     ut: Points
 
-    def __getitem__(self, rows: slice) -> Draw:
-        """Some of the points."""
-        return Draw(self.t[rows], self.x0[rows], self.x1[rows], self.xt[rows], self.ut[rows])
+    def split(self, size: int) -> list[Draw]:
+        """The points in batches of ``size``."""
+        parts = (z.split(size) for z in (self.t, self.x0, self.x1, self.xt, self.ut))
+        return [Draw(*batch) for batch in zip(*parts, strict=True)]
+
+    def to(self, device: torch.device) -> Draw:
+        """The same points on another device."""
+        if self.xt.device == device:
+            return self
+        return Draw(*(z.to(device) for z in (self.t, self.x0, self.x1, self.xt, self.ut)))
 
 
 class Path(ABC):
@@ -127,15 +134,6 @@ class Affine(Path):
 
 Row = tuple[Tensor, Tensor, Tensor]
 
-# name -> (m, a, b) with m p = a x_1 + b x_0. m is 1 but for the score, whose own row (0, -1/beta) is infinite at t = 1.
-PREDICTIONS: dict[str, Callable[[Weights], Row]] = {
-    "velocity": lambda w: (torch.ones_like(w.beta), w.d_alpha, w.d_beta),
-    "score": lambda w: (-w.beta, torch.zeros_like(w.beta), torch.ones_like(w.beta)),
-    "data": lambda w: (torch.ones_like(w.beta), torch.ones_like(w.beta), torch.zeros_like(w.beta)),
-    "noise": lambda w: (torch.ones_like(w.beta), torch.zeros_like(w.beta), torch.ones_like(w.beta)),
-    "v": lambda w: (torch.ones_like(w.beta), -w.beta, w.alpha),
-}
-
 
 def check_prediction(path: Path, *names: str) -> Schedule:
     """The schedule of an affine path on which these predictions exist; ValueError with the reason where they do not."""
@@ -199,6 +197,15 @@ def weight(t: Time, path: Path, frm: str, to: str, like: Tensor) -> Times:
     """
     return coefficients(path, clock(t, like), frm, to)[1].square()
 
+
+# name -> (m, a, b) with m p = a x_1 + b x_0. m is 1 but for the score, whose own row (0, -1/beta) is infinite at t = 1.
+PREDICTIONS: dict[str, Callable[[Weights], Row]] = {
+    "velocity": lambda w: (torch.ones_like(w.beta), w.d_alpha, w.d_beta),
+    "score": lambda w: (-w.beta, torch.zeros_like(w.beta), torch.ones_like(w.beta)),
+    "data": lambda w: (torch.ones_like(w.beta), torch.ones_like(w.beta), torch.zeros_like(w.beta)),
+    "noise": lambda w: (torch.ones_like(w.beta), torch.zeros_like(w.beta), torch.ones_like(w.beta)),
+    "v": lambda w: (torch.ones_like(w.beta), -w.beta, w.alpha),
+}
 
 PATHS: dict[str, type[Path]] = {
     "affine": Affine,

@@ -2,7 +2,7 @@
 
 A schedule is ``t -> (alpha_t, beta_t)``, the weights of data and of noise in ``x_t = alpha_t x_1 + beta_t x_0``, with
 t = 0 the source and t = 1 the data. Time derivatives come from forward-mode autodiff, so a schedule is one formula; the
-built-in ones state their `Schedule.rates` too, because they are asked at every step, and the tests hold them to autodiff.
+built-in ones state their `Schedule.rates` too, because they are asked at every step; tests hold them to autodiff.
 
 Some schedules (VP) have ``beta_t`` like ``sqrt(1 - t)`` at the data end: its slope is infinite there while
 ``beta d_beta = (beta^2)'/2``, all that a marginal field needs, is finite. So `Schedule.variance` may state ``beta^2``

@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["GRIDS", "TIMES", "linear", "logit_normal", "uniform"]
 
-TimeLaw = Callable[[int, torch.Generator], Tensor]
+TimeLaw = Callable[..., Tensor]  # (n, generator, parameters) -> t [n]
 Grid = Callable[[int], Tensor]
 
 

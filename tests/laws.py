@@ -296,6 +296,15 @@ def test_oracle_field_of_a_wide_mixture_is_the_empirical_field():
         torch.testing.assert_close(getattr(field, name)(x, t), getattr(near, name)(x, t), rtol=1e-6, atol=1e-6)
 
 
+@schedules
+def test_empirical_field_at_the_end_is_the_nearest_data_point(schedule):
+    data, x = randn(20, 2, seed=17), randn(7, 2, seed=18)
+    nearest = data[(x[:, None] - data).square().sum(2).argmin(1)]
+    field = pf.EmpiricalField(pf.Affine(schedule), data)
+    torch.testing.assert_close(field.data(x, 1.0), nearest)
+    assert all(getattr(field, name)(x, t).isfinite().all() for name in pf.PREDICTIONS for t in (0.0, 1.0))
+
+
 # -- steppers ----------------------------------------------------------------------------------------------------------
 
 

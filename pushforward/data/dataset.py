@@ -26,14 +26,6 @@ from pushforward.errors import InputError
 
 __all__ = ["ENDINGS", "Dataset", "Raw", "Report", "Summary", "inspect", "load", "read_raw", "save"]
 
-ENDINGS: dict[str, Callable[[Path], tuple[Rows, Array | None]]] = {
-    ".npy": arrays.read_npy,
-    ".npz": arrays.read_npz,
-    ".csv": tables.read_csv,
-    ".tsv": tables.read_tsv,
-    ".parquet": tables.read_parquet,
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Raw:
@@ -276,3 +268,12 @@ def _write_table(table: tables.Table, file: IO[bytes], ending: str) -> None:
     csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(table.column_names)
     file.write(header.getvalue().encode())
     pacsv.write_csv(table, file, pacsv.WriteOptions(include_header=False, delimiter=delimiter))
+
+
+ENDINGS: dict[str, Callable[[Path], tuple[Rows, Array | None]]] = {
+    ".npy": arrays.read_npy,
+    ".npz": arrays.read_npz,
+    ".csv": tables.read_csv,
+    ".tsv": tables.read_tsv,
+    ".parquet": tables.read_parquet,
+}

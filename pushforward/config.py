@@ -1,0 +1,259 @@
+"""The configuration of a run: one frozen class per room, checked by pydantic; `build` is the crossroads of all rooms.
+
+The command line's flags are made from these classes. Importing this module does not import torch: the choices of a
+registry are read from the source of the file that holds it, so that ``--help`` and ``info`` start at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pushforward.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pushforward.coupling import Coupling
+    from pushforward.data import Dataset
+    from pushforward.field import Learned
+    from pushforward.objective import Objective
+    from pushforward.path import Draw
+    from pushforward.path import Path as TrajectoryPath
+    from pushforward.times import TimeLaw
+    from pushforward.train import Feed
+
+__all__ = ["Config", "Parts", "build", "choices", "feed_for", "fingerprint", "make"]
+
+
+def choices(room: str, registry: str) -> list[str]:
+    """The names in a registry, read from the dict literal at the foot of its file without importing it."""
+    tree = ast.parse((Path(__file__).parent / room).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == registry:
+            assert isinstance(node.value, ast.Dict)
+            return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
+    raise KeyError(f"{room} has no registry {registry}")
+
+
+def _known(spec: str, room: str, registry: str, what: str) -> str:
+    """Check the name in ``name`` or ``name:number,number``."""
+    name, _, arguments = spec.partition(":")
+    names = choices(room, registry)
+    if name not in names:
+        raise InputError(nearest(name, names, what))
+    try:
+        [float(a) for a in arguments.split(",") if arguments]
+    except ValueError:
+        raise InputError(f"{what} {spec!r}: write arguments as numbers, for instance {name}:0.1,20") from None
+    return spec
+
+
+def make(registry: dict[str, Any], spec: str, what: str) -> Any:
+    """The registry's entry for ``name`` or ``name:number,number``, with those arguments."""
+    name, _, arguments = spec.partition(":")
+    if name not in registry:
+        raise InputError(nearest(name, registry, what))
+    try:
+        return registry[name](*[float(a) for a in arguments.split(",") if arguments])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} {spec!r}: {error}") from error
+
+
+class Section(BaseModel):
+    """Frozen, and closed: an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+def chosen(default: str, help: str, room: str, registry: str) -> Any:
+    """A field that names a registry's entry; the names stand in its help."""
+    names = [name for name in choices(room, registry) if name not in ("mixture", "empirical")]
+    return Field(default, description=f"{help}: {', '.join(names)}")
+
+
+class PathConfig(Section):
+    """Which trajectories carry the source to the data."""
+
+    schedule: str = chosen("condot", "how data and noise are mixed over time", "schedule.py", "SCHEDULES")
+    source: str = chosen("normal", "the law in which trajectories begin", "source.py", "SOURCES")
+    coupling: str = chosen("independent", "which source point travels where", "coupling.py", "COUPLINGS")
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule(cls, spec: str) -> str:
+        return _known(spec, "schedule.py", "SCHEDULES", "schedule")
+
+    @field_validator("source")
+    @classmethod
+    def _source(cls, spec: str) -> str:
+        if spec.partition(":")[0] in ("mixture", "empirical"):
+            raise InputError(f"source {spec!r} needs a data set; use it from Python (pf.Mixture, pf.Empirical)")
+        return _known(spec, "source.py", "SOURCES", "source")
+
+    @field_validator("coupling")
+    @classmethod
+    def _coupling(cls, spec: str) -> str:
+        return _known(spec, "coupling.py", "COUPLINGS", "coupling")
+
+
+class ObjectiveConfig(Section):
+    """What training makes small."""
+
+    objective: str = chosen("flow", "what is matched", "objective/matching.py", "OBJECTIVES")
+    predicts: str = chosen("velocity", "what the network outputs; the rest follows", "path.py", "PREDICTIONS")
+    times: str = chosen("uniform", "the training law of the time", "times.py", "TIMES")
+
+    @field_validator("objective")
+    @classmethod
+    def _objective(cls, spec: str) -> str:
+        return _known(spec, "objective/matching.py", "OBJECTIVES", "objective")
+
+    @field_validator("predicts")
+    @classmethod
+    def _predicts(cls, spec: str) -> str:
+        return _known(spec, "path.py", "PREDICTIONS", "prediction")
+
+    @field_validator("times")
+    @classmethod
+    def _times(cls, spec: str) -> str:
+        return _known(spec, "times.py", "TIMES", "time law")
+
+
+class NetConfig(Section):
+    """The network."""
+
+    width: Positive = 256
+    """hidden units"""
+    depth: Positive = 4
+    """residual blocks"""
+
+
+class TrainConfig(Section):
+    """How it is trained."""
+
+    batch: Positive = 256
+    """rows per optimiser step"""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """peak learning rate"""
+    warmup: Annotated[int, Field(ge=0)] = 500
+    """steps over which the learning rate rises"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay"""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """largest norm of a gradient"""
+    ema: Annotated[float, Field(ge=0)] = 7.0
+    """exponent of the power-function average of the weights; larger forgets faster"""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the rows kept for measuring, never trained on"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """of everything random in training"""
+
+
+class Config(Section):
+    """Everything that decides what a run learns. Budgets and report intervals are not part of it."""
+
+    path: PathConfig = PathConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    net: NetConfig = NetConfig()
+    train: TrainConfig = TrainConfig()
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a configuration builds: the network, and the rooms it is trained with."""
+
+    net: nn.Module
+    path: TrajectoryPath
+    predicts: str
+    objective: Objective
+    couple: Coupling
+    times: TimeLaw
+
+    def field_of(self, net: nn.Module) -> Learned:
+        """The field of a network of this make: the one in training, or its average."""
+        from pushforward.field import Learned
+
+        return Learned(net, self.path, self.predicts)
+
+
+def build(config: Config, shape: tuple[int, ...]) -> Parts:
+    """The parts of a run for rows of ``shape``; weights are a function of the seed. InputError for impossible pairs."""
+    import torch
+
+    from pushforward.coupling import COUPLINGS
+    from pushforward.field import Learned
+    from pushforward.nn import MLP
+    from pushforward.objective import OBJECTIVES, Matching
+    from pushforward.path import Affine, check_prediction
+    from pushforward.schedule import SCHEDULES
+    from pushforward.source import SOURCES
+    from pushforward.tensor import generator
+    from pushforward.times import TIMES
+
+    path = Affine(
+        make(SCHEDULES, config.path.schedule, "schedule"),
+        make(SOURCES, config.path.source, "source"),
+    )
+    # weights come from torch's global stream, which is put back as it was
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(generator(config.train.seed, "weights").get_state())
+        net = MLP(shape, config.net.width, config.net.depth)
+    objective = OBJECTIVES[config.objective.objective]
+    try:
+        if isinstance(objective, Matching) and objective.quantity != "velocity":
+            check_prediction(path, objective.quantity)
+        Learned(net, path, config.objective.predicts)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    name, _, arguments = config.objective.times.partition(":")
+    law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
+    return Parts(
+        net,
+        path,
+        config.objective.predicts,
+        objective,
+        COUPLINGS[config.path.coupling],
+        lambda n, generator: law(n, generator, *numbers),
+    )
+
+
+def feed_for(
+    x: Tensor,
+    y: Tensor | None,
+    path: TrajectoryPath,
+    couple: Coupling,
+    times: TimeLaw,
+    batch: int,
+    seed: int,
+    jitter: Tensor | None = None,
+) -> Feed[tuple[Draw, Tensor | None]]:
+    """Batches ``(draw, y)`` of a data set on a path: rows, source points, coupling, times, trajectories."""
+    import torch
+
+    from pushforward.train import Feed
+
+    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Draw, Tensor | None]]:
+        x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
+        conditions = [None] * (len(x1) // batch) if y is None else y.split(batch)
+        pairs = [couple(*ends, g) for ends in zip(x0.split(batch), x1.split(batch), conditions, strict=True)]
+        draw = path.draw(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), times(len(x1), g))
+        return [(part, pair[2]) for part, pair in zip(draw.split(batch), pairs, strict=True)]
+
+    return Feed(x, y, batch, seed, prepare, jitter)
+
+
+def fingerprint(data: Dataset) -> str:
+    """A digest of the rows in model units, by which a run knows its data again."""
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update(repr(tuple(data.x.shape)).encode())
+    digest.update(data.x.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,62 @@
+"""A residual multilayer perceptron with adaptive normalisation, for vectors and small images."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pushforward.nn.embed import FourierTime
+
+__all__ = ["MLP"]
+
+
+class Block(nn.Module):
+    """``h + gate * W_2 silu(W_1 (norm(h) (1 + scale) + shift))``, all three linear in the embedding of time."""
+
+    def __init__(self, width: int, conditions: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulate = nn.Linear(conditions, 3 * width)
+        self.up, self.down = nn.Linear(width, width), nn.Linear(width, width)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        scale, shift, gate = self.modulate(c).chunk(3, 1)
+        inner = self.up(torch.addcmul(shift, self.norm(h), 1 + scale))
+        return torch.addcmul(h, gate + 1, self.down(nn.functional.silu(inner)))
+
+
+class MLP(nn.Module):
+    """``net(x, t, y) -> p`` of the shape of ``x`` ``[n, *shape]``; the output is exactly 0 at initialisation.
+
+    Residual blocks of ``width`` hidden units, conditioned on time by adaptive layer normalisation
+    (Peebles & Xie 2023). Takes no condition: raises ValueError for a ``y``.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: int = 256, depth: int = 4) -> None:
+        super().__init__()
+        d = math.prod(shape)
+        conditions = max(32, width // 2)  # every row has its own time, so this width is paid per row
+        self.time = FourierTime(conditions)
+        self.enter = nn.Linear(d, width)
+        self.blocks = nn.ModuleList(Block(width, conditions) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, d)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(
+        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Tensor | None = None
+    ) -> Float[Tensor, "n *d"]:
+        if y is not None:
+            raise ValueError("this MLP was built without conditions, but got a condition y")
+        c = nn.functional.silu(self.time(t))
+        h = self.enter(x.flatten(1))
+        for block in self.blocks:
+            h = block(h, c)
+        return cast(Tensor, self.leave(nn.functional.silu(self.norm(h)))).reshape(x.shape)

@@ -1,0 +1,296 @@
+"""The shape of the tree: arrows point downward, files stay short, and the README's picture of it is true.
+
+Imports are read, never run: those inside functions count, those under ``if TYPE_CHECKING`` do not.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pushforward"
+
+# Bottom to top. A room imports rooms on lower lines and its own files; rooms on one line do not import each other.
+LEVELS = """
+    errors
+    tensor
+    schedule
+    source
+    path
+    coupling times
+    field
+    oracle guidance
+    objective
+    sample
+    likelihood
+    equations
+    train
+    gallery
+    config
+    run
+    cli web
+    __main__
+"""
+# Rooms that know nothing of the mathematics and import these two only.
+FOUNDATION = {"errors", "tensor"}
+SIDE = {"nn", "data", "metrics", "plot"}
+HANDED = {"train"}  # stands in the ladder above, but is handed its net and its loader
+PRACTICE = {"gallery", "config", "run", "cli", "web", "__main__"}  # the only rooms that may open a side room
+
+LEVEL = {room: i for i, line in enumerate(LEVELS.split("\n")) for room in line.split()}
+ROOMS = LEVEL.keys() | SIDE
+
+LINES_BELOW = 350
+GLOBAL_RANDOMNESS = {
+    f"{library}.{call}"
+    for library, calls in {
+        "torch": ("manual_seed", "seed", "random.manual_seed", "cuda.manual_seed", "cuda.manual_seed_all"),
+        "np.random": ("seed", "set_state"),
+        "numpy.random": ("seed", "set_state"),
+        "random": ("seed",),
+    }.items()
+    for call in calls
+}
+UNPICKLERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
+UNSAFE_ARGUMENTS = {("weights_only", False), ("allow_pickle", True)}
+
+
+def allowed(room: str) -> set[str]:
+    """The rooms that this one may import."""
+    if room in SIDE | HANDED:
+        return FOUNDATION | {room}
+    below = {other for other in LEVEL if LEVEL[other] < LEVEL[room]} | {room}
+    return below | SIDE if room in PRACTICE else below
+
+
+def room_of(module: str) -> str:
+    """``pushforward.sample.ode`` belongs to ``sample``; the package's own ``__init__`` to no room."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def module_name(file: Path, package: Path) -> str:
+    parts = file.relative_to(package.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def reachable(node: ast.AST) -> Iterator[ast.AST]:
+    """A syntax tree without what only type checkers see."""
+    yield node
+    checking = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    for child in node.orelse if checking else ast.iter_child_nodes(node):
+        yield from reachable(child)
+
+
+def imports(file: Path, package: Path = PACKAGE) -> list[tuple[int, str]]:
+    """Line and name of every import from the package, relative ones spelled out.
+
+    ``from pushforward import tensor`` is that room; ``from pushforward import Affine``, or ``pushforward.Affine`` after
+    ``import pushforward``, a way round the table, open for ``__version__`` alone.
+    """
+    name, found, roots = module_name(file, package), [], set()
+    home = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    nodes = list(reachable(ast.parse(file.read_text(encoding="utf-8"))))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            roots |= {alias.asname or alias.name for alias in node.names if alias.name == package.name}
+            found += [(node.lineno, alias.name) for alias in node.names if alias.name != package.name]
+        elif isinstance(node, ast.ImportFrom):
+            above = home.split(".")[: len(home.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names = [a.name for a in node.names if a.name != "__version__"]
+            found += [(node.lineno, f"{base}.{n}") for n in names] if base == package.name else [(node.lineno, base)]
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and dotted(node.value) in roots and node.attr != "__version__":
+            found.append((node.lineno, f"{package.name}.{node.attr}"))
+    return [(line, target) for line, target in found if target.split(".")[0] == package.name]
+
+
+def upward(package: Path) -> list[str]:
+    """What is wrong with the arrows of a package laid out like this one."""
+    wrong = []
+    for file in sorted(package.rglob("*.py")):
+        room, where = room_of(module_name(file, package)), file.relative_to(package.parent)
+        if room and room not in ROOMS:
+            wrong.append(f"{where}: which room is this? Give {room!r} its place in tests/test_layout.py")
+            continue
+        for line, target in imports(file, package):
+            if not room or room_of(target) not in allowed(room):
+                wrong.append(f"{where}:{line}: {room or '__init__'} may not import {target}")
+    return wrong
+
+
+def dotted(node: ast.AST) -> str:
+    """``torch.random.manual_seed`` of a chain of attributes on a name; empty for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    base = dotted(node.value) if isinstance(node, ast.Attribute) else ""
+    return f"{base}.{node.attr}" if base else ""
+
+
+def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in body:
+        private = getattr(node, "name", "").startswith("_") and not getattr(node, "name", "").endswith("__")
+        if isinstance(node, ast.ClassDef) and not private:
+            yield from public_functions(node.body)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not private:
+            yield node
+
+
+def registries(tree: ast.Module) -> list[int]:
+    """Positions in the module of its registries: dicts under a public name in capitals."""
+    found = []
+    for i, node in enumerate(tree.body):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
+        annotation = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
+        table = annotation.startswith("dict[") or isinstance(getattr(node, "value", None), ast.Dict | ast.DictComp)
+        if table and any(name.isupper() and not name.startswith("_") for name in names):
+            found.append(i)
+    return found
+
+
+def faults(file: Path) -> list[str]:
+    """House rules that one file breaks."""
+    text = file.read_text(encoding="utf-8")
+    tree, wrong = ast.parse(text), []
+    if (lines := text.count("\n")) >= LINES_BELOW:
+        wrong.append(f"has {lines} lines; keep it under {LINES_BELOW}, split it")
+    wrong += [f"**{f.args.kwarg.arg} in public {f.name}()" for f in public_functions(tree.body) if f.args.kwarg]
+    for node in ast.walk(tree):
+        here = f"line {getattr(node, 'lineno', 0)}:"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+            wrong += [f"{here} unpickling with {m}" for m in modules if m.split(".")[0] in UNPICKLERS]
+            if isinstance(node, ast.ImportFrom):
+                wrong += [f"{here} global seed" for n in names if f"{node.module}.{n}" in GLOBAL_RANDOMNESS]
+        elif isinstance(node, ast.Call):
+            if dotted(node.func) == "print" and file.name != "cli.py":
+                wrong.append(f"{here} print() outside cli.py")
+            if dotted(node.func) in GLOBAL_RANDOMNESS:
+                wrong.append(f"{here} {dotted(node.func)}: hand in a torch.Generator or a seed")
+            arguments = {(k.arg, k.value.value) for k in node.keywords if isinstance(k.value, ast.Constant)}
+            wrong += [f"{here} {name}={value}" for name, value in UNSAFE_ARGUMENTS & arguments]
+    tables = registries(tree)
+    foot = range(len(tree.body) - len(tables), len(tree.body))
+    if tables != list(foot):
+        moved = ast.unparse(tree.body[tables[0]]).split(":")[0].split(" =")[0]
+        wrong.append(f"line {tree.body[tables[0]].lineno}: the registry {moved} belongs at the foot of the file")
+    return wrong
+
+
+def drawn_tree(readme: str) -> list[str]:
+    """Paths in the README's fenced block that opens with ``pushforward/``; a line out of format is a ValueError."""
+    blocks = re.findall(r"^```[^\n]*\npushforward/[^\n]*\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+    if len(blocks) != 1:
+        raise ValueError(f"README.md has {len(blocks)} fenced blocks whose first line is pushforward/, expected 1")
+    folders, paths = [], []
+    for line in blocks[0].splitlines():
+        match = re.fullmatch(r"((?:  )+)([\w.]+(?:/|\.\w+))(?:\s+\S.*)?", line)
+        depth = len(match[1]) // 2 if match else 0
+        if not match or depth > len(folders) + 1 or (match[2][-1] != "/" and match[0].strip() == match[2]):
+            raise ValueError(f"README.md: not a line `  name.py   words` of the tree, two spaces a level: {line!r}")
+        folders = folders[: depth - 1]
+        paths.append("".join([*folders, match[2]]))
+        if match[2].endswith("/"):
+            folders.append(match[2])
+    return paths
+
+
+def test_arrows_point_downward():
+    assert upward(PACKAGE) == []
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_file_keeps_the_house_rules(file):
+    assert faults(file) == []
+
+
+def test_readme_draws_every_file_of_the_package():
+    paths = drawn_tree((ROOT / "README.md").read_text(encoding="utf-8"))
+    files = {
+        str(file.relative_to(PACKAGE))
+        for file in PACKAGE.rglob("*")
+        if file.is_file() and file.name not in ("__init__.py", "py.typed") and "__pycache__" not in file.parts
+    }
+    folders = {f"{parent}/" for file in files for parent in list(Path(file).parents)[:-1]}
+    assert sorted(paths) == sorted(files | folders)
+
+
+# -- the checks themselves: each finds what it is for ------------------------------------------------------------------
+
+ARROWS = {
+    "path.py": ("from pushforward.schedule import CondOT", True),
+    "schedule.py": ("from pushforward.path import Affine", False),
+    "times.py": ("import pushforward.coupling", False),
+    "sample/loop.py": ("def f():\n    from pushforward.objective import Matching", True),
+    "objective/matching.py": ("def f():\n    from ..sample.ode import Heun", False),
+    "sample/ode.py": ("from .loop import integrate", True),
+    "oracle.py": ("from pushforward import guidance", False),
+    "field.py": ("if TYPE_CHECKING:\n    from pushforward.cli import main", True),
+    "likelihood.py": ("if TYPE_CHECKING:\n    pass\nelse:\n    from pushforward.cli import main", False),
+    "train/loop.py": ("from pushforward.field import Field", False),
+    "nn/unet.py": ("from pushforward.path import Affine", False),
+    "nn/mlp.py": ("from pushforward.nn.embed import Fourier", True),
+    "metrics.py": ("from pushforward.plot import scatter", False),
+    "equations.py": ("from pushforward.metrics import mmd", False),
+    "config.py": ("from pushforward import __version__, nn, train", True),
+    "run.py": ("from pushforward import load", False),
+    "cli.py": ("import pushforward\nprint(pushforward.__version__)", True),
+    "gallery.py": ("import pushforward as pf\npf.integrate", False),
+    "__init__.py": ("from pushforward.tensor import bcast", False),
+    "helpers.py": ("", False),
+}
+
+
+@pytest.mark.parametrize("name", ARROWS)
+def test_arrows_are_judged_by_the_table(name, tmp_path):
+    text, good = ARROWS[name]
+    file = tmp_path / "pushforward" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    assert (upward(tmp_path / "pushforward") == []) == good
+
+
+RULES = {
+    "x = 1\n" * 349: True,
+    "x = 1\n" * 350: False,
+    "def f(*args): ...": True,
+    "def f(**options): ...": False,
+    "class C:\n    def __init__(self, **options): ...": False,
+    "def _f(**options): ...": True,
+    "console.print('done')": True,
+    "print('done')": False,
+    "torch.Generator().manual_seed(0)": True,
+    "torch.manual_seed(0)": False,
+    "from torch import manual_seed": False,
+    "np.random.default_rng(0)": True,
+    "np.random.seed(0)": False,
+    "from pickle import load": False,
+    "torch.load(file, weights_only=False)": False,
+    "np.load(file, allow_pickle=False)": True,
+    "np.load(file, allow_pickle=True)": False,
+    "class A: ...\n\nA_S: dict[str, type] = {'a': A}\nB_S = {'b': A}": True,
+    "A_S = {'a': 1}\nclass A: ...": False,
+    "A_S: dict[str, int] = one | two\nclass A: ...": False,
+    "LIMIT = 3\nclass A: ...": True,
+}
+
+
+@pytest.mark.parametrize("text", RULES, ids=lambda text: text[:30])
+def test_house_rules_find_what_they_are_for(text, tmp_path):
+    file = tmp_path / "room.py"
+    file.write_text(text)
+    assert (faults(file) == []) == RULES[text]
+
+
+def test_drawn_tree_is_read_with_its_folders():
+    lines = ["words", "```text", "pushforward/", "  path.py    curves", "  sample/    one loop"]
+    text = "\n".join([*lines, "    ode.py   steppers", "  cli.py  doors", "```", ""])
+    assert drawn_tree(text) == ["path.py", "sample/", "sample/ode.py", "cli.py"]
+    for bad in (" path.py   curves", "  path.py", "   path.py  curves", "    ode.py   too deep", "  -- a heading --"):
+        with pytest.raises(ValueError, match=r"README\.md"):
+            drawn_tree(f"```\npushforward/\n{bad}\n```\n")
