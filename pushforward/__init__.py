@@ -42,12 +42,18 @@ if TYPE_CHECKING:
     from pushforward.sample import Trajectory as Trajectory
     from pushforward.sample import generate as generate
     from pushforward.sample import integrate as integrate
+    from pushforward.schedule import EDM as EDM
     from pushforward.schedule import SCHEDULES as SCHEDULES
+    from pushforward.schedule import VE as VE
     from pushforward.schedule import VP as VP
     from pushforward.schedule import CondOT as CondOT
     from pushforward.schedule import Cosine as Cosine
+    from pushforward.schedule import Custom as Custom
+    from pushforward.schedule import Discrete as Discrete
     from pushforward.schedule import Polynomial as Polynomial
     from pushforward.schedule import Schedule as Schedule
+    from pushforward.schedule import SubVP as SubVP
+    from pushforward.schedule import Warped as Warped
     from pushforward.source import SOURCES as SOURCES
     from pushforward.source import Empirical as Empirical
     from pushforward.source import Laplace as Laplace

@@ -204,8 +204,10 @@ def inspect(
 def one_line(text: str) -> str:
     """The parser's boxed message as one line: what is wrong, and the nearest right word where it has one."""
     words = " ".join(re.sub("[╭╮╰╯│─]", " ", text).split())
-    if match := re.search(r"Value error, (.*?) \[type=", words) or re.search(r"(\S+ Input should .*?) \[type=", words):
+    if match := re.search(r"Value error, (.*?) \[type=", words):
         return match[1]
+    if match := re.search(r"(\w+) Input (should .*?) \[type=\w+, input_value=(\S+),", words):
+        return f"--{match[1].replace('_', '-')} {match[3]}: {match[2]}"
     if match := re.search(r"Unrecognized options: ([^\s,]+)", words):
         near = re.search(r"Perhaps you meant: (--?[\w-]+)", words)
         if match[1].startswith("-"):
@@ -214,7 +216,8 @@ def one_line(text: str) -> str:
         return (
             nearest(match[1], COMMANDS, "command") if "Available subcommands" in words else f"unexpected {match[1]!r}"
         )
-    return re.sub(r"^(Parsing error|Required options) ", "", words.split(" For full helptext")[0])
+    words = re.split(" For full helptext| Argument helptext", words)[0]
+    return re.sub(r"^(Parsing error|Required options|Missing argument|Value error) ", "", words)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -243,6 +246,8 @@ def main(args: list[str] | None = None) -> None:
         command()
     except InputError as error:
         fail(str(error))
+    except OSError as error:  # a disk or a permission, where nobody had better words for it
+        fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}")
     except KeyboardInterrupt:
         fail("interrupted")
 
@@ -269,6 +274,3 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "info": info,
     "inspect": inspect,
 }
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,16 +43,22 @@ def choices(room: str, registry: str) -> list[str]:
     raise KeyError(f"{room} has no registry {registry}")
 
 
-def _known(spec: str, room: str, registry: str, what: str) -> str:
+def _known(spec: str, room: str, registry: str, what: str, takes_numbers: bool = True) -> str:
     """Check the name in ``name`` or ``name:number,number``."""
-    name, _, arguments = spec.partition(":")
+    name, colon, arguments = spec.partition(":")
     names = choices(room, registry)
     if name not in names:
-        raise InputError(nearest(name, names, what))
+        raise InputError(nearest(name, set(names) - NOT_BY_NAME, what))
+    if name in NOT_BY_NAME:
+        raise InputError(f"{what} {name!r} needs tensors or functions: use it from Python")
+    if colon and not takes_numbers:
+        raise InputError(f"{what} {spec!r}: takes no arguments, write {name}")
     try:
-        [float(a) for a in arguments.split(",") if arguments]
+        finite = all(math.isfinite(float(a)) for a in arguments.split(",") if arguments)
     except ValueError:
-        raise InputError(f"{what} {spec!r}: write arguments as numbers, for instance {name}:0.1,20") from None
+        finite = False
+    if not finite:
+        raise InputError(f"{what} {spec!r}: write arguments as numbers, for instance {name}:0.1,20")
     return spec
 
 
@@ -65,6 +73,10 @@ def make(registry: dict[str, Any], spec: str, what: str) -> Any:
         raise InputError(f"{what} {spec!r}: {error}") from error
 
 
+# what needs tensors or functions, and so Python, to be built
+NOT_BY_NAME = {"mixture", "empirical", "warped", "custom"}
+
+
 class Section(BaseModel):
     """Frozen, and closed: an unknown field is an error."""
 
@@ -76,33 +88,31 @@ Positive = Annotated[int, Field(ge=1)]
 
 def chosen(default: str, help: str, room: str, registry: str) -> Any:
     """A field that names a registry's entry; the names stand in its help."""
-    names = [name for name in choices(room, registry) if name not in ("mixture", "empirical")]
+    names = [name for name in choices(room, registry) if name not in NOT_BY_NAME]
     return Field(default, description=f"{help}: {', '.join(names)}")
 
 
 class PathConfig(Section):
     """Which trajectories carry the source to the data."""
 
-    schedule: str = chosen("condot", "how data and noise are mixed over time", "schedule.py", "SCHEDULES")
+    schedule: str = chosen("condot", "how data and noise are mixed over time", "schedule/__init__.py", "SCHEDULES")
     source: str = chosen("normal", "the law in which trajectories begin", "source.py", "SOURCES")
     coupling: str = chosen("independent", "which source point travels where", "coupling.py", "COUPLINGS")
 
     @field_validator("schedule")
     @classmethod
     def _schedule(cls, spec: str) -> str:
-        return _known(spec, "schedule.py", "SCHEDULES", "schedule")
+        return _known(spec, "schedule/__init__.py", "SCHEDULES", "schedule")
 
     @field_validator("source")
     @classmethod
     def _source(cls, spec: str) -> str:
-        if spec.partition(":")[0] in ("mixture", "empirical"):
-            raise InputError(f"source {spec!r} needs a data set; use it from Python (pf.Mixture, pf.Empirical)")
         return _known(spec, "source.py", "SOURCES", "source")
 
     @field_validator("coupling")
     @classmethod
     def _coupling(cls, spec: str) -> str:
-        return _known(spec, "coupling.py", "COUPLINGS", "coupling")
+        return _known(spec, "coupling.py", "COUPLINGS", "coupling", takes_numbers=False)
 
 
 class ObjectiveConfig(Section):
@@ -115,12 +125,12 @@ class ObjectiveConfig(Section):
     @field_validator("objective")
     @classmethod
     def _objective(cls, spec: str) -> str:
-        return _known(spec, "objective/matching.py", "OBJECTIVES", "objective")
+        return _known(spec, "objective/matching.py", "OBJECTIVES", "objective", takes_numbers=False)
 
     @field_validator("predicts")
     @classmethod
     def _predicts(cls, spec: str) -> str:
-        return _known(spec, "path.py", "PREDICTIONS", "prediction")
+        return _known(spec, "path.py", "PREDICTIONS", "prediction", takes_numbers=False)
 
     @field_validator("times")
     @classmethod
@@ -206,7 +216,11 @@ def build(config: Config, shape: tuple[int, ...]) -> Parts:
     # weights come from torch's global stream, which is put back as it was
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(generator(config.train.seed, "weights").get_state())
-        net = MLP(shape, config.net.width, config.net.depth)
+        try:
+            net = MLP(shape, config.net.width, config.net.depth)
+        except (MemoryError, RuntimeError) as error:
+            size = f"width {config.net.width} and depth {config.net.depth}"
+            raise InputError(f"a network of {size} for rows of shape {shape} does not fit into memory") from error
     objective = OBJECTIVES[config.objective.objective]
     try:
         if isinstance(objective, Matching) and objective.quantity != "velocity":
@@ -216,6 +230,10 @@ def build(config: Config, shape: tuple[int, ...]) -> Parts:
         raise InputError(str(error)) from error
     name, _, arguments = config.objective.times.partition(":")
     law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
+    try:
+        law(1, generator(0), *numbers)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"time law {config.objective.times!r}: {error}") from error
     return Parts(
         net,
         path,
@@ -252,8 +270,9 @@ def feed_for(
 
 
 def fingerprint(data: Dataset) -> str:
-    """A digest of the rows in model units, by which a run knows its data again."""
+    """A digest of the rows in model units and of the way back, by which a run knows its data again."""
     digest = hashlib.blake2b(digest_size=12)
     digest.update(repr(tuple(data.x.shape)).encode())
+    digest.update(json.dumps(data.transform.to_json()).encode())  # the same rows in metres and in feet differ here only
     digest.update(data.x.numpy().tobytes())
     return digest.hexdigest()

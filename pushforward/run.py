@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -79,11 +80,11 @@ def read(folder: Path) -> RunFile:
 def history(folder: Path) -> list[dict[str, float]]:
     """The lines of ``metrics.jsonl``; a last line cut short by a crash is left out."""
     path, rows = folder / "metrics.jsonl", []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
     return rows
 
 
@@ -165,7 +166,7 @@ def train(
 
     from pushforward.data import load as load_data
     from pushforward.train import Optimiser, fit
-    from pushforward.train.checkpoint import latest, save_weights
+    from pushforward.train.checkpoint import latest, save_weights, written_whole
 
     data = load_data(source)
     parts = build(config, data.transform.shape)
@@ -188,20 +189,31 @@ def train(
     def held_out(ema: nn.Module) -> float:
         return float(loss(ema, fixed, torch.Generator().manual_seed(c.seed)).mean())
 
+    def tell(words: str) -> None:
+        if warn is not None:
+            warn(words)
+
     def kept(ema: nn.Module, step: int) -> None:
         save_weights(ema, folder / "model.safetensors")
         (folder / "previews").mkdir(exist_ok=True)
-        model = Model(parts.field_of(ema), data.transform, read(folder), folder)
-        picture(model.sample(64, steps=20), data.transform, folder / "previews" / f"step-{step}.png")
+        model = Model(parts.field_of(ema), data.transform, read(folder), folder, device)
+        try:
+            picture(model.sample(64, steps=20), data.transform, folder / "previews" / f"step-{step}.png")
+        except InputError as error:  # samples that are not finite may become so: no reason to stop
+            tell(f"no preview of step {step}: {error}")
 
     newest = latest(folder / "checkpoints")
     begun = 0 if newest is None else int(newest.name[5:])
     lines = [row for row in history(folder) if row["step"] <= begun]  # what a crash lost will be measured again
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    with written_whole(folder / "metrics.jsonl") as scratch:
+        scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
 
     def log(progress: Progress) -> None:
-        with (folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(asdict(progress)) + "\n")
+        try:
+            with (folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(asdict(progress)) + "\n")
+        except OSError as error:
+            tell(f"step {progress.step} could not be written to metrics.jsonl ({error})")
         if report is not None:
             report(progress)
 
@@ -216,7 +228,7 @@ def train(
         folder=folder / "checkpoints",
         held_out=held_out,
         report=log,
-        warn=warn,
+        warn=tell,
         kept=kept,
         report_every=report_every,
         checkpoint_every=checkpoint_every,
@@ -280,15 +292,16 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 
     folder = Path(folder)
     run = read(folder)
-    parts = build(run.config, run.data.shape)
+    try:
+        transform = Transform.from_json(run.data.transform)
+        if transform.shape != run.data.shape:
+            raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
+        parts = build(run.config, run.data.shape)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from error
     if not (folder / "model.safetensors").is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
     load_weights(parts.net, folder / "model.safetensors")
-    transform = Transform.from_json(run.data.transform)
-    if transform.shape != run.data.shape:
-        raise InputError(
-            f"{folder / 'config.json'}: data.shape {run.data.shape} is not the transform's {transform.shape}"
-        )
     net = parts.net.to(device).requires_grad_(False)
     return Model(parts.field_of(net), transform, run, folder, device)
 

@@ -14,17 +14,31 @@ import pushforward as pf
 from pushforward.source import Source
 from pushforward.tensor import bcast
 
-SCHEDULES = {name: make() for name, make in pf.SCHEDULES.items()}
 ARGUMENTS = {
+    "warped": lambda: pf.Warped(pf.Cosine(), lambda t: t / (t + 3 * (1 - t))),
+    "custom": lambda: pf.Custom(lambda t: t * t, lambda t: (1 - t) * (1 + t / 2)),
     "mixture": lambda: pf.Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]).double(), torch.tensor([0.5, 0.8]).double()),
     "empirical": lambda: pf.Empirical(torch.randn(50, 2, dtype=torch.float64)),
 }
 SOURCES: dict[str, Source] = {name: ARGUMENTS.get(name, make)() for name, make in pf.SOURCES.items()}
+SCHEDULES = {name: ARGUMENTS.get(name, make)() for name, make in pf.SCHEDULES.items()}
 DENSITIES = {name: s for name, s in SOURCES.items() if name != "empirical"}
-INNER = torch.tensor([0.02, 0.11, 0.35, 0.5, 0.77, 0.9, 0.98], dtype=torch.float64)
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
-# schedules whose pure-noise end is approximate by definition: alpha_0 stated in their docstring
-ALPHA_0 = {"vp": math.exp(-(0.1 + 20) / 4)}
+# (alpha_0, beta_0) of the schedules whose noise end is not (0, 1) by definition
+_vp, _ddpm = math.exp(-(0.1 + 20) / 4), math.prod(1 - (1e-4 + (0.02 - 1e-4) * k / 999) for k in range(1000))
+START = {
+    "vp": (_vp, math.sqrt(1 - _vp**2)),
+    "subvp": (_vp, 1 - _vp**2),
+    "ve": (1.0, math.sqrt(50.0**2 - 0.01**2)),
+    "edm": (1.0, 80.0),
+    "discrete": (math.sqrt(_ddpm), math.sqrt(1 - _ddpm)),
+}
+
+
+def inner(schedule):
+    """Seven times between the ends, at the same signal-to-noise ratios for every schedule."""
+    return schedule.time(torch.tensor([-3.8, -2.0, -0.7, 0.03, 1.2, 2.5, 4.0], dtype=torch.float64))
+
 
 schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 densities = pytest.mark.parametrize("source", DENSITIES.values(), ids=DENSITIES)
@@ -42,8 +56,8 @@ def randn(*shape, seed=0):
 def test_schedule_ends(name):
     alpha, beta = SCHEDULES[name](ENDS)
     assert alpha[1] == 1 and beta[1] == 0
-    assert alpha[0] == pytest.approx(ALPHA_0.get(name, 0.0), abs=1e-15)
-    assert beta[0] ** 2 == pytest.approx(1 - ALPHA_0.get(name, 0.0) ** 2, abs=1e-15)
+    expected = START.get(name, (0.0, 1.0))
+    assert (float(alpha[0]), float(beta[0])) == pytest.approx(expected, rel=1e-13, abs=1e-15)
 
 
 @schedules
@@ -55,8 +69,8 @@ def test_schedule_signal_to_noise_rises(schedule):
 @schedules
 def test_schedule_derivatives_are_finite_differences(schedule):
     h = 1e-6
-    w = schedule.at(INNER)
-    up, down = schedule(INNER + h), schedule(INNER - h)
+    w = schedule.at(inner(schedule))
+    up, down = schedule(inner(schedule) + h), schedule(inner(schedule) - h)
     torch.testing.assert_close(w.d_alpha, (up[0] - down[0]) / (2 * h), rtol=1e-7, atol=1e-8)
     torch.testing.assert_close(w.d_beta, (up[1] - down[1]) / (2 * h), rtol=1e-7, atol=1e-8)
     torch.testing.assert_close(w.beta_d_beta, w.beta * w.d_beta, rtol=1e-12, atol=1e-14)
@@ -64,7 +78,7 @@ def test_schedule_derivatives_are_finite_differences(schedule):
 
 @schedules
 def test_schedule_stated_rates_are_autodiff(schedule):
-    t = torch.cat([ENDS, INNER])
+    t = torch.cat([ENDS, inner(schedule)])
     for stated, derived in zip(schedule.rates(t), pf.Schedule.rates(schedule, t), strict=True):
         torch.testing.assert_close(stated, derived, rtol=1e-12, atol=1e-14)
 
@@ -79,7 +93,9 @@ def test_schedule_beta_d_beta_at_the_ends_is_a_one_sided_difference(schedule):
 
 @schedules
 def test_schedule_time_inverts_log_snr(schedule):
-    torch.testing.assert_close(schedule.time(schedule.log_snr(INNER)), INNER, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        schedule.time(schedule.log_snr(inner(schedule))), inner(schedule), rtol=1e-10, atol=1e-12
+    )
     assert schedule.time(torch.tensor([math.inf], dtype=torch.float64)) == 1
 
 
@@ -130,11 +146,11 @@ def test_empirical_source_draws_its_rows(rng):
 def test_path_velocity_is_the_derivative_along_the_trajectory(schedule, source, rng):
     path, h = pf.Affine(schedule, source), 1e-6
     x0, x1 = source.sample((7, 2), rng, torch.float64), randn(7, 2, seed=2)
-    draw = path.draw(x0, x1, INNER)
-    slope = (path.trajectory(x0, x1, INNER + h) - path.trajectory(x0, x1, INNER - h)) / (2 * h)
+    draw = path.draw(x0, x1, inner(schedule))
+    slope = (path.trajectory(x0, x1, inner(schedule) + h) - path.trajectory(x0, x1, inner(schedule) - h)) / (2 * h)
     torch.testing.assert_close(draw.ut, slope, rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(path.origin(draw.xt, x1, INNER), x0)
-    torch.testing.assert_close(path.velocity(draw.xt, x1, INNER), draw.ut, rtol=1e-10, atol=1e-9)
+    torch.testing.assert_close(path.origin(draw.xt, x1, inner(schedule)), x0)
+    torch.testing.assert_close(path.velocity(draw.xt, x1, inner(schedule)), draw.ut, rtol=1e-10, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -142,18 +158,18 @@ def test_path_starts_at_the_source_and_ends_at_the_data(name, rng):
     path = pf.Affine(SCHEDULES[name])
     x0, x1 = randn(5, 3, seed=3), randn(5, 3, seed=4)
     torch.testing.assert_close(path.draw(x0, x1, 1.0).xt, x1, rtol=0, atol=0)
-    if name not in ALPHA_0:
+    torch.testing.assert_close(path.start(x0), START.get(name, (0.0, 1.0))[1] * x0)
+    if name not in START:
         torch.testing.assert_close(path.draw(x0, x1, 0.0).xt, x0, rtol=0, atol=0)
-        torch.testing.assert_close(path.start(x0), x0, rtol=0, atol=0)
 
 
 @schedules
 def test_path_conditional_density_is_the_density_of_its_draws(schedule):
     # log p_t(x|z) against torch's own normal density, for the Gaussian path
     path, x, z = pf.Affine(schedule), randn(7, 3, seed=5), randn(7, 3, seed=6)
-    alpha, beta = schedule(INNER)
+    alpha, beta = schedule(inner(schedule))
     expected = torch.distributions.Normal(alpha[:, None] * z, beta[:, None]).log_prob(x).sum(1)
-    torch.testing.assert_close(path.log_prob(x, z, INNER), expected)
+    torch.testing.assert_close(path.log_prob(x, z, inner(schedule)), expected)
 
 
 @schedules
@@ -181,7 +197,7 @@ def test_everything_is_finite_at_both_ends(schedule, dtype):
 def test_conversions_round_trip(schedule, frm, to, n):
     # n == d among them: a time per row must never be taken for a coefficient per column
     path, x, p = pf.Affine(schedule), randn(n, 3, seed=9), randn(n, 3, seed=10)
-    t = INNER[:n]
+    t = inner(schedule)[:n]
     back = pf.convert(pf.convert(p, x, t, path, frm, to), x, t, path, to, frm)
     torch.testing.assert_close(back, p, rtol=1e-9, atol=1e-9)
     rows = torch.cat([pf.convert(p[i : i + 1], x[i : i + 1], float(t[i]), path, frm, to) for i in range(n)])
@@ -193,9 +209,12 @@ def test_conversions_round_trip(schedule, frm, to, n):
 @pytest.mark.parametrize("to", pf.PREDICTIONS)
 def test_conversions_agree_with_the_oracle(schedule, frm, to):
     field, x = mixture(pf.Affine(schedule)), randn(7, 2, seed=11)
-    p = getattr(field, frm)(x, INNER)
+    p = getattr(field, frm)(x, inner(schedule))
     torch.testing.assert_close(
-        pf.convert(p, x, INNER, field.path, frm, to), getattr(field, to)(x, INNER), rtol=1e-9, atol=1e-9
+        pf.convert(p, x, inner(schedule), field.path, frm, to),
+        getattr(field, to)(x, inner(schedule)),
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
@@ -231,9 +250,9 @@ def test_at_the_ends_vanishing_determinants_give_standard_normal_answers(schedul
 @pytest.mark.parametrize("to", pf.PREDICTIONS)
 def test_weight_is_the_ratio_of_squared_errors(schedule, frm, to):
     path, x, p, error = pf.Affine(schedule), *randn(3, 7, 2, seed=14)
-    change = pf.convert(p + error, x, INNER, path, frm, to) - pf.convert(p, x, INNER, path, frm, to)
+    change = pf.convert(p + error, x, inner(schedule), path, frm, to) - pf.convert(p, x, inner(schedule), path, frm, to)
     ratio = change.square().sum(1) / error.square().sum(1)
-    torch.testing.assert_close(pf.weight(INNER, path, frm, to, x), ratio, rtol=1e-7, atol=0)
+    torch.testing.assert_close(pf.weight(inner(schedule), path, frm, to, x), ratio, rtol=1e-7, atol=0)
 
 
 def test_conversion_refuses_what_does_not_exist():
@@ -254,8 +273,8 @@ def test_conversion_refuses_what_does_not_exist():
 def test_oracle_score_is_the_gradient_of_log_prob(schedule, law):
     field = mixture(pf.Affine(schedule), d=3, law=law)
     x = randn(7, 3, seed=15).requires_grad_()
-    (gradient,) = torch.autograd.grad(field.log_prob(x, INNER).sum(), x)
-    torch.testing.assert_close(field.score(x, INNER), gradient, rtol=1e-9, atol=1e-9)
+    (gradient,) = torch.autograd.grad(field.log_prob(x, inner(schedule)).sum(), x)
+    torch.testing.assert_close(field.score(x, inner(schedule)), gradient, rtol=1e-9, atol=1e-9)
 
 
 @schedules
@@ -263,7 +282,7 @@ def test_oracle_score_is_the_gradient_of_log_prob(schedule, law):
 def test_oracle_obeys_the_continuity_equation(schedule, law):
     # d_t log p + div u + u . grad log p = 0, all derivatives by autodiff
     field = mixture(pf.Affine(schedule), d=2, law=law)
-    for x, t in zip(randn(7, 1, 2, seed=16), INNER, strict=True):
+    for x, t in zip(randn(7, 1, 2, seed=16), inner(schedule), strict=True):
         _, d_log_p = torch.func.jvp(lambda s, x=x: field.log_prob(x, s), (t,), (torch.ones_like(t),))
         jacobian = torch.func.jacrev(lambda z, t=t: field.velocity(z[None], t)[0])(x[0])
         transport = (field.velocity(x, t) * field.score(x, t)).sum()
@@ -290,7 +309,7 @@ def test_oracle_field_of_a_wide_mixture_is_the_empirical_field():
     data = randn(20, 2, seed=17)
     field = pf.EmpiricalField(pf.Affine(), data)
     near = pf.MixtureField(pf.Affine(), data, torch.full((20,), 1e-6, dtype=torch.float64))
-    x, t = randn(7, 2, seed=18), INNER
+    x, t = randn(7, 2, seed=18), inner(pf.CondOT())
     torch.testing.assert_close(field.log_prob(x, t), near.log_prob(x, t), rtol=1e-6, atol=1e-6)
     for name in pf.PREDICTIONS:
         torch.testing.assert_close(getattr(field, name)(x, t), getattr(near, name)(x, t), rtol=1e-6, atol=1e-6)
@@ -358,7 +377,8 @@ def test_stepper_runs_back_along_the_same_flow(name):
 def test_integration_of_the_oracle_carries_the_source_to_the_data(schedule, rng):
     # moments of the end points against the mixture's own, in units of their standard error
     field = mixture(pf.Affine(schedule))
-    x = pf.integrate(field, torch.randn(20_000, 2, generator=rng, dtype=torch.float64), steps=100).x[-1]
+    x0 = torch.randn(20_000, 2, generator=rng, dtype=torch.float64)
+    x = pf.integrate(field, field.path.start(x0), stepper=pf.RK4(), steps=100).x[-1]
     y = draw_mixture(field, 20_000, rng)
     for f in (lambda z: z, lambda z: z**2, lambda z: z**3, lambda z: z[:, :1] * z[:, 1:]):
         a, b = f(x), f(y)

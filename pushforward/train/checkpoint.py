@@ -1,7 +1,8 @@
 """Checkpoints: everything training needs to go on, in safetensors and JSON, written whole or not at all.
 
 A checkpoint is the folder ``checkpoints/step-N`` with ``state.safetensors`` (weights, EMA, optimiser) and
-``state.json`` (step, seconds). It is written beside, synced, then renamed: a crash or full disk leaves the one before.
+``state.json`` (step, seconds, losses not yet reported). It is written beside, synced, then renamed: a crash or full
+disk leaves the one before.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from pushforward.errors import InputError
 __all__ = ["Checkpoint", "latest", "load_weights", "restore", "save", "save_weights", "written_whole"]
 
 
+_COUNTERS = {"step": int, "seconds": float, "reported": int, "loss": float}  # the fields in state.json
+
+
 @dataclass
 class Checkpoint:
     """All that has state: what `save` writes and `restore` reads back, named once."""
@@ -34,11 +38,15 @@ class Checkpoint:
     optimiser: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
+    reported: int = 0  # step of the last report
+    loss: float = 0.0  # sum of the losses since
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A scratch path beside ``path``, renamed onto it when the block succeeds and removed when it does not."""
+    for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield scratch / path.name
@@ -96,7 +104,7 @@ def save(state: Checkpoint, folder: Path, keep: int) -> Path:
         with written_whole(target) as scratch:
             scratch.mkdir()
             _write(_tensors(state), scratch / "state.safetensors")
-            meta = {"step": state.step, "seconds": state.seconds}
+            meta = {key: getattr(state, key) for key in _COUNTERS}
             (scratch / "state.json").write_text(json.dumps(meta))
     for old in _numbered(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
@@ -129,7 +137,8 @@ def restore(state: Checkpoint, path: Path) -> None:
         if parts["optimiser"] and parts["optimiser"]["exp_avg"].shape != flat.shape:
             raise ValueError("the optimiser's state is of another network")
         state.optimiser.state[flat].update({key: value.to(flat.device) for key, value in parts["optimiser"].items()})
-        state.step, state.seconds = int(meta["step"]), float(meta["seconds"])
+        for key, kind in _COUNTERS.items():
+            setattr(state, key, kind(meta[key]))
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: damaged checkpoint ({_line(error)}); delete this folder to go on from the one before"

@@ -134,7 +134,7 @@ def fit(
     ``loss(net, batch, generator)`` is one number per row; ``held_out(ema)`` is measured at each report. With a
     ``folder``, checkpoints are kept there and training goes on from the newest one; ``kept(ema, step)`` is called after
     each. A disk that refuses one is reported by ``warn`` and training goes on: the checkpoint before is still there.
-    Raises InputError when the loss stops being finite.
+    Raises InputError when the loss or the weights stop being finite, or the last checkpoint cannot be saved.
     """
     ema = copy.deepcopy(net)
     weights, average = flatten(net, gradients=True), flatten(ema, gradients=False).detach()
@@ -144,33 +144,45 @@ def fit(
     if folder is not None and (newest := latest(folder)) is not None:
         restore(state, newest)
     noise = generator(seed, "loss")
-    total, since, began = torch.zeros((), device=weights.device), state.step, time.monotonic() - state.seconds
-    reported, norm, step, spent = time.monotonic(), total, state.step, budget.spent(state.step, state.seconds)
+    total, since, start = torch.tensor(state.loss, device=weights.device), state.reported, state.step
+    began = time.monotonic() - state.seconds
+    reported, norm, step, spent = time.monotonic(), total, start, budget.spent(start, state.seconds)
+
+    def checked() -> float:
+        """Mean loss since the last report. Asked at reports and checkpoints only, so that no step waits for the device
+        and no checkpoint holds a NaN."""
+        mean = float(total) / max(1, step - since)
+        if not (math.isfinite(mean) and bool(average.isfinite().all())):
+            raise InputError(
+                f"the loss or the weights stopped being finite between steps {since} and {step} (mean loss {mean:.4g});"
+                " the last good checkpoint is kept: lower --lr or look at the data (pushforward inspect)"
+            )
+        return mean
 
     def tell() -> None:
-        """One report; also where a loss that is not finite is noticed, so that no step waits for the device."""
         nonlocal total, since, reported
-        mean, now = float(total) / max(1, step - since), time.monotonic()
-        if not math.isfinite(mean):
-            raise InputError(
-                f"the loss is {mean} between steps {since} and {step}; the last good checkpoint is kept: "
-                "lower --lr or look at the data (pushforward inspect)"
-            )
+        mean, now = checked(), time.monotonic()
         if report is not None:
             score = None if held_out is None else held_out(state.ema)
-            speed = (step - since) / max(now - reported, 1e-9)
+            speed = (step - max(since, start)) / max(now - reported, 1e-9)
             rate = optimiser.rate(step, spent)
             report(Progress(step, now - began, spent, mean, score, float(norm), rate, speed))
         total, since, reported = torch.zeros_like(total), step, time.monotonic()
 
-    def keep_state() -> None:
-        state.step, state.seconds = step, time.monotonic() - began
+    def keep_state(last: bool = False) -> None:
+        checked()
+        state.step, state.seconds, state.reported, state.loss = step, time.monotonic() - began, since, float(total)
         try:
             if folder is not None:
                 save(state, folder, keep)
             if kept is not None:
                 kept(state.ema, step)
         except OSError as error:
+            if last:
+                raise InputError(
+                    f"step {step}, the last, could not be saved ({error}); the checkpoint before it is kept: free some "
+                    "space and give the same command again"
+                ) from error
             if warn is not None:
                 warn(f"step {step} could not be saved ({error}); the checkpoint before it is kept")
 
@@ -192,7 +204,7 @@ def fit(
                 tell()
             if step % checkpoint_every == 0:
                 keep_state()
-        if step > since:
+        keep_state(last=True)  # before the report: with the losses since the last one, going on is bit for bit the same
+        if step > max(since, start):
             tell()
-        keep_state()
     return state, spent >= 1

@@ -1,0 +1,66 @@
+"""Schedules made of others, or of a user's own functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from pushforward.schedule.base import Schedule
+from pushforward.tensor import Times, jvp
+
+__all__ = ["Custom", "Warped"]
+
+
+@final
+@dataclass(frozen=True)
+class Warped(Schedule):
+    """Another schedule on another clock: ``(alpha, beta)(warp(t))`` for a rising ``warp`` of [0, 1] onto itself.
+
+    ``warp`` is any torch function of t, for instance ``lambda t: t / (t + 3 * (1 - t))``, the resolution shift of Esser
+    et al. 2024. Raises ValueError if it does not rise from 0 to 1.
+    """
+
+    schedule: Schedule
+    warp: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        t = self.warp(torch.linspace(0, 1, 257, dtype=torch.float64))
+        if not (bool((t.diff() > 0).all()) and abs(float(t[0])) < 1e-12 and abs(float(t[-1]) - 1) < 1e-12):
+            raise ValueError("Warped: warp must rise strictly from warp(0) = 0 to warp(1) = 1")
+
+    def __call__(self, t: Times) -> tuple[Times, Times]:
+        weights: tuple[Times, Times] = self.schedule(self.warp(t))
+        return weights
+
+    def variance(self, t: Times) -> Times:
+        return self.schedule.variance(self.warp(t))
+
+    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+        s, speed = jvp(self.warp, t, torch.ones_like(t))
+        d_alpha, d_beta, beta_d_beta = self.schedule.rates(s)
+        return speed * d_alpha, speed * d_beta, speed * beta_d_beta
+
+
+@final
+@dataclass(frozen=True)
+class Custom(Schedule):
+    """A user's own pair of torch functions ``alpha(t), beta(t)``; derivatives by autodiff.
+
+    Raises ValueError if either is negative or ``alpha/beta`` does not rise.
+    """
+
+    alpha: Callable[[Tensor], Tensor]
+    beta: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        alpha, beta = self(torch.linspace(0, 1, 257, dtype=torch.float64))
+        ratio = (alpha / beta)[:-1]
+        if bool((alpha < 0).any()) or bool((beta < 0).any()) or not bool((ratio.diff() > 0).all()):
+            raise ValueError("Custom: alpha and beta must be non-negative and alpha/beta must rise with t")
+
+    def __call__(self, t: Times) -> tuple[Times, Times]:
+        return self.alpha(t), self.beta(t)
