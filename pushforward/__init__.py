@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from pushforward.path import PATHS as PATHS
     from pushforward.path import PREDICTIONS as PREDICTIONS
     from pushforward.path import Affine as Affine
+    from pushforward.path import Bridge as Bridge
+    from pushforward.path import Characteristics as Characteristics
     from pushforward.path import Draw as Draw
+    from pushforward.path import GeneralAffine as GeneralAffine
     from pushforward.path import Path as Path
     from pushforward.path import convert as convert
     from pushforward.path import weight as weight

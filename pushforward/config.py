@@ -119,7 +119,7 @@ class ObjectiveConfig(Section):
     """What training makes small."""
 
     objective: str = chosen("flow", "what is matched", "objective/matching.py", "OBJECTIVES")
-    predicts: str = chosen("velocity", "what the network outputs; the rest follows", "path.py", "PREDICTIONS")
+    predicts: str = chosen("velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS")
     times: str = chosen("uniform", "the training law of the time", "times.py", "TIMES")
 
     @field_validator("objective")
@@ -130,7 +130,7 @@ class ObjectiveConfig(Section):
     @field_validator("predicts")
     @classmethod
     def _predicts(cls, spec: str) -> str:
-        return _known(spec, "path.py", "PREDICTIONS", "prediction", takes_numbers=False)
+        return _known(spec, "path/convert.py", "PREDICTIONS", "prediction", takes_numbers=False)
 
     @field_validator("times")
     @classmethod
@@ -263,7 +263,7 @@ def feed_for(
         x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
         conditions = [None] * (len(x1) // batch) if y is None else y.split(batch)
         pairs = [couple(*ends, g) for ends in zip(x0.split(batch), x1.split(batch), conditions, strict=True)]
-        draw = path.draw(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), times(len(x1), g))
+        draw = path.draw(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), times(len(x1), g), g)
         return [(part, pair[2]) for part, pair in zip(draw.split(batch), pairs, strict=True)]
 
     return Feed(x, y, batch, seed, prepare, jitter)

@@ -16,11 +16,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Points", "Time", "Times", "bcast", "clock", "dimension", "generator", "jvp", "per_sample", "squared_norm"]
+__all__ = [
+    "Clock",
+    "Points",
+    "Time",
+    "Times",
+    "bcast",
+    "clock",
+    "dimension",
+    "generator",
+    "jvp",
+    "per_sample",
+    "squared_norm",
+]
 
 Points: TypeAlias = Float[Tensor, "n *d"]
 Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
 Time: TypeAlias = float | Times
+Clock: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
 
 BLOCK = 32  # samples that share one random stream; a constant, because every seed's samples depend on it
 

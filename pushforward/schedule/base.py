@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.tensor import Times, jvp
+from pushforward.tensor import Clock, jvp
 
 __all__ = ["Schedule", "Weights", "quotient", "root"]
 
@@ -28,25 +28,25 @@ class Schedule(ABC):
     """``t -> (alpha_t, beta_t)``; subclasses give the formula, derivatives follow by autodiff."""
 
     @abstractmethod
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         """``(alpha_t, beta_t)``, each of the shape of ``t``; exact at t = 0 and t = 1."""
 
-    def variance(self, t: Times) -> Times:
+    def variance(self, t: Clock) -> Clock:
         """``beta_t^2``; overridden where beta is a root, so that the derivative stays finite at its zero."""
         return self(t)[1].square()
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         """``(d_alpha, d_beta, beta d_beta)``: by autodiff unless a schedule states them."""
         _, ((d_alpha, d_beta), d_variance) = jvp(lambda s: (self(s), self.variance(s)), t, torch.ones_like(t))
         return d_alpha, d_beta, d_variance / 2
 
     @final
-    def at(self, t: Times) -> Weights:
+    def at(self, t: Clock) -> Weights:
         """``alpha, beta``, their time derivatives, and ``beta d_beta``."""
         return Weights(*self(t), *self.rates(t))
 
     @final
-    def log_snr(self, t: Times) -> Times:
+    def log_snr(self, t: Clock) -> Clock:
         """``log(alpha_t / beta_t)``: minus infinity at pure noise, infinity at pure data."""
         alpha, beta = self(t)
         return alpha.log() - beta.log()

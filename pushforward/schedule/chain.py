@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.schedule.base import Schedule, quotient, root
-from pushforward.tensor import Times
+from pushforward.tensor import Clock
 
 __all__ = ["Discrete"]
 
@@ -54,7 +54,7 @@ class Discrete(Schedule):
         abar = torch.cos((k / steps + offset) / (1 + offset) * math.pi / 2).square()
         return Discrete((1 - abar[1:] / abar[:-1]).clamp(max=0.999))
 
-    def index(self, t: Times) -> Times:
+    def index(self, t: Clock) -> Clock:
         """The chain's index ``k = N (1 - t)`` of a time; whole at the chain's own times."""
         return len(self.betas) * (1 - t)
 
@@ -73,19 +73,19 @@ class Discrete(Schedule):
         below = k.detach().floor().clamp(0, len(steps) - 1).long()
         return knots[below] + (k - below) * steps[below], -len(steps) * steps[below]
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         return torch.exp(self._log_abar(t)[0] / 2), root(self.variance(t))
 
-    def variance(self, t: Times) -> Times:
+    def variance(self, t: Clock) -> Clock:
         return -torch.expm1(self._log_abar(t)[0])
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         alpha, beta = self(t)
         half = self._log_abar(t)[1] / 2
         beta_d_beta = -half * alpha.square()
         return half * alpha, quotient(beta_d_beta, beta), beta_d_beta
 
-    def posterior(self, k: Int[Tensor, "n"]) -> tuple[Times, Times, Times]:
+    def posterior(self, k: Int[Tensor, "n"]) -> tuple[Clock, Clock, Clock]:
         """``q(x_{k-1} | x_k, data) = N(a data + b x_k, c I)``: the coefficients ``(a, b, c)`` for k = 1 .. N.
 
         ``a = sqrt(abar_{k-1}) beta_k / (1 - abar_k)``, ``b = sqrt(1 - beta_k) (1 - abar_{k-1}) / (1 - abar_k)``,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.schedule.base import Schedule, quotient, root
-from pushforward.tensor import Times
+from pushforward.tensor import Clock
 
 __all__ = ["EDM", "VE", "VP", "CondOT", "Cosine", "Polynomial", "SubVP"]
 
@@ -21,10 +21,10 @@ __all__ = ["EDM", "VE", "VP", "CondOT", "Cosine", "Polynomial", "SubVP"]
 class CondOT(Schedule):
     """``alpha = t, beta = 1 - t``: straight lines at constant speed (Lipman et al. 2023; rectified flow)."""
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         return t, 1 - t
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         return torch.ones_like(t), -torch.ones_like(t), t - 1
 
     def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
@@ -36,11 +36,11 @@ class CondOT(Schedule):
 class Cosine(Schedule):
     """``alpha = sin(pi t / 2), beta = cos(pi t / 2)``, so ``alpha^2 + beta^2 = 1`` (Albergo & Vanden-Eijnden 2023)."""
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         # beta as the sine of the complement: exactly 0 at t = 1, where cos(pi/2) is not
         return torch.sin(math.pi / 2 * t), torch.sin(math.pi / 2 * (1 - t))
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         alpha, beta = self(t)
         return math.pi / 2 * beta, -math.pi / 2 * alpha, -math.pi / 2 * alpha * beta
 
@@ -59,11 +59,11 @@ class Polynomial(Schedule):
         if not self.power >= 1:
             raise ValueError(f"Polynomial(power={self.power}): power must be at least 1, or the velocity is infinite")
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         alpha = t**self.power
         return alpha, 1 - alpha
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         slope = self.power * t ** (self.power - 1)
         return slope, -slope, -slope * (1 - t**self.power)
 
@@ -114,13 +114,13 @@ class VP(Schedule):
     def _rate(self) -> _LinearRate:
         return _LinearRate(self.beta_min, self.beta_max)
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         return torch.exp(-self._rate.at(t)[1] / 2), root(self.variance(t))
 
-    def variance(self, t: Times) -> Times:
+    def variance(self, t: Clock) -> Clock:
         return -torch.expm1(-self._rate.at(t)[1])
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         (alpha, beta), half = self(t), self._rate.at(t)[0] / 2
         beta_d_beta = -half * alpha.square()
         return half * alpha, quotient(beta_d_beta, beta), beta_d_beta
@@ -144,11 +144,11 @@ class SubVP(Schedule):
     def _rate(self) -> _LinearRate:
         return _LinearRate(self.beta_min, self.beta_max)
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         integral = self._rate.at(t)[1]
         return torch.exp(-integral / 2), -torch.expm1(-integral)
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         (alpha, beta), rate = self(t), self._rate.at(t)[0]
         d_beta = -rate * alpha.square()
         return rate / 2 * alpha, d_beta, beta * d_beta
@@ -172,13 +172,13 @@ class VE(Schedule):
     def _log_ratio(self) -> float:
         return math.log(self.sigma_max / self.sigma_min)
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         return torch.ones_like(t), root(self.variance(t))
 
-    def variance(self, t: Times) -> Times:
+    def variance(self, t: Clock) -> Clock:
         return self.sigma_min**2 * torch.expm1(2 * self._log_ratio * (1 - t))
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         beta_d_beta = -self._log_ratio * self.sigma_min**2 * torch.exp(2 * self._log_ratio * (1 - t))
         return torch.zeros_like(t), quotient(beta_d_beta, self(t)[1]), beta_d_beta
 
@@ -207,10 +207,10 @@ class EDM(Schedule):
     def _root(self, t: Tensor) -> Tensor:
         return math.pow(self.sigma_max, 1 / self.rho) * (1 - t) + math.pow(self.sigma_min, 1 / self.rho) * t
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         return torch.ones_like(t), torch.pow(self._root(t), self.rho)
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         slope = self.rho * (math.pow(self.sigma_min, 1 / self.rho) - math.pow(self.sigma_max, 1 / self.rho))
         d_beta = slope * torch.pow(self._root(t), self.rho - 1)
         return torch.zeros_like(t), d_beta, self(t)[1] * d_beta

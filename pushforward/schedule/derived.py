@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pushforward.schedule.base import Schedule
-from pushforward.tensor import Times, jvp
+from pushforward.tensor import Clock, jvp
 
 __all__ = ["Custom", "Warped"]
 
@@ -32,14 +32,14 @@ class Warped(Schedule):
         if not (bool((t.diff() > 0).all()) and abs(float(t[0])) < 1e-12 and abs(float(t[-1]) - 1) < 1e-12):
             raise ValueError("Warped: warp must rise strictly from warp(0) = 0 to warp(1) = 1")
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
-        weights: tuple[Times, Times] = self.schedule(self.warp(t))
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+        weights: tuple[Clock, Clock] = self.schedule(self.warp(t))
         return weights
 
-    def variance(self, t: Times) -> Times:
+    def variance(self, t: Clock) -> Clock:
         return self.schedule.variance(self.warp(t))
 
-    def rates(self, t: Times) -> tuple[Times, Times, Times]:
+    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         s, speed = jvp(self.warp, t, torch.ones_like(t))
         d_alpha, d_beta, beta_d_beta = self.schedule.rates(s)
         return speed * d_alpha, speed * d_beta, speed * beta_d_beta
@@ -62,5 +62,5 @@ class Custom(Schedule):
         if bool((alpha < 0).any()) or bool((beta < 0).any()) or not bool((ratio.diff() > 0).all()):
             raise ValueError("Custom: alpha and beta must be non-negative and alpha/beta must rise with t")
 
-    def __call__(self, t: Times) -> tuple[Times, Times]:
+    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
         return self.alpha(t), self.beta(t)

@@ -1,0 +1,80 @@
+"""Affine paths: the point is linear in where the curve began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pushforward.path.base import Family, aligned
+from pushforward.schedule import CondOT, Schedule
+from pushforward.schedule.base import quotient
+from pushforward.source import Normal, Source
+from pushforward.tensor import Points, Time, Times, bcast, clock, dimension
+
+__all__ = ["Affine", "GeneralAffine"]
+
+
+def unscale(residual: Points, scale: Times) -> Points:
+    """``residual / scale``; 0 where the scale is 0: there every source point leads to ``x1``, and 0 is our choice."""
+    return residual * bcast(quotient(torch.ones_like(scale), scale), residual)
+
+
+@final
+@dataclass(frozen=True)
+class Affine(Family):
+    """``x_t = alpha_t x_1 + beta_t x_0``; with the normal source, the Gaussian path ``N(alpha_t x_1, beta_t^2 I)``.
+
+    ``Affine()`` is the straight path of flow matching: CondOT schedule, standard normal source.
+    """
+
+    schedule: Schedule = field(default_factory=CondOT)
+    source: Source = field(default_factory=Normal)
+
+    def trajectory(self, x0: Points, x1: Points, t: Times) -> Points:
+        alpha, beta = self.schedule(t)
+        return bcast(alpha, x1) * x1 + bcast(beta, x0) * x0
+
+    def start(self, x0: Points) -> Points:
+        """``beta_0 x_0``: the curve at t = 0 with no data in it; ``x_0`` itself where ``beta_0 = 1``."""
+        return bcast(self.schedule(clock(0.0, x0))[1], x0) * x0
+
+    def origin(self, xt: Points, x1: Points, t: Time) -> Points:
+        alpha, beta = self.schedule(clock(t, xt))
+        return unscale(xt - bcast(alpha, xt) * x1, beta)
+
+    def log_det(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
+        beta = self.schedule(clock(t, xt))[1]
+        return (-dimension(xt) * beta.log()).to(xt).expand(len(xt))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class GeneralAffine(Family):
+    """``x_t = mu(x_1, t) + scale(t) x_0`` for a user's ``mu`` and ``scale``.
+
+    ``u_t(x|z) = d_mu + (d_scale/scale) (x - mu)``, density ``p_0((x - mu)/scale) / scale^d``.
+    ``mu(z, 0) = 0``, ``mu(z, 1) = z``, ``scale(0) = 1``, ``scale(1) = 0``; torch functions of points ``[n, *d]`` and of
+    times that broadcast against them.
+    """
+
+    mu: Callable[[Tensor, Tensor], Tensor]
+    scale: Callable[[Tensor], Tensor]
+    source: Source = field(default_factory=Normal)
+
+    def _mean(self, x1: Points, t: Times) -> Points:
+        return self.mu(x1, aligned(t, x1)).to(x1.dtype)
+
+    def trajectory(self, x0: Points, x1: Points, t: Times) -> Points:
+        return self._mean(x1, t) + bcast(self.scale(t), x0) * x0
+
+    def origin(self, xt: Points, x1: Points, t: Time) -> Points:
+        t = clock(t, xt)
+        return unscale(xt - self._mean(x1, t), self.scale(t))
+
+    def log_det(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
+        return (-dimension(xt) * self.scale(clock(t, xt)).log()).to(xt).expand(len(xt))
