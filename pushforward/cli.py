@@ -133,8 +133,12 @@ def sample(
         raise InputError(f"{out}: unknown ending {out.suffix!r}; use one of {' '.join(endings)}")
     if not out.parent.is_dir():
         raise InputError(f"{out}: the folder {out.parent} does not exist")
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give a file")
     method = make(STEPPERS, stepper, "stepper")
     model = runs.load(run, pick_device(device))
+    if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
     with progress_bar("sample") as show:
         rows = model.sample(
             n, steps=steps, stepper=method, seed=seed, on_batch=lambda done, total: show(done / total, f"{done:,}")

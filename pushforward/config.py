@@ -7,6 +7,7 @@ registry are read from the source of the file that holds it, so that ``--help`` 
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import math
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Parts", "build", "choices", "feed_for", "fingerprint", "make"]
 
 
+@functools.cache
 def choices(room: str, registry: str) -> list[str]:
     """The names in a registry, read from the dict literal at the foot of its file without importing it."""
     tree = ast.parse((Path(__file__).parent / room).read_text(encoding="utf-8"))
@@ -217,6 +219,8 @@ def build(config: Config, shape: tuple[int, ...]) -> Parts:
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(generator(config.train.seed, "weights").get_state())
         try:
+            # less than the network holds: refused at once, where layer after layer would fill the memory first
+            torch.empty(config.net.depth, config.net.width, config.net.width)
             net = MLP(shape, config.net.width, config.net.depth)
         except (MemoryError, RuntimeError) as error:
             size = f"width {config.net.width} and depth {config.net.depth}"

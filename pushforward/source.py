@@ -35,6 +35,10 @@ class Source(ABC):
     def score(self, x: Points) -> Points:
         """``grad log p_0(x)``."""
 
+    def distance(self, x: Points) -> Float[Tensor, "n"]:
+        """How far a point lies outside the support; 0 for a source that can be anywhere."""
+        return x.new_zeros(len(x))
+
 
 @final
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ class Uniform(Source):
 
     def score(self, x: Points) -> Points:
         return torch.zeros_like(x)
+
+    def distance(self, x: Points) -> Float[Tensor, "n"]:
+        return squared_norm(x - x.clamp(self.low, self.high)).sqrt()
 
 
 @final

@@ -1,9 +1,4 @@
-"""Oracles: fields in closed form, against which everything learned or approximated is tested.
-
-Marginalization (Lipman et al. 2023, theorem 1): ``u_t(x) = E[u_t(x|z) | x_t = x]``, an average over data points z with
-posterior weights ``p_t(x|z) p_data(z) / p_t(x)``. It can be computed when the data is a Gaussian mixture
-(`MixtureField`) or a finite set (`EmpiricalField`). Weights are kept as logarithms throughout.
-"""
+"""The exact field of a Gaussian mixture."""
 
 from __future__ import annotations
 
@@ -17,27 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import Affine, Path, convert
+from pushforward.oracle.prior import log_prior
+from pushforward.path import Affine, Path
 from pushforward.source import Normal
 from pushforward.tensor import Points, Time, Times, clock, dimension, time_dtype
 
-__all__ = ["EmpiricalField", "MixtureField"]
-
-
-def log_prior(
-    weights: Tensor | None, labels: Tensor | None, y: Tensor | None, k: int, like: Tensor
-) -> Float[Tensor, "#n k"]:
-    """Log-weights of ``k`` components, restricted to the components of class ``y`` where labels are given."""
-    weights = like.new_ones(k) if weights is None else weights.to(like)
-    log_w = (weights / weights.sum()).log()[None]
-    if y is None:
-        return log_w
-    if labels is None:
-        raise ValueError("a condition y was given, but this oracle has no labels")
-    log_w = torch.where(labels.to(y.device)[None] == y[:, None], log_w, -math.inf)
-    if bool((log_w == -math.inf).all(1).any()):
-        raise ValueError("a condition y names a class that this oracle has no data for")
-    return log_w.log_softmax(1)
+__all__ = ["MixtureField"]
 
 
 @final
@@ -149,43 +129,3 @@ class MixtureField(Field):
     def log_prob(self, x: Points, t: Time = 1.0, y: Tensor | None = None) -> Float[Tensor, "n"]:
         """``log p_t(x)`` in nats; t = 1 is the data law itself."""
         return self._components(x, clock(t, x), y)[0].logsumexp(1).to(x.dtype)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class EmpiricalField(Field):
-    """Exact field of a finite data set ``[m, *d]`` on any path with a conditional density.
-
-    ``u_t(x) = sum_i w_i u_t(x|z_i)`` with ``w_i`` proportional to ``prior_i p_t(x|z_i)``. At t = 1 the weights have
-    become the choice of the nearest data point.
-
-    Args: ``weights [m]`` (default equal); ``labels [m]`` for a conditional law.
-    """
-
-    path: Path
-    points: Float[Tensor, "m *d"]
-    weights: Float[Tensor, "m"] | None = None
-    labels: Int[Tensor, "m"] | None = None
-
-    def _log_joint(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n m"]:
-        n, m = len(x), len(self.points)
-        pairs = (x.repeat_interleave(m, 0), self.points.to(x).repeat(n, *[1] * (x.ndim - 1)), t.repeat_interleave(m))
-        log_p = self.path.log_prob(*pairs).reshape(n, m)
-        return log_p + log_prior(self.weights, self.labels, y, m, x)
-
-    def _posterior(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n m"]:
-        joint = self._log_joint(x, t, y)
-        # no noise left (t = 1): each density is an atom, and the limit of the weights chooses the nearest point
-        squares = torch.cdist(x.flatten(1), self.points.to(x).flatten(1)).square()
-        allowed = torch.where(log_prior(self.weights, self.labels, y, len(self.points), x) > -math.inf, 0.0, math.inf)
-        nearest = torch.nn.functional.one_hot((squares + allowed).argmin(1), len(self.points)).to(x)
-        return torch.where((joint == math.inf).any(1, keepdim=True), nearest, joint.softmax(1))
-
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
-        t = clock(t, x)
-        data = (self._posterior(x, t.expand(len(x)), y) @ self.points.to(x).flatten(1)).reshape(x.shape)
-        return tuple(convert(data, x, t, self.path, "data", name) for name in names)
-
-    def log_prob(self, x: Points, t: Time, y: Tensor | None = None) -> Float[Tensor, "n"]:
-        """``log p_t(x)`` in nats; a density for t < 1 only, where the path still has noise in it."""
-        return self._log_joint(x, clock(t, x).expand(len(x)), y).logsumexp(1)
