@@ -16,9 +16,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pushforward.coupling import COUPLINGS as COUPLINGS
     from pushforward.coupling import independent as independent
+    from pushforward.equations import continuity_residual as continuity_residual
+    from pushforward.equations import fokker_planck_residual as fokker_planck_residual
+    from pushforward.equations import verify as verify
     from pushforward.errors import InputError as InputError
     from pushforward.field import Field as Field
     from pushforward.field import Learned as Learned
+    from pushforward.field import Rescheduled as Rescheduled
     from pushforward.objective import OBJECTIVES as OBJECTIVES
     from pushforward.objective import Matching as Matching
     from pushforward.oracle import EmpiricalField as EmpiricalField

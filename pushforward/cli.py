@@ -1,4 +1,4 @@
-"""The command line: ``pushforward train | sample | info | inspect``.
+"""The command line: ``pushforward train | sample | info | inspect | verify``.
 
 Flags are made from the classes in `config`. Errors of the user's are one line on standard error and exit code 2.
 Nothing here imports torch before a command needs it.
@@ -12,7 +12,8 @@ import io
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -200,9 +201,47 @@ def inspect(
         )
         for c in report.columns
     ]
-    widths = [max(len(str(row[i])) for row in [head, *table]) for i in range(len(head))]
-    for row in [head, *table]:
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table([head, *table])
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of cells in columns as wide as they need."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def verify(
+    run: Annotated[Positional[Path | None], arg(metavar="RUN", help="a trained run; without it, the theory")] = None,
+    data: Annotated[str | None, arg(metavar="DATA", help="the run's training data, if it has moved")] = None,
+    json: Annotated[tyro.conf.FlagCreatePairsOff[bool], arg(help="print JSON instead of a table")] = False,
+) -> None:
+    """Check the theorems on problems with known answers, or what can be asked of a trained run."""
+    from dataclasses import asdict
+
+    from pushforward import equations
+
+    if run is None:
+        checks = equations.verify()
+    else:
+        from pushforward.data import read_raw
+        from pushforward.run import load
+
+        model = load(run)
+        source = read_raw(model.run.data.source if data is None else data)
+        checks = equations.verify_learned(model.field, model.transform.forward(source.rows, source.where))
+    failed = [check for check in checks if check.verdict == "FAIL"]
+    if json:
+        print(dumps([{**asdict(check), "verdict": check.verdict} for check in checks], indent=1))
+    else:
+        head = ("statement", "computed two ways", "difference", "at most", "")
+        rows = [
+            (c.statement, c.ways, f"{c.difference:.1e}", "" if c.tolerance is None else f"{c.tolerance:.0e}", c.verdict)
+            for c in checks
+        ]
+        print_table([head, *rows])
+    if failed:
+        raise SystemExit(1)
 
 
 def one_line(text: str) -> str:
@@ -277,4 +316,5 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sample": sample,
     "info": info,
     "inspect": inspect,
+    "verify": verify,
 }

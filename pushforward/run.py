@@ -198,7 +198,7 @@ def train(
         (folder / "previews").mkdir(exist_ok=True)
         model = Model(parts.field_of(ema), data.transform, read(folder), folder, device)
         try:
-            picture(model.sample(64, steps=20), data.transform, folder / "previews" / f"step-{step}.png")
+            preview(model, folder / "previews" / f"step-{step}.png")
         except InputError as error:  # samples that are not finite may become so: no reason to stop
             tell(f"no preview of step {step}: {error}")
 
@@ -304,6 +304,11 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     load_weights(parts.net, folder / "model.safetensors")
     net = parts.net.to(device).requires_grad_(False)
     return Model(parts.field_of(net), transform, run, folder, device)
+
+
+def preview(model: Model, path: Path) -> None:
+    """A look at a model in training: few samples, coarse steps."""
+    picture(model.sample(64, steps=20), model.transform, path)
 
 
 def picture(rows: Rows, transform: Transform, path: Path) -> None:

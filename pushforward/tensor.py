@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from jaxtyping import Float
@@ -24,8 +24,10 @@ __all__ = [
     "bcast",
     "clock",
     "dimension",
+    "divergence",
     "generator",
     "jvp",
+    "laplacian",
     "per_sample",
     "squared_norm",
 ]
@@ -70,6 +72,26 @@ def jvp(f: Callable[[Tensor], Any], x: Tensor, v: Tensor) -> tuple[Any, Any]:
     """``f(x)`` and its directional derivative along ``v``, by forward-mode autodiff."""
     value, derivative = torch.func.jvp(f, (x,), (v,))  # type: ignore[misc]  # torch annotates the has_aux form
     return value, derivative
+
+
+def divergence(f: Callable[[Tensor], Tensor], x: Points, chunk: int = 64) -> Float[Tensor, "n"]:
+    """``sum_i d f_i / d x_i`` of a row-wise function, exactly: d forward-mode derivatives, ``chunk`` at a time.
+
+    Any data shape; ``f`` maps ``[n, *d]`` to ``[n, *d]``, each row by itself.
+    """
+    units = torch.eye(dimension(x), dtype=x.dtype, device=x.device).reshape(-1, 1, *x.shape[1:])
+
+    def along(unit: Tensor) -> Tensor:
+        direction = unit.expand_as(x).clone()
+        return cast(Tensor, (jvp(f, x, direction)[1] * direction).flatten(1).sum(1))
+
+    parts = [torch.func.vmap(along)(some).sum(0) for some in units.split(chunk)]
+    return torch.stack(parts).sum(0)
+
+
+def laplacian(f: Callable[[Tensor], Tensor], x: Points, chunk: int = 64) -> Float[Tensor, "n"]:
+    """``sum_i d^2 f / d x_i^2`` of a row-wise function ``[n, *d] -> [n]``: the divergence of its gradient."""
+    return divergence(torch.func.grad(lambda z: f(z).sum()), x, chunk)
 
 
 def squared_norm(x: Points) -> Float[Tensor, "n"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2
 CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, warmup=10))
 
 
-PICTURE = run.picture
+PREVIEW = run.preview
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +52,7 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _no_previews(monkeypatch):
     """Drawing takes longer than training here; the test of the previews puts it back."""
-    monkeypatch.setattr(run, "picture", lambda *_: None)
+    monkeypatch.setattr(run, "preview", lambda *_: None)
 
 
 def train(folder, steps=60, data=ROWS, config=CONFIG, **how):
@@ -88,7 +89,7 @@ def straight(tmp_path_factory):
     """60 steps without a stop."""
     folder = tmp_path_factory.mktemp("straight") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "picture", lambda *_: None)
+        patch.setattr(run, "preview", lambda *_: None)
         assert train(folder)
     return folder
 
@@ -283,7 +284,7 @@ def test_full_disk_to_the_end_is_an_error_and_freeing_it_goes_on(straight, tmp_p
         full_disk(patch, FULL[0], lambda: len(reports) >= 4)
         with pytest.raises(InputError, match=r"step 60.*could not be saved.*No space left.*free some space"):
             train(folder, report=reports.append, warn=warnings.append)
-    assert ["step 40" in words for words in warnings][0]
+    assert "step 40" in warnings[0]
     assert latest(folder / "checkpoints").name == "step-20" and scratch_left(folder) == []
     assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
     assert train(folder)
@@ -401,7 +402,7 @@ def test_metrics_are_what_they_say(straight):
     rows = run.history(straight)
     assert [row["step"] for row in rows] == [10, 20, 30, 40, 50, 60]
     assert [row["spent"] for row in rows] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
-    assert all(a["seconds"] < b["seconds"] for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a["seconds"] < b["seconds"] for a, b in itertools.pairwise(rows))
     assert rows[-1]["lr"] == pytest.approx(0, abs=1e-12)
     # a network that says 0 has E|x_1 - x_0|^2 / d = 2 on standardised rows, here to five standard errors
     assert rows[0]["loss"] == pytest.approx(2, abs=0.4)
@@ -415,7 +416,7 @@ def test_history_survives_lines_that_are_not_its_own(tmp_path):
 
 
 def test_previews_are_pictures_and_never_stop_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "picture", PICTURE)
+    monkeypatch.setattr(run, "preview", PREVIEW)
     assert train(tmp_path / "run", steps=5)
     with Image.open(tmp_path / "run" / "previews" / "step-5.png") as picture:
         assert min(picture.size) > 100 and len(picture.convert("RGB").getcolors(1 << 24)) > 2

@@ -54,8 +54,8 @@ class EmpiricalField(Field):
     _squares: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # |z|^2 once, in full precision and without a temporary the size of the data
-        wide = time_dtype(self.points.device)
+        # |z|^2 once, without a temporary the size of the data
+        wide = self._precise(self.points)
         squares = [squared_norm(block.to(wide)) for block in self.points.split(max(1, ROOM // dimension(self.points)))]
         object.__setattr__(self, "_squares", torch.cat(squares))
 
@@ -145,7 +145,7 @@ class EmpiricalField(Field):
             return tuple(convert(data, x, t, self.path, "data", name) for name in names)
         return self._general(names, x, t, y)
 
-    def _blocks(self, x: Points, t: Times, y: Tensor | None) -> list[tuple[Points, Times, Tensor | None]]:
+    def _blocks(self, x: Points, t: Times, y: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         """The queries in blocks whose temporaries fit in a bounded room."""
         per_row = len(self.points) * (1 if self._gaussian() else dimension(x))
         if self._gaussian() and self.points.numel() > SMALL and t.numel() == 1 and y is None:
