@@ -16,5 +16,5 @@ def nearest(word: str, choices: Iterable[str], what: str) -> str:
     """A message for an unknown name: ``unknown schedule 'cosin'; did you mean 'cosine'? (choices: ...)``."""
     names = sorted(choices)
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"unknown {what} {word!r}{hint} (choices: {', '.join(names)})"

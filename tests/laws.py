@@ -526,3 +526,38 @@ def test_objective_gradient_vanishes_at_the_oracle(name, rng):
     theta = torch.full((n, 2), 0.3, dtype=torch.float64, requires_grad=True)
     pf.OBJECTIVES[name](pf.Learned(net, field.path), draw, None, rng).sum().backward()
     assert bool((theta.grad.mean(0).abs() / (theta.grad.std(0) / math.sqrt(n)) > 6).all())
+
+
+# -- couplings, times, grids -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", pf.COUPLINGS)
+def test_coupling_keeps_both_margins_and_each_condition_with_its_data(name, rng):
+    x0, x1 = randn(40, 3, seed=80), randn(40, 3, seed=81)
+    y = torch.arange(40) % 4
+    a0, a1, ay = pf.COUPLINGS[name](x0, x1, y, rng)
+    rows = lambda *parts: sorted(map(tuple, torch.cat([p.reshape(40, -1).double() for p in parts], 1).tolist()))  # noqa: E731
+    assert rows(a0) == rows(x0) and rows(a1, ay) == rows(x1, y)
+    assert pf.COUPLINGS[name](x0, x1, None, rng)[2] is None
+
+
+@pytest.mark.parametrize("name", pf.TIMES)
+def test_time_law_stays_in_the_unit_interval_and_follows_its_generator(name):
+    law = pf.TIMES[name]
+    t = law(20_000, torch.Generator().manual_seed(5))
+    assert t.dtype == torch.float64 and t.shape == (20_000,) and bool(((t >= 0) & (t < 1)).all())
+    assert torch.equal(t, law(20_000, torch.Generator().manual_seed(5)))
+    # distribution functions at the quartiles, from the laws' definitions
+    normal = torch.distributions.Normal(0.0, 1.0)
+    q = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    expected = {"uniform": q, "logit_normal": normal.cdf(torch.logit(q))}[name]
+    share = (t[:, None] <= q).double().mean(0)
+    assert bool(((share - expected).abs() < 5 * (expected * (1 - expected) / 20_000).sqrt()).all())
+
+
+@pytest.mark.parametrize("name", pf.GRIDS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 50])
+def test_grid_rises_from_source_to_data(name, steps):
+    grid = pf.GRIDS[name](steps)
+    assert grid.shape == (steps + 1,) and grid.dtype == torch.float64
+    assert grid[0] == 0 and grid[-1] == 1 and bool((grid.diff() > 0).all())

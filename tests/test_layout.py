@@ -22,7 +22,7 @@ LEVELS = """
     path
     coupling times
     field
-    oracle guidance
+    oracle guidance adapters
     objective
     sample
     likelihood

@@ -16,7 +16,7 @@ def fused(monkeypatch):
 
 def naive(data, x, t, weights=None):
     """``E[x_1 | x_t = x]`` on the straight path by the formula, in float64, one query at a time."""
-    data, x, t = data.double(), x.double(), torch.as_tensor(t).double().expand(len(x))
+    data, x, t = data.double(), x.double(), torch.as_tensor(t, dtype=torch.float64).expand(len(x))
     prior = torch.zeros(len(data)) if weights is None else weights.double().log()
     rows = [
         torch.softmax(prior - (q - s * data).square().sum(1) / (2 * (1 - s) ** 2), 0) @ data
