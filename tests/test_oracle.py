@@ -32,7 +32,7 @@ def test_fused_attention_agrees_with_the_formula(fused, dtype, tolerance, per_ro
     field = pf.EmpiricalField(pf.Affine(), data)
     for t in (0.0, 0.05, 0.2, 0.4, 0.7, 0.95):
         x = (t * data[:50] + (1 - t) * randn(50, 64, seed=62)).to(dtype)
-        times = torch.full((50,), t).double() if per_row else t
+        times = torch.full((50,), t, dtype=torch.float64) if per_row else t
         error = (field.data(x, times).double() - naive(data, x, t)).norm(dim=1) / naive(data, x, t).norm(dim=1)
         assert float(error.max()) < tolerance, t
 
