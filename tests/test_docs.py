@@ -1,9 +1,12 @@
 """The pages keep their word: every Python example runs as printed, and every relative link leads somewhere."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
+
+from pushforward import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,3 +57,32 @@ def test_examples_and_links_are_found():
     )
     assert links(text) == ["one.md", "two.png", "three.md", "four.png"]
     assert examples(text) == [(6, "x = 1\n"), (16, "if x:\n    y = 2\n")]
+
+
+def test_readme_commands_run(tmp_path, monkeypatch):
+    # every `pushforward ...` line of the README's shell blocks, in order, with a smaller budget
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    lines = [line.split("#")[0].split() for block in blocks for line in block.splitlines()]
+    commands = [line[1:] for line in lines if line and line[0] == "pushforward"]
+    assert {command[0] for command in commands} >= {"inspect", "train", "info", "sample", "verify"}
+    for command in commands:
+        if command[0] == "verify" and len(command) == 1:
+            continue  # the whole of it is test_equations' slow test
+        cli.main(
+            [("20" if before == "--steps" else word) for before, word in zip(["", *command], command, strict=False)]
+        )
+    assert (tmp_path / "moons.csv").stat().st_size > 0 and (tmp_path / "moons.png").stat().st_size > 0
+    targets = {line[1] for line in lines if line and line[0] == "make"}
+    assert targets <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+
+
+def test_demo_writes_its_pictures_and_figures(tmp_path, capsys):
+    runpy.run_path(str(ROOT / "examples" / "demo.py"))["main"](tmp_path / "demo", minutes=0.02)
+    for name in ("samples.png", "trajectories.png", "loss.png", "model.safetensors"):
+        assert (tmp_path / "demo" / name).stat().st_size > 0
+    out = capsys.readouterr().out
+    training, generated, noise = (
+        float(re.search(rf"{name} (\d+\.\d+)", out)[1]) for name in ("training digits", "generated digits", "noise")
+    )
+    assert 0 < training < generated < noise
