@@ -448,7 +448,7 @@ def test_stepper_order_is_as_declared(name):
     stepper = pf.STEPPERS[name]()
     field, flow = gaussian_flow(pf.Cosine(), torch.tensor([1.0, -2.0], dtype=torch.float64), 0.4)
     x = randn(20, 2, seed=19)
-    steps = [16, 32, 64, 128]
+    steps = [12, 24, 48, 96]
     errors = [float((pf.integrate(field, x, stepper=stepper, steps=n).x[-1] - flow(x, 0.0, 1.0)).norm()) for n in steps]
     logs = torch.tensor([[math.log(1 / n), math.log(e)] for n, e in zip(steps, errors, strict=True)]).T
     slope = float(torch.cov(logs)[0, 1] / logs[0].var())
@@ -463,7 +463,7 @@ def test_stepper_one_and_two_steps_are_finite_for_every_prediction(schedule, nam
     for predicts in pf.PREDICTIONS:
         net = lambda x, t, y, predicts=predicts: getattr(exact, predicts)(x, t[0])  # noqa: E731
         field = pf.Learned(net, exact.path, predicts)
-        for steps in (1, 2, 3):
+        for steps in (1, 2):
             for reverse in (False, True):
                 out = pf.integrate(field, x, stepper=pf.STEPPERS[name](), steps=steps, reverse=reverse).x[-1]
                 assert out.isfinite().all() and out.shape == x.shape, (predicts, steps, reverse)
@@ -473,8 +473,8 @@ def test_stepper_one_and_two_steps_are_finite_for_every_prediction(schedule, nam
 def test_stepper_runs_back_along_the_same_flow(name):
     field, flow = gaussian_flow(pf.CondOT(), torch.tensor([1.0, -2.0], dtype=torch.float64), 0.4)
     x = randn(20, 2, seed=21)
-    y = pf.integrate(field, flow(x, 0.0, 1.0), stepper=pf.STEPPERS[name](), steps=400, reverse=True).x[-1]
-    tolerance = {1.0: 3e-2, 2.0: 1e-4}.get(pf.STEPPERS[name]().order, 1e-6)
+    y = pf.integrate(field, flow(x, 0.0, 1.0), stepper=pf.STEPPERS[name](), steps=100, reverse=True).x[-1]
+    tolerance = {1.0: 0.15, 2.0: 2e-3}.get(pf.STEPPERS[name]().order, 1e-5)
     torch.testing.assert_close(y, x, rtol=0, atol=tolerance)
 
 
@@ -482,9 +482,9 @@ def test_stepper_runs_back_along_the_same_flow(name):
 def test_integration_of_the_oracle_carries_the_source_to_the_data(schedule, rng):
     # moments of the end points against the mixture's own, in units of their standard error
     field = mixture(pf.Affine(schedule))
-    x0 = torch.randn(20_000, 2, generator=rng, dtype=torch.float64)
-    x = pf.integrate(field, field.path.start(x0), stepper=pf.RK4(), steps=100).x[-1]
-    y = draw_mixture(field, 20_000, rng)
+    x0 = torch.randn(10_000, 2, generator=rng, dtype=torch.float64)
+    x = pf.integrate(field, field.path.start(x0), stepper=pf.RK4(), steps=50).x[-1]
+    y = draw_mixture(field, 10_000, rng)
     for f in (lambda z: z, lambda z: z**2, lambda z: z**3, lambda z: z[:, :1] * z[:, 1:]):
         a, b = f(x), f(y)
         error = (a.var(0) / len(a) + b.var(0) / len(b)).sqrt()
@@ -495,14 +495,14 @@ def test_integration_of_the_oracle_carries_the_source_to_the_data(schedule, rng)
 def test_sample_is_independent_of_batch_size(name):
     field = mixture()
     stepper = pf.STEPPERS[name]()
-    whole = pf.generate(field, 70, (2,), stepper, 5, seed=3)
-    for batch in (1, 7, 64):
+    whole = pf.generate(field, 70, (2,), stepper, 2, seed=3)
+    for batch in (7, 64):
         torch.testing.assert_close(
-            pf.generate(field, 70, (2,), stepper, 5, seed=3, batch_size=batch), whole, rtol=1e-5, atol=1e-6
+            pf.generate(field, 70, (2,), stepper, 2, seed=3, batch_size=batch), whole, rtol=1e-5, atol=1e-6
         )
-    tail = pf.generate(field, 30, (2,), stepper, 5, seed=3, first=40)
-    torch.testing.assert_close(tail, whole[40:], rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(pf.generate(field, 70, (2,), stepper, 5, seed=4), whole)
+    alone = pf.generate(field, 6, (2,), stepper, 2, seed=3, first=30, batch_size=1)  # across a block of 32
+    torch.testing.assert_close(alone, whole[30:36], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(pf.generate(field, 70, (2,), stepper, 2, seed=4), whole)
 
 
 # -- objectives --------------------------------------------------------------------------------------------------------
