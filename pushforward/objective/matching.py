@@ -53,7 +53,8 @@ class Matching:
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
         (prediction,) = field.evaluate((self.quantity,), draw.xt, draw.t, y)
-        loss = (prediction - target(draw, field, self.quantity)).square().flatten(1).mean(1)
+        goal = target(draw, field, self.quantity)
+        loss = torch.nn.functional.mse_loss(prediction, goal, reduction="none").flatten(1).mean(1)
         if self.beta_squared:
             assert isinstance(field.path, Affine)
             loss = loss * field.path.schedule.variance(draw.t).to(loss)
