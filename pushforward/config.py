@@ -13,7 +13,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -84,60 +84,43 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _named(cls, value: Any, info: Any) -> Any:  # pydantic.ValidationInfo, which no run-time check can test
+        extra = cls.model_fields[info.field_name].json_schema_extra
+        return _known(value, *cast("Any", extra["named"])) if isinstance(extra, dict) else value
+
 
 Positive = Annotated[int, Field(ge=1)]
 
 
-def chosen(default: str, help: str, room: str, registry: str) -> Any:
-    """A field that names a registry's entry; the names stand in its help."""
+def chosen(default: str, help: str, room: str, registry: str, what: str, takes_numbers: bool = True) -> Any:
+    """A field that names a registry's entry: the names stand in its help, and `Section` checks the word given."""
     names = [name for name in choices(room, registry) if name not in NOT_BY_NAME]
-    return Field(default, description=f"{help}: {', '.join(names)}")
+    named: list[Any] = [room, registry, what, takes_numbers]
+    return Field(default, description=f"{help}: {', '.join(names)}", json_schema_extra={"named": named})
 
 
 class PathConfig(Section):
     """Which trajectories carry the source to the data."""
 
-    schedule: str = chosen("condot", "how data and noise are mixed over time", "schedule/__init__.py", "SCHEDULES")
-    source: str = chosen("normal", "the law in which trajectories begin", "source.py", "SOURCES")
-    coupling: str = chosen("independent", "which source point travels where", "coupling.py", "COUPLINGS")
-
-    @field_validator("schedule")
-    @classmethod
-    def _schedule(cls, spec: str) -> str:
-        return _known(spec, "schedule/__init__.py", "SCHEDULES", "schedule")
-
-    @field_validator("source")
-    @classmethod
-    def _source(cls, spec: str) -> str:
-        return _known(spec, "source.py", "SOURCES", "source")
-
-    @field_validator("coupling")
-    @classmethod
-    def _coupling(cls, spec: str) -> str:
-        return _known(spec, "coupling.py", "COUPLINGS", "coupling", takes_numbers=False)
+    schedule: str = chosen(
+        "condot", "how data and noise are mixed over time", "schedule/__init__.py", "SCHEDULES", "schedule"
+    )
+    source: str = chosen("normal", "the law in which trajectories begin", "source.py", "SOURCES", "source")
+    coupling: str = chosen(
+        "independent", "which source point travels where", "coupling.py", "COUPLINGS", "coupling", False
+    )
 
 
 class ObjectiveConfig(Section):
     """What training makes small."""
 
-    objective: str = chosen("flow", "what is matched", "objective/matching.py", "OBJECTIVES")
-    predicts: str = chosen("velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS")
-    times: str = chosen("uniform", "the training law of the time", "times.py", "TIMES")
-
-    @field_validator("objective")
-    @classmethod
-    def _objective(cls, spec: str) -> str:
-        return _known(spec, "objective/matching.py", "OBJECTIVES", "objective", takes_numbers=False)
-
-    @field_validator("predicts")
-    @classmethod
-    def _predicts(cls, spec: str) -> str:
-        return _known(spec, "path/convert.py", "PREDICTIONS", "prediction", takes_numbers=False)
-
-    @field_validator("times")
-    @classmethod
-    def _times(cls, spec: str) -> str:
-        return _known(spec, "times.py", "TIMES", "time law")
+    objective: str = chosen("flow", "what is matched", "objective/matching.py", "OBJECTIVES", "objective", False)
+    predicts: str = chosen(
+        "velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS", "prediction", False
+    )
+    times: str = chosen("uniform", "the training law of the time", "times.py", "TIMES", "time law")
 
 
 class NetConfig(Section):
