@@ -39,16 +39,31 @@ if TYPE_CHECKING:
     from pushforward.path import weight as weight
     from pushforward.run import Model as Model
     from pushforward.run import load as load
+    from pushforward.sample import DDIM as DDIM
     from pushforward.sample import RK4 as RK4
     from pushforward.sample import STEPPERS as STEPPERS
+    from pushforward.sample import Adams as Adams
+    from pushforward.sample import AdamsMoulton as AdamsMoulton
+    from pushforward.sample import Ancestral as Ancestral
+    from pushforward.sample import AnnealedLangevin as AnnealedLangevin
+    from pushforward.sample import Churn as Churn
+    from pushforward.sample import DormandPrince as DormandPrince
     from pushforward.sample import Euler as Euler
+    from pushforward.sample import EulerMaruyama as EulerMaruyama
     from pushforward.sample import Heun as Heun
+    from pushforward.sample import Kutta3 as Kutta3
+    from pushforward.sample import Langevin as Langevin
     from pushforward.sample import Midpoint as Midpoint
+    from pushforward.sample import Multistep as Multistep
+    from pushforward.sample import PredictorCorrector as PredictorCorrector
+    from pushforward.sample import Ralston as Ralston
     from pushforward.sample import RungeKutta as RungeKutta
     from pushforward.sample import Stepper as Stepper
+    from pushforward.sample import StochasticHeun as StochasticHeun
     from pushforward.sample import Trajectory as Trajectory
     from pushforward.sample import generate as generate
     from pushforward.sample import integrate as integrate
+    from pushforward.sample import reverse_sigma as reverse_sigma
     from pushforward.schedule import EDM as EDM
     from pushforward.schedule import SCHEDULES as SCHEDULES
     from pushforward.schedule import VE as VE

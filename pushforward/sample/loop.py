@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -17,18 +17,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.tensor import Points, Time, per_sample
-from pushforward.times import linear
+from pushforward.sample.noise import Brownian, Draws, Noise
+from pushforward.tensor import Points, Time
 
-__all__ = ["DEFAULT_STEPS", "Stepper", "Trajectory", "generate", "integrate"]
-
-DEFAULT_STEPS = 50
-
-Noise = Callable[[], Tensor]
+__all__ = ["Bound", "Noise", "Stepper", "Trajectory", "integrate"]
 
 
 class Stepper(ABC):
-    """A sampling method: how to go from time t to time s."""
+    """A sampling method: how to go from time t to time s.
+
+    ``order`` is that of the error at the end against the size of the steps: of a single sample for flows, of moments
+    (weak order) for stochastic steppers.
+    """
 
     order: float
 
@@ -40,13 +40,18 @@ class Stepper(ABC):
     def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
         """The state at time ``s`` from the state at time ``t`` (both ``()``, s may lie on either side of t)."""
 
+    def report(self, state: Any) -> dict[str, Tensor]:
+        """What a person wants to know of the steps taken, one number per sample: `Trajectory.info`."""
+        return {}
+
 
 @final
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """What an integration did: states ``x [k, n, *d]`` at times ``t [k]``, the whole grid, evaluations per sample.
+    """What an integration did: states ``x [k, n, *d]`` at times ``t [k]``, the whole grid, evaluations of the batch.
 
-    ``x[-1]`` is the end point; the states before it are kept on request only (``trajectory=True``).
+    ``x[-1]`` is the end point; the states before it are kept on request only (``trajectory=True``). ``info`` is what
+    the stepper reports per sample, such as the rejected steps of an adaptive one.
     """
 
     t: Float[Tensor, "k"]
@@ -54,10 +59,11 @@ class Trajectory:
     nfe: int
     grid: Float[Tensor, "times"]
     stepper: Stepper
+    info: dict[str, Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         k, n, *d = self.x.shape
-        ends = f"t {self.grid[0]:g} -> {self.grid[-1]:g}"
+        ends = f"t {self.grid[0]:g} -> {self.grid[-1]:g} in {len(self.grid) - 1} steps"
         return f"Trajectory({n} points of shape {tuple(d)}, {k} states kept, {ends}, nfe={self.nfe}, {self.stepper})"
 
 
@@ -71,6 +77,20 @@ class Bound(Field):
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         self.count += 1
         return self.field.evaluate(names, x, t, self.y)
+
+    def log_prob(self, x: Points, t: Time) -> Float[Tensor, "n"]:
+        """``log p_t(x)`` up to a constant, from fields that have it; ValueError from the others."""
+        log_prob = getattr(self.field, "log_prob", None)
+        if log_prob is None:
+            raise ValueError(
+                f"{type(self.field).__name__} has no log_prob, which Metropolis steps need; use an oracle or an energy"
+            )
+        value: Tensor = log_prob(x, t) if self.y is None else log_prob(x, t, self.y)
+        return value
+
+    def only(self, rows: Tensor) -> Bound:
+        """The same for some of the samples; its evaluations are not counted here."""
+        return Bound(self.field, None if self.y is None else self.y[rows])
 
 
 def check_grid(grid: Tensor) -> Float[Tensor, "times"]:
@@ -92,6 +112,7 @@ def integrate(
     seed: int = 0,
     *,
     steps: int | None = None,
+    tol: float | None = None,
     y: Tensor | None = None,
     reverse: bool = False,
     trajectory: bool = False,
@@ -102,8 +123,9 @@ def integrate(
 
     Args:
         x0: the state at the first time of the grid, ``[n, *d]`` (``field.path.start(source draw)`` at t = 0).
-        grid, steps: explicit times, or a number of equal steps (default 50); not both.
-        stepper: default `Heun`.
+        grid, steps, tol: explicit times (see `GRIDS`), a number of equal steps in t (default 50), or the tolerance of
+            an adaptive solver; one of the three.
+        stepper: default `AdamsMoulton` on affine paths, `Heun` on others, `DormandPrince` with ``tol``.
         seed: of the noise in stochastic steppers; sample i uses the stream of (seed, first + i).
         y: condition, one row per sample.
         trajectory: keep every state instead of the last one.
@@ -111,73 +133,20 @@ def integrate(
 
     Raises ValueError for two ways of saying the grid, or a grid that is not monotone in [0, 1].
     """
-    from pushforward.sample.ode import Heun
+    from pushforward.sample.default import plan
 
-    if grid is not None and (steps is not None or reverse):
-        raise ValueError("give grid= alone: it already says how many steps there are and in which direction they run")
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps={steps}: at least one step is needed")
-    if grid is None:
-        grid = linear(DEFAULT_STEPS if steps is None else steps)
-        grid = grid.flip(0) if reverse else grid
+    grid, stepper = plan(field, grid, stepper, steps, tol, reverse)
     grid = check_grid(grid)
-    stepper = Heun() if stepper is None else stepper
     bound = Bound(field, y)
     x, kept = x0, [x0]
+    path = Brownian(Draws(x0, seed, first))
     state = stepper.init(bound, x, grid)
-    for i in range(len(grid) - 1):
-
-        def noise(i: int = i) -> Tensor:
-            shape = x0.shape[1:]
-            draw = per_sample(lambda k, g: torch.randn(k, *shape, generator=g), first, len(x0), seed, "step", i)
-            return draw.to(x0)
-
-        x, state = stepper.step(bound, x, grid[i], grid[i + 1], state, noise)
+    times = grid.tolist()
+    for i in range(len(times) - 1):
+        x, state = stepper.step(bound, x, grid[i], grid[i + 1], state, Noise(path, i, times[i], times[i + 1]))
         if trajectory:
             kept.append(x)
         if on_step is not None:
-            on_step(i + 1, len(grid) - 1)
-    times, states = (grid, torch.stack(kept)) if trajectory else (grid[-1:], x[None])
-    return Trajectory(times, states, bound.count, grid, stepper)
-
-
-@torch.no_grad()
-def generate(
-    field: Field,
-    n: int,
-    shape: tuple[int, ...],
-    stepper: Stepper | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    *,
-    y: Tensor | None = None,
-    grid: Float[Tensor, "times"] | None = None,
-    batch_size: int = 4096,
-    first: int = 0,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    on_batch: Callable[[int, int], None] | None = None,
-) -> Float[Tensor, "n *d"]:
-    """New samples ``[n, *shape]``: source draws carried to t = 1, in batches.
-
-    Sample i depends on (seed, first + i) alone, not on ``batch_size`` or on how a job is split. ``on_batch`` is called
-    with (samples done, samples in all).
-    """
-    if n < 1:
-        raise ValueError(f"n={n}: at least one sample is needed")
-    if y is not None and len(y) != n:
-        raise ValueError(f"y has {len(y)} rows for {n} samples")
-
-    def begin(k: int, g: torch.Generator) -> Tensor:
-        return field.path.source.sample((k, *shape), g, dtype)
-
-    out: list[Tensor] = []
-    for done in range(0, n, batch_size):
-        m = min(batch_size, n - done)
-        x0 = per_sample(begin, first + done, m, seed, "source").to(device)
-        condition = None if y is None else y[done : done + m].to(device)
-        run = integrate(field, field.path.start(x0), grid, stepper, seed, steps=steps, y=condition, first=first + done)
-        out.append(run.x[-1].cpu())
-        if on_batch is not None:
-            on_batch(done + m, n)
-    return torch.cat(out)
+            on_step(i + 1, len(times) - 1)
+    at, states = (grid, torch.stack(kept)) if trajectory else (grid[-1:], x[None])
+    return Trajectory(at, states, bound.count, grid, stepper, stepper.report(state))

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,9 +13,9 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.sample.loop import Noise, Stepper
-from pushforward.tensor import Points
+from pushforward.tensor import Points, bcast
 
-__all__ = ["RK4", "STEPPERS", "Euler", "Heun", "Midpoint", "RungeKutta"]
+__all__ = ["RK4", "Euler", "Heun", "Kutta3", "Midpoint", "Ralston", "RungeKutta", "advance", "slopes"]
 
 
 @final
@@ -42,20 +41,27 @@ class RungeKutta(Stepper):
         return len(self.b)
 
     def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
-        h = s - t
-        k: list[Points] = []
-        for row in self.a:
-            point = x
-            for weight, slope in zip(row, k, strict=True):
-                if weight:
-                    point = point + (h * weight) * slope
-            # c_i = 1 is the end of the step exactly, so that no rounding carries an evaluation past t = 1
-            c = sum(row)
-            k.append(field.velocity(point, s if c == 1 else t + c * h))
-        for weight, slope in zip(self.b, k, strict=True):
-            if weight:
-                x = x + (h * weight) * slope
-        return x, state
+        return advance(x, s - t, self.b, slopes(field, x, t, s, self.a)), state
+
+
+def slopes(
+    field: Field, x: Points, t: Tensor, s: Tensor, a: tuple[tuple[float, ...], ...], known: tuple[Points, ...] = ()
+) -> list[Points]:
+    """The slopes k_i of a step from t to s, times ``()`` or ``[n]``; the first ones may be known already."""
+    h, k = s - t, list(known)
+    for row in a[len(known) :]:
+        # c_i = 1 is the end of the step exactly, so that no rounding carries an evaluation past t = 1
+        c = sum(row)
+        k.append(field.velocity(advance(x, h, row, k), s if abs(c - 1) < 1e-12 else t + c * h))
+    return k
+
+
+def advance(x: Points, h: Tensor, weights: tuple[float, ...], k: list[Points]) -> Points:
+    """``x + h sum_i weights_i k_i``."""
+    for weight, slope in zip(weights, k, strict=True):
+        if weight:
+            x = x + bcast(h * weight, x) * slope
+    return x
 
 
 def Euler() -> RungeKutta:
@@ -73,14 +79,16 @@ def Heun() -> RungeKutta:
     return RungeKutta("heun", a=((), (1.0,)), b=(0.5, 0.5), order=2)
 
 
+def Ralston() -> RungeKutta:
+    """Order 2, two evaluations: the least error bound of its kind (Ralston 1962)."""
+    return RungeKutta("ralston", a=((), (2 / 3,)), b=(1 / 4, 3 / 4), order=2)
+
+
+def Kutta3() -> RungeKutta:
+    """Order 3, three evaluations: Kutta's third-order method."""
+    return RungeKutta("kutta3", a=((), (0.5,), (-1.0, 2.0)), b=(1 / 6, 2 / 3, 1 / 6), order=3)
+
+
 def RK4() -> RungeKutta:
     """Order 4, four evaluations: the classical method of Kutta."""
     return RungeKutta("rk4", a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6), order=4)
-
-
-STEPPERS: dict[str, Callable[[], Stepper]] = {
-    "euler": Euler,
-    "midpoint": Midpoint,
-    "heun": Heun,
-    "rk4": RK4,
-}

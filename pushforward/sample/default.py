@@ -1,0 +1,101 @@
+"""What is done when nothing is asked for, and `generate`: new samples in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pushforward.field import Field
+from pushforward.path import Affine
+from pushforward.sample.adaptive import DormandPrince
+from pushforward.sample.loop import Stepper, integrate
+from pushforward.sample.multistep import AdamsMoulton
+from pushforward.sample.ode import Heun
+from pushforward.tensor import per_sample
+from pushforward.times import linear, shifted
+
+__all__ = ["DEFAULT_STEPS", "default_grid", "default_stepper", "generate", "plan"]
+
+DEFAULT_STEPS = 50
+
+
+def default_stepper(field: Field) -> Stepper:
+    """`AdamsMoulton`, the most accurate per evaluation on exact fields; `Heun` where the path is not affine."""
+    return AdamsMoulton() if isinstance(field.path, Affine) else Heun()
+
+
+def default_grid(field: Field, steps: int = DEFAULT_STEPS) -> Float[Tensor, "times"]:
+    """The `shifted` grid, whatever the schedule; equal steps where the path has none."""
+    return shifted(steps, field.path.schedule) if isinstance(field.path, Affine) else linear(steps)
+
+
+def plan(
+    field: Field,
+    grid: Float[Tensor, "times"] | None,
+    stepper: Stepper | None,
+    steps: int | None,
+    tol: float | None,
+    reverse: bool,
+) -> tuple[Float[Tensor, "times"], Stepper]:
+    """The grid and the stepper that an `integrate` call means; ValueError for two ways of saying it."""
+    if sum(way is not None for way in (grid, steps, tol)) > 1:
+        raise ValueError("give one of grid=, steps= and tol=: each says where the steps are")
+    if grid is not None and reverse:
+        raise ValueError("give grid= alone: it already says in which direction the steps run")
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps={steps}: at least one step is needed")
+    if tol is not None:
+        if stepper is not None:
+            raise ValueError("give tol= or stepper=: a tolerance is kept by DormandPrince(tol)")
+        stepper = DormandPrince(tol)
+    if grid is None:
+        adaptive = isinstance(stepper, DormandPrince) and steps is None
+        count = 1 if adaptive else DEFAULT_STEPS if steps is None else steps
+        grid = default_grid(field, count) if stepper is None else linear(count)
+        grid = grid.flip(0) if reverse else grid
+    return grid, default_stepper(field) if stepper is None else stepper
+
+
+@torch.no_grad()
+def generate(
+    field: Field,
+    n: int,
+    shape: tuple[int, ...],
+    stepper: Stepper | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    *,
+    y: Tensor | None = None,
+    grid: Float[Tensor, "times"] | None = None,
+    batch_size: int = 4096,
+    first: int = 0,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Float[Tensor, "n *d"]:
+    """New samples ``[n, *shape]``: source draws carried to t = 1, in batches.
+
+    Sample i depends on (seed, first + i) alone, not on ``batch_size`` or on how a job is split. ``on_batch`` is called
+    with (samples done, samples in all).
+    """
+    if n < 1:
+        raise ValueError(f"n={n}: at least one sample is needed")
+    if y is not None and len(y) != n:
+        raise ValueError(f"y has {len(y)} rows for {n} samples")
+
+    def begin(k: int, g: torch.Generator) -> Tensor:
+        return field.path.source.sample((k, *shape), g, dtype)
+
+    out: list[Tensor] = []
+    for done in range(0, n, batch_size):
+        m = min(batch_size, n - done)
+        x0 = per_sample(begin, first + done, m, seed, "source").to(device)
+        condition = None if y is None else y[done : done + m].to(device)
+        run = integrate(field, field.path.start(x0), grid, stepper, seed, steps=steps, y=condition, first=first + done)
+        out.append(run.x[-1].cpu())
+        if on_batch is not None:
+            on_batch(done + m, n)
+    return torch.cat(out)
