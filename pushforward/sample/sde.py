@@ -134,8 +134,8 @@ class Churn(Stepper):
     """EDM's sampler: raise the noise a little, then one step of Heun's method in the noise-to-signal ratio.
 
     In ``y = x/alpha``, ``r = beta/alpha``: ``r' = r (1 + gamma)``, ``y' = y + sqrt(r'^2 - r^2) inflate z``, then Heun
-    on ``dy/dr = eps`` from r' to the next r, an Euler step into pure data. ``gamma = min(churn/steps, sqrt(2) - 1)`` for
-    r between ``low`` and ``high``. churn = 0 is EDM's deterministic sampler, of order 2. Affine paths.
+    on ``dy/dr = eps`` from r' to the next r, an Euler step into pure data. ``gamma = min(churn/steps, sqrt(2) - 1)``
+    for r between ``low`` and ``high``. churn = 0 is EDM's deterministic sampler, of order 2. Affine paths.
 
     Reference: Karras et al. 2022, algorithm 2.
     """
