@@ -5,16 +5,30 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.optimize
+import scipy.spatial
 import scipy.stats
 import torch
+from conftest import golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import polynomial_kernel, rbf_kernel
 
 from pushforward import metrics
 from pushforward.errors import InputError
-from pushforward.metrics import energy_distance, sliced_wasserstein
+from pushforward.metrics import (
+    METRICS,
+    energy_distance,
+    frechet_distance,
+    kernel_distance,
+    median_distance,
+    memorisation,
+    mmd,
+    sliced_wasserstein,
+    wasserstein,
+)
 
 DISTANCES = pytest.mark.parametrize("distance", [sliced_wasserstein, energy_distance])
 
@@ -75,7 +89,7 @@ def test_value_does_not_depend_on_the_chunks(distance, d, monkeypatch):
     how = {"projections": 70} if distance is sliced_wasserstein else {}
     whole = distance(x, y, **how)
     for block in (1, 67 * 33, 10**4):
-        monkeypatch.setattr(metrics, "BLOCK", block)
+        monkeypatch.setattr(metrics.base, "BLOCK", block)
         assert distance(x, y, **how) == pytest.approx(whole, rel=1e-9)
 
 
@@ -222,3 +236,208 @@ def test_energy_distance_of_gaussians():
 
 def test_energy_distance_of_two_points():
     assert energy_distance(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])) == 10
+
+
+# -- what every metric owes --------------------------------------------------------------------------------------------
+
+METRIC = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+
+
+@METRIC
+def test_diverged_samples_are_seen(metric):
+    x, y = randn(50, 2), randn(60, 2, seed=1)
+    for bad in (math.nan, math.inf):
+        x[7, 1] = bad
+        assert not math.isfinite(metric(x, y)) and not math.isfinite(metric(y, x))
+
+
+@METRIC
+def test_images_gradients_and_global_randomness(metric):
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    x, y = randn(30, 1, 2, 2).requires_grad_(), randn(40, 1, 2, 2, seed=1)
+    value = metric(x, y)
+    assert isinstance(value, float) and value == metric(x.flatten(1), y.flatten(1)) == metric(x, y)
+    assert torch.equal(torch.get_rng_state(), state) and (np.random.get_state()[1] == numpy_state).all()
+
+
+@METRIC
+@pytest.mark.parametrize("d", [3, 40])
+def test_no_value_depends_on_the_blocks(metric, d, monkeypatch):
+    x, y = randn(27, d), randn(40, d, seed=1)
+    whole = metric(x, y)
+    for block in (1, 67 * 33):
+        monkeypatch.setattr(metrics.base, "BLOCK", block)
+        assert metric(x, y) == pytest.approx(whole, rel=1e-8)
+
+
+def test_no_square_of_all_pairs_is_held(monkeypatch):
+    """The largest tensor that any metric (but exact transport) makes has as many numbers as a block allows."""
+    largest, cdist = [], torch.cdist
+    monkeypatch.setattr(torch, "cdist", lambda *a, **k: largest.append((out := cdist(*a, **k)).numel()) or out)
+    monkeypatch.setattr(metrics.base, "BLOCK", 20**2)
+    for name in ("energy", "mmd", "density"):
+        METRICS[name](randn(80, 1), randn(120, 1))
+    memorisation(randn(80, 2), randn(120, 2, seed=1), randn(50, 2, seed=2))
+    largest.remove(max(largest))  # the 120 points of which the median distance is taken
+    assert max(largest) == 20**2
+
+
+@METRIC
+def test_every_metric_refuses_what_cannot_be_compared(metric):
+    for x, y in ((randn(9, 2), randn(9, 3)), (randn(0, 2), randn(9, 2))):
+        with pytest.raises((InputError, TypeError)):  # TypeError: the checker of the test run objects first
+            metric(x, y)
+
+
+# -- exact Wasserstein -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", golden("optimal_transport")["cases"])
+def test_wasserstein_on_reference_pairings(case):
+    x, y = (torch.tensor(case[name], dtype=torch.float64) for name in ("source", "data"))
+    assert wasserstein(x, y) ** 2 == pytest.approx(case["mean_cost"], rel=1e-9)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_wasserstein_by_linear_programming(p):
+    x, y = randn(9, 3, seed=3), randn(14, 3, seed=4)
+    cost = torch.cdist(x, y).numpy() ** p
+    rows, columns = np.kron(np.eye(9), np.ones(14)), np.kron(np.ones(9), np.eye(14))
+    sides = np.r_[np.full(9, 1 / 9), np.full(14, 1 / 14)]
+    plan = scipy.optimize.linprog(cost.flatten(), A_eq=np.vstack([rows, columns]), b_eq=sides)
+    assert wasserstein(x, y, p) == pytest.approx(plan.fun ** (1 / p), rel=1e-9)
+
+
+def test_wasserstein_by_assignment_in_one_dimension_and_of_shifts():
+    x, y = randn(300, 2), 1 + 2 * randn(300, 2, seed=1)
+    cost = torch.cdist(x, y).square().numpy()
+    assert wasserstein(x, y) ** 2 == pytest.approx(cost[scipy.optimize.linear_sum_assignment(cost)].mean(), rel=1e-9)
+    assert wasserstein(x[:, :1], y[:200, :1], p=1) == pytest.approx(
+        scipy.stats.wasserstein_distance(x[:, 0], y[:200, 0]), rel=1e-9
+    )
+    for scale in (1e-6, 1.0, 1e6):  # the solver's own tolerances are absolute
+        assert wasserstein(scale * x, scale * (x + torch.tensor([3.0, 4.0]))) == pytest.approx(5 * scale, rel=1e-6)
+
+
+def test_wasserstein_of_gaussians():
+    """``W_2^2 = |mu - nu|^2 + sum_i (s_i - t_i)^2`` for diagonal covariances; the error falls as 1 / sqrt(n) in 2-D."""
+    s, t = torch.tensor([1.0, 3.0]).double(), torch.tensor([2.0, 0.5]).double()
+    got = wasserstein(s * randn(1500, 2), t * randn(1500, 2, seed=1) + 1)
+    assert got**2 == pytest.approx(2 + 1 + 6.25, rel=0.05)
+
+
+def test_wasserstein_says_what_it_cannot_do(monkeypatch):
+    with pytest.raises(InputError, match="p is 3"):
+        wasserstein(randn(5, 2), randn(5, 2), p=3)
+    monkeypatch.setattr(metrics.transport, "PAIRS", 99)
+    with pytest.raises(InputError, match="sliced_wasserstein"):
+        wasserstein(randn(10, 2), randn(10, 2))
+
+
+# -- maximum mean discrepancies ----------------------------------------------------------------------------------------
+
+
+def gaussian_mmd(d, h, shift, scale):
+    """Between N(0, I) and N(shift 1, scale^2 I): ``E k = (h^2 / (h^2 + v))^(d/2) exp(-|m|^2 / 2 (h^2 + v))``, where
+    X - Y is N(m, v I)."""
+    pairs = ((2, 0), (2 * scale**2, 0), (1 + scale**2, shift**2))
+    xx, yy, xy = ((h**2 / (h**2 + w)) ** (d / 2) * math.exp(-m * d / (2 * (h**2 + w))) for w, m in pairs)
+    return xx + yy - 2 * xy
+
+
+def test_mmd_of_gaussians():
+    n, d, widths = 4000, 3, (0.7, 2.0)
+    x, y = randn(n, d), 0.5 + 1.5 * randn(n, d, seed=1)
+    expected = np.mean([gaussian_mmd(d, h, 0.5, 1.5) for h in widths])
+    assert mmd(x, y, widths) == pytest.approx(expected, rel=0.05)  # the standard error is about 2 percent
+
+
+def test_mmd_is_its_definition():
+    x, y, h = randn(30, 2), randn(40, 2, seed=1) + 0.3, 0.8
+    kxx, kyy, kxy = (rbf_kernel(a, b, gamma=1 / (2 * h * h)) for a, b in ((x, x), (y, y), (x, y)))
+    expected = (kxx.sum() - 30) / (30 * 29) + (kyy.sum() - 40) / (40 * 39) - 2 * kxy.mean()
+    assert mmd(x, y, [h]) == pytest.approx(expected, rel=1e-10)
+    assert mmd(x, y, [h, 3.0]) == pytest.approx((mmd(x, y, [h]) + mmd(x, y, [3.0])) / 2, rel=1e-10)
+    median = np.median(scipy.spatial.distance.pdist(y[:39].numpy()))  # 741 pairs: no convention about the middle two
+    assert median_distance(y[:39]) == pytest.approx(median, rel=1e-12)
+    assert mmd(x, y[:39]) == mmd(x, y[:39], [median_distance(y[:39]) * 2.0**i for i in range(-4, 2)])
+
+
+@pytest.mark.parametrize("metric", [lambda x, y: mmd(x, y, [1.0]), kernel_distance], ids=["mmd", "kernel"])
+def test_unbiased_when_nothing_is_wrong(metric):
+    """The mean over draws is 0 within four standard errors; with the diagonal left in it would be many away."""
+    values = np.array([metric(randn(20, 2, seed=2 * s), randn(30, 2, seed=2 * s + 1)) for s in range(200)])
+    assert abs(values.mean()) < 4 * values.std() / math.sqrt(200)
+    assert 0.3 < (values < 0).mean() < 0.8
+
+
+def test_kernel_distance_is_its_definition():
+    x, y = randn(30, 6), randn(40, 6, seed=1) + 0.3
+    kxx, kyy, kxy = (polynomial_kernel(a, b, degree=3, gamma=1 / 6, coef0=1) for a, b in ((x, x), (y, y), (x, y)))
+    expected = (kxx.sum() - kxx.trace()) / (30 * 29) + (kyy.sum() - kyy.trace()) / (40 * 39) - 2 * kxy.mean()
+    assert kernel_distance(x, y) == pytest.approx(expected, rel=1e-10)
+
+
+def test_kernels_say_what_they_cannot_do():
+    x = randn(9, 2)
+    for call, says in (
+        (lambda: mmd(x, x, []), "bandwidths"),
+        (lambda: mmd(x, x, [1.0, 0.0]), "bandwidths"),
+        (lambda: mmd(x, x * 0), "coincide"),
+        (lambda: mmd(x, x[:1]), "at least 2"),
+        (lambda: kernel_distance(x, x, degree=0), "degree"),
+    ):
+        with pytest.raises(InputError, match=says):
+            call()
+
+
+# -- Frechet -----------------------------------------------------------------------------------------------------------
+
+
+def with_moments(mean, root, n=50, seed=0):
+    """Points whose mean and covariance (divided by n - 1) are exactly ``mean`` and ``root @ root.T``."""
+    d = len(mean)
+    z = randn(n, d, seed=seed)
+    q = torch.linalg.qr(z - z.mean(0)).Q * math.sqrt(n - 1)
+    return mean + (q - q.mean(0)) @ root.T
+
+
+def test_frechet_of_gaussians():
+    """Against ``scipy.linalg.sqrtm``, and against ``sum_i (s_i - t_i)^2`` for covariances that commute."""
+    a, b, mu, nu = randn(4, 4), randn(4, 4, seed=1), randn(4, seed=2), randn(4, seed=3)
+    ca, cb = (a @ a.T).numpy(), (b @ b.T).numpy()
+    expected = float((mu - nu).square().sum()) + np.trace(ca + cb - 2 * scipy.linalg.sqrtm(ca @ cb).real)
+    assert frechet_distance(with_moments(mu, a), with_moments(nu, b, 80, 5)) == pytest.approx(expected, rel=1e-9)
+    s, t = torch.tensor([1.0, 1e-3, 5.0]).double(), torch.tensor([2.0, 1e-9, 5.0]).double()
+    x, y = (with_moments(torch.zeros(3).double(), torch.diag(r), seed=i) for i, r in enumerate((s, t)))
+    assert frechet_distance(x, y) == pytest.approx(1 + 1e-6, rel=1e-9)
+
+
+def test_frechet_of_singular_covariances():
+    """More features than points, a constant feature, and equal sets: no small constant is added, none is missed."""
+    x = torch.cat([randn(20, 100), torch.ones(20, 1).double()], 1)
+    assert frechet_distance(x, x) < 1e-12
+    assert frechet_distance(x, x + 2) == pytest.approx(4 * 101, rel=1e-9)
+    assert frechet_distance(x, 3 * x) == pytest.approx(4 * float(x.mean(0).square().sum() + x.var(0).sum()), rel=1e-9)
+    assert frechet_distance(1e6 + x, 1e6 + 3 * x - 2 * x.mean(0)) == pytest.approx(4 * float(x.var(0).sum()), rel=1e-6)
+
+
+def test_frechet_bias_is_as_stated():
+    d, n = 6, 500
+    values = [frechet_distance(randn(n, d, seed=2 * s), randn(2 * n, d, seed=2 * s + 1)) for s in range(60)]
+    assert np.mean(values) == pytest.approx(d * (d + 5) / 4 * 1.5 / n, rel=0.1)
+
+
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_features_are_taken_in_batches(distance, monkeypatch):
+    x, y, sizes = randn(300, 1, 4, 4), randn(280, 1, 4, 4, seed=1), []
+
+    def features(images):
+        assert not torch.is_grad_enabled()
+        sizes.append(len(images))
+        return images.mean((1, 2))
+
+    assert distance(x, y, features) == distance(x.mean((1, 2)), y.mean((1, 2)))
+    assert max(sizes) == 256 and sum(sizes) == 580
+    with pytest.raises(InputError, match="one row"):
+        distance(x, y, lambda images: images.mean((1, 2, 3)))
