@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 __all__ = [
     "Clock",
@@ -70,7 +71,8 @@ def dimension(x: Points) -> int:
 
 def jvp(f: Callable[[Tensor], Any], x: Tensor, v: Tensor) -> tuple[Any, Any]:
     """``f(x)`` and its directional derivative along ``v``, by forward-mode autodiff."""
-    value, derivative = torch.func.jvp(f, (x,), (v,))  # type: ignore[misc]  # torch annotates the has_aux form
+    with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no forward-mode derivative
+        value, derivative = torch.func.jvp(f, (x,), (v,))  # type: ignore[misc]  # torch annotates the has_aux form
     return value, derivative
 
 

@@ -1,6 +1,27 @@
-"""Networks: any ``nn.Module`` called as ``net(x, t, y)`` will do; these are ours."""
+"""Networks: any ``nn.Module`` called as ``net(x, t, y)`` will do; these are ours, told what to make by `Condition`."""
 
-from pushforward.nn.embed import FourierTime
+from pushforward.nn.dit import DiT
+from pushforward.nn.embed import Classes, Condition, Conditions, FourierTime, Given, Picture, Vector
+from pushforward.nn.foreign import FromDiffusers
 from pushforward.nn.mlp import MLP
+from pushforward.nn.sizes import NETS, SIZES, count_parameters, flops, sized
+from pushforward.nn.unet import UNet
 
-__all__ = ["MLP", "FourierTime"]
+__all__ = [
+    "MLP",
+    "NETS",
+    "SIZES",
+    "Classes",
+    "Condition",
+    "Conditions",
+    "DiT",
+    "FourierTime",
+    "FromDiffusers",
+    "Given",
+    "Picture",
+    "UNet",
+    "Vector",
+    "count_parameters",
+    "flops",
+    "sized",
+]

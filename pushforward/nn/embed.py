@@ -1,15 +1,18 @@
-"""Embeddings of time."""
+"""Embeddings of time and of conditions."""
 
 from __future__ import annotations
 
 import math
-from typing import cast
+from dataclasses import dataclass
+from typing import TypeAlias, cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["FourierTime"]
+from pushforward.errors import InputError
+
+__all__ = ["Classes", "Condition", "Conditions", "FourierTime", "Given", "Picture", "Vector"]
 
 
 class FourierTime(nn.Module):
@@ -19,11 +22,10 @@ class FourierTime(nn.Module):
     apart, smooth enough not to invent structure between them (Tancik et al. 2020).
     """
 
-    frequencies: Tensor
-
     def __init__(self, width: int, features: int = 32) -> None:
         super().__init__()
-        self.register_buffer("frequencies", 2 ** torch.linspace(-3, 4, features // 2), persistent=False)
+        # not a buffer: those are cast with the weights, and a wave of bfloat16 is out of step by t = 1
+        self.frequencies = 2 ** torch.linspace(-3, 4, features // 2)
         self.net = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n width"]:
@@ -31,3 +33,130 @@ class FourierTime(nn.Module):
         angle = 2 * math.pi * t[:, None] * self.frequencies.to(t)
         weight = next(self.net.parameters())
         return cast(Tensor, self.net(torch.cat([angle.cos(), angle.sin()], 1).to(weight.dtype)))
+
+
+@final
+@dataclass(frozen=True)
+class Classes:
+    """One of ``count`` classes: integers ``[n]`` in ``0 .. count - 1``, and -1 for a row without a class."""
+
+    count: int
+
+    def row(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the condition of one point."""
+        return ()
+
+
+@final
+@dataclass(frozen=True)
+class Vector:
+    """``width`` numbers of order one, floats ``[n, width]``; a NaN is an unknown entry, a row of NaN no condition."""
+
+    width: int
+
+    def row(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the condition of one point."""
+        return (self.width,)
+
+
+@final
+@dataclass(frozen=True)
+class Picture:
+    """Channels over the space of the points, floats ``[n, channels, *space]``; entries that are NaN are unknown.
+
+    For super-resolution, colouring or inpainting. On vectors ``[n, d]``, ``channels`` more entries of the input.
+    """
+
+    channels: int
+
+    def row(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the condition of one point."""
+        return (self.channels, *space)
+
+
+Kind: TypeAlias = Classes | Vector | Picture
+Conditions: TypeAlias = dict[str, Kind]  # what a network is told, by name
+Given: TypeAlias = Tensor | dict[str, Tensor] | None  # what it is told now: the one condition, some by name, or none
+
+
+class Condition(nn.Module):
+    """Any number of conditions on time's embedding ``c`` and the input ``x``: ``(c, x, y) -> (c', x')``.
+
+    ``c' = c + sum_i e_i(y_i)`` over classes (a table with one more row, for no class) and vectors (a two-layer network
+    of ``[v, known]``); pictures join the channels of ``x`` in the same form ``[v, known]``, with ``v = 0`` where
+    unknown. ``y = None``, a name left out, the class -1 and NaN all say the same: unconditional, and are one function
+    of the weights, which dropping conditions in training teaches (Ho & Salimans 2022).
+
+    ``width`` is that of ``c``; ``channels``, how many ``x'`` has more than ``x``. Raises InputError for a name that is
+    not among ``kinds``, and for a condition of another shape or type, or a class out of range.
+    """
+
+    def __init__(self, kinds: Conditions | None, width: int) -> None:
+        super().__init__()
+        self.kinds = dict(kinds or {})
+        for name, kind in self.kinds.items():
+            if (size := kind.count if isinstance(kind, Classes) else kind.row(())[0]) < 1:
+                raise InputError(f"condition {name!r}: {kind} needs at least 1, not {size}")
+        self.channels = sum(2 * kind.channels for kind in self.kinds.values() if isinstance(kind, Picture))
+        # by position and not by name: a name may be any column of a table
+        self.embed = nn.ModuleList(_embedding(kind, width) for kind in self.kinds.values())
+
+    def forward(self, c: Float[Tensor, "n width"], x: Tensor, y: Given) -> tuple[Tensor, Tensor]:
+        given = self._by_name(y)
+        pictures = []
+        for (name, kind), embed in zip(self.kinds.items(), self.embed, strict=True):
+            value = _checked(name, kind, given.get(name), x)
+            if isinstance(kind, Classes):
+                c = c + embed(torch.where(value == -1, kind.count, value))
+            elif isinstance(kind, Vector):
+                c = c + embed(_flagged(value).to(c.dtype))
+            else:
+                pictures.append(_flagged(value).to(x.dtype))
+        return c, torch.cat([x, *pictures], 1) if pictures else x
+
+    def _by_name(self, y: Given) -> dict[str, Tensor]:
+        """What is given under each name; a bare tensor is the only condition there is."""
+        if y is not None and not self.kinds:
+            raise InputError("this network was built without conditions, but got a condition y")
+        known = ", ".join(map(repr, self.kinds))
+        if isinstance(y, Tensor):
+            if len(self.kinds) != 1:
+                raise InputError(f"a tensor y names no condition, and this network has {known}; give a dict")
+            return {name: y for name in self.kinds}
+        if unknown := sorted(set(y or {}) - set(self.kinds)):
+            raise InputError(f"unknown condition {unknown[0]!r}; this network's conditions are {known}")
+        return y or {}
+
+
+def _embedding(kind: Kind, width: int) -> nn.Module:
+    if isinstance(kind, Classes):
+        table = nn.Embedding(kind.count + 1, width)
+        nn.init.normal_(table.weight, std=0.1)  # as far apart as times are: ten times that would drown the time
+        return table
+    if isinstance(kind, Vector):
+        return nn.Sequential(nn.Linear(2 * kind.width, width), nn.SiLU(), nn.Linear(width, width))
+    return nn.Identity()  # a picture is seen by the network's own first layer
+
+
+def _flagged(value: Tensor) -> Tensor:
+    """``[v, known]`` along the channels: a value of 0 and an unknown one are told apart."""
+    known = ~value.isnan()
+    return torch.cat([torch.where(known, value, 0), known.to(value)], 1)
+
+
+def _checked(name: str, kind: Kind, value: Tensor | None, x: Tensor) -> Tensor:
+    """The condition of every row of ``x``; without one, what stands for none."""
+    shape, labels = (len(x), *kind.row(tuple(x.shape[2:]))), isinstance(kind, Classes)
+    if value is None:
+        return x.new_full(shape, -1, dtype=torch.int64) if labels else x.new_full(shape, math.nan)
+    if value.shape != shape or value.is_floating_point() == labels:
+        wanted, found = "integers" if labels else "floats", f"{str(value.dtype)[6:]} {list(value.shape)}"
+        raise InputError(f"condition {name!r} takes {wanted} {list(shape)} for x {list(x.shape)}, not {found}")
+    # on an accelerator this would wait for the device, and the table's own check stops a bad index there
+    if isinstance(kind, Classes) and value.device.type == "cpu" and not torch.compiler.is_compiling():
+        bad = value[(value < -1) | (value >= kind.count)]
+        if len(bad):
+            raise InputError(
+                f"condition {name!r} has classes 0 to {kind.count - 1}, and -1 for none, not {int(bad[0])}"
+            )
+    return value

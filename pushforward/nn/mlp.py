@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pushforward.nn.embed import FourierTime
+from pushforward.nn.embed import Condition, Conditions, FourierTime, Given
+from pushforward.nn.grid import require
 
 __all__ = ["MLP"]
 
@@ -34,29 +35,30 @@ class Block(nn.Module):
 class MLP(nn.Module):
     """``net(x, t, y) -> p`` of the shape of ``x`` ``[n, *shape]``; the output is exactly 0 at initialisation.
 
-    Residual blocks of ``width`` hidden units, conditioned on time by adaptive layer normalisation
-    (Peebles & Xie 2023). Takes no condition: raises ValueError for a ``y``.
+    Residual blocks of ``width`` hidden units, conditioned on time and ``conditions`` (`Condition`) by adaptive layer
+    normalisation (Peebles & Xie 2023). Raises InputError for points, times or conditions of another shape.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: int = 256, depth: int = 4) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], width: int = 256, depth: int = 4, conditions: Conditions | None = None
+    ) -> None:
         super().__init__()
+        self.shape = tuple(shape)
+        embedding = max(32, width // 2)  # every row has its own time, so this width is paid per row
+        self.time = FourierTime(embedding)
+        self.condition = Condition(conditions, embedding)
         d = math.prod(shape)
-        conditions = max(32, width // 2)  # every row has its own time, so this width is paid per row
-        self.time = FourierTime(conditions)
-        self.enter = nn.Linear(d, width)
-        self.blocks = nn.ModuleList(Block(width, conditions) for _ in range(depth))
+        self.enter = nn.Linear(d + self.condition.channels * math.prod(shape[1:]), width)
+        self.blocks = nn.ModuleList(Block(width, embedding) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, d)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(
-        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Tensor | None = None
-    ) -> Float[Tensor, "n *d"]:
-        if y is not None:
-            raise ValueError("this MLP was built without conditions, but got a condition y")
-        c = nn.functional.silu(self.time(t))
-        h = self.enter(x.flatten(1))
+    def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given = None) -> Float[Tensor, "n *d"]:
+        require(x, t, self.shape)
+        c, z = self.condition(self.time(t), x, y)
+        c, h = nn.functional.silu(c), self.enter(z.flatten(1))
         for block in self.blocks:
             h = block(h, c)
         return cast(Tensor, self.leave(nn.functional.silu(self.norm(h)))).reshape(x.shape)

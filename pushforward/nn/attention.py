@@ -1,0 +1,30 @@
+"""Self-attention over a sequence of tokens, as the U-Net and the transformer use it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["Attention"]
+
+HEAD = 64  # features of a head, at least, where the width allows
+
+
+class Attention(nn.Module):
+    """``W_o softmax(q k^T / sqrt(d)) v`` over the tokens of each row, ``[n, tokens, width] -> [n, tokens, width]``.
+
+    As many heads as have 64 features each or more. One fused call (Vaswani et al. 2017).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = next(h for h in range(max(1, width // HEAD), 0, -1) if width % h == 0)
+        self.enter, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, h: Float[Tensor, "n tokens width"]) -> Float[Tensor, "n tokens width"]:
+        q, k, v = self.enter(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        return cast(Tensor, self.leave(mixed.transpose(1, 2).flatten(2)))

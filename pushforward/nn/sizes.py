@@ -1,0 +1,89 @@
+"""One dial for the size of a network, and what an evaluation of it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from pushforward.errors import InputError, nearest
+from pushforward.nn.dit import DiT
+from pushforward.nn.embed import Conditions
+from pushforward.nn.grid import grid_of, halvings
+from pushforward.nn.mlp import MLP
+from pushforward.nn.unet import UNet
+
+__all__ = ["NETS", "SIZES", "count_parameters", "flops", "sized"]
+
+POSITIONS = 64  # at most, on a U-Net's coarsest level: those of an image of 8 x 8
+
+
+@dataclass(frozen=True)
+class Size:
+    """Width and depth of each kind of network; for a transformer the most tokens that its patches may leave, too."""
+
+    mlp: tuple[int, int]
+    unet: tuple[int, int]
+    dit: tuple[int, int, int]
+
+
+def sized(kind: str, shape: tuple[int, ...], size: str = "small", conditions: Conditions | None = None) -> nn.Module:
+    """A network of `NETS` for points of ``shape`` in one of the `SIZES`, each several times as large as the one before.
+
+    A U-Net halves the space until 64 positions are left, a transformer's patches double until it has few enough tokens.
+    InputError for an unknown name, and for a U-Net or a transformer of vectors.
+    """
+    for word, choices, what in ((kind, NETS, "network"), (size, SIZES, "size")):
+        if word not in choices:
+            raise InputError(nearest(word, choices, what))
+    return NETS[kind](shape, SIZES[size], conditions)
+
+
+def count_parameters(net: nn.Module) -> int:
+    """How many numbers training may change."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+def flops(net: nn.Module, shape: tuple[int, ...]) -> int:
+    """Floating-point operations of one unconditional evaluation at one point: matrix products and convolutions, two
+    per multiply-add. Counted by shapes alone, without computing; training costs about three times as much.
+    """
+    weights = {name: w.to("meta") for name, w in [*net.named_parameters(), *net.named_buffers()]}
+    dtype = next(net.parameters()).dtype
+    x, t = torch.empty(1, *shape, dtype=dtype, device="meta"), torch.empty(1, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        torch.func.functional_call(net, weights, (x, t))
+    return int(counter.get_total_flops())
+
+
+def _mlp(shape: tuple[int, ...], size: Size, conditions: Conditions | None) -> nn.Module:
+    width, depth = size.mlp
+    return MLP(shape, width, depth, conditions)
+
+
+def _unet(shape: tuple[int, ...], size: Size, conditions: Conditions | None) -> nn.Module:
+    width, depth = size.unet
+    levels = max(2, 1 + halvings(grid_of(shape, "a U-Net"), POSITIONS))
+    return UNet(shape, width, depth, (1, *[2] * (levels - 1)), conditions=conditions)
+
+
+def _dit(shape: tuple[int, ...], size: Size, conditions: Conditions | None) -> nn.Module:
+    width, depth, tokens = size.dit
+    patch = 2 ** halvings(grid_of(shape, "a transformer"), tokens)
+    return DiT(shape, width, depth, patch, conditions)
+
+
+SIZES: dict[str, Size] = {
+    "tiny": Size(mlp=(128, 3), unet=(16, 1), dit=(128, 4, 64)),
+    "small": Size(mlp=(256, 4), unet=(32, 1), dit=(256, 5, 64)),
+    "base": Size(mlp=(512, 6), unet=(64, 2), dit=(384, 10, 64)),
+    "large": Size(mlp=(1024, 8), unet=(128, 2), dit=(768, 12, 256)),
+}
+NETS: dict[str, Callable[[tuple[int, ...], Size, Conditions | None], nn.Module]] = {
+    "mlp": _mlp,
+    "unet": _unet,
+    "dit": _dit,
+}
