@@ -457,28 +457,27 @@ def slope(steps, errors):
 
 
 @pytest.fixture(scope="module")
-def far_reference():
-    """A mixture's own flow on the cosine path from t = 0.1 to 0.9, by classical Runge-Kutta to rounding."""
+def mixture_flow():
+    """A mixture's own flow on the cosine path from t = 0.3 to 0.7, by classical Runge-Kutta to rounding."""
     field, x = mixture(pf.Affine(pf.Cosine())), randn(20, 2, seed=19)
-    return field, x, pf.integrate(field, x, torch.linspace(0.1, 0.9, 4001, dtype=torch.float64), pf.RK4()).x[-1]
+    return field, x, pf.integrate(field, x, torch.linspace(0.3, 0.7, 501, dtype=torch.float64), pf.RK4()).x[-1]
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_stepper_order_is_as_declared(name, far_reference):
-    stepper, (field, x, end) = pf.STEPPERS[name](), far_reference
-    steps = [48, 96, 192, 384] if isinstance(stepper, pf.RungeKutta) else [512, 1024, 2048]
-    grids = [torch.linspace(0.1, 0.9, n + 1, dtype=torch.float64) for n in steps]
+def test_stepper_order_is_as_declared(name, mixture_flow):
+    stepper, (field, x, end) = pf.STEPPERS[name](), mixture_flow
+    steps = [24, 48, 96] if isinstance(stepper, pf.RungeKutta) else [64, 128, 256]
+    grids = [torch.linspace(0.3, 0.7, n + 1, dtype=torch.float64) for n in steps]
     errors = [float((pf.integrate(field, x, grid, stepper).x[-1] - end).norm()) for grid in grids]
-    # the corrector of UniPC-3 is better than its start: 3 is reached from above
-    assert abs(slope(steps, errors) - stepper.order) < (0.25 if name == "unipc_3" else 0.15), (slope, errors)
+    assert abs(slope(steps, errors) - stepper.order) < 0.15, (slope(steps, errors), errors)
 
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_stepper_carries_a_gaussian_exactly_in_the_limit(name):
     field, flow = gaussian_flow(pf.VP(), torch.tensor([1.0, -2.0], dtype=torch.float64), 0.4)
-    x, grid = randn(20, 2, seed=19), torch.linspace(0.05, 0.95, 401, dtype=torch.float64)
+    x, grid = randn(20, 2, seed=19), torch.linspace(0.05, 0.95, 201, dtype=torch.float64)
     error = (pf.integrate(field, x, grid, pf.STEPPERS[name]()).x[-1] - flow(x, 0.05, 0.95)).abs().max()
-    assert float(error) < {1.0: 2e-2, 2.0: 1e-3, 3.0: 5e-5, 4.0: 1e-8}[float(pf.STEPPERS[name]().order)]
+    assert float(error) < {1.0: 4e-2, 2.0: 4e-3, 3.0: 3e-4, 4.0: 1e-7}[float(pf.STEPPERS[name]().order)]
 
 
 @schedules
@@ -486,13 +485,14 @@ def test_stepper_carries_a_gaussian_exactly_in_the_limit(name):
 def test_stepper_one_and_two_steps_are_finite_for_every_prediction(schedule, name):
     exact = mixture(pf.Affine(schedule))
     x = exact.path.start(randn(6, 2, seed=20))
+    stepper = pf.DormandPrince(most=5) if name == "dormand_prince" else pf.STEPPERS[name]()
     for predicts in pf.PREDICTIONS:
-        net = lambda x, t, y, predicts=predicts: getattr(exact, predicts)(x, t[0])  # noqa: E731
-        field = exact if name == "dormand_prince" else pf.Learned(net, exact.path, predicts)
-        for steps in (1, 2):
-            for reverse in (False, True)[: 1 if name in ONE_WAY else 2]:
-                out = pf.integrate(field, x, stepper=pf.STEPPERS[name](), steps=steps, reverse=reverse).x[-1]
-                assert out.isfinite().all() and out.shape == x.shape, (predicts, steps, reverse)
+        net = lambda x, t, y, predicts=predicts: getattr(exact, predicts)(x, t)  # noqa: E731
+        field = pf.Learned(net, exact.path, predicts)
+        ways = [(1, False), (2, False), (2, True)] if predicts == "velocity" else [(2, False)]
+        for steps, reverse in ways[: 2 if name in ONE_WAY else 3]:
+            out = pf.integrate(field, x, stepper=stepper, steps=steps, reverse=reverse).x[-1]
+            assert out.isfinite().all() and out.shape == x.shape, (predicts, steps, reverse)
 
 
 @pytest.mark.parametrize("name", pf.STEPPERS)
@@ -503,8 +503,8 @@ def test_stepper_runs_back_along_the_same_flow_or_says_why_not(name):
         with pytest.raises(ValueError, match=r"towards? the data|to the data"):
             pf.integrate(field, x, stepper=stepper, steps=10, reverse=True)
     elif name in FLOWS or name in ADAPTIVE:
-        y = pf.integrate(field, flow(x, 0.0, 1.0), stepper=stepper, steps=200, reverse=True).x[-1]
-        tolerance = {1.0: 0.1, 2.0: 6e-3, 3.0: 6e-3}.get(stepper.order, 1e-4)
+        y = pf.integrate(field, flow(x, 0.0, 1.0), stepper=stepper, steps=100, reverse=True).x[-1]
+        tolerance = {1.0: 0.2, 2.0: 2e-2, 3.0: 2e-2}.get(stepper.order, 1e-4)
         torch.testing.assert_close(y, x, rtol=0, atol=tolerance)
 
 
