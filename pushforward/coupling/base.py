@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pushforward.tensor import Points, time_dtype
+from pushforward.tensor import Points
 
 __all__ = ["Cost", "Coupling", "Pairs", "Transport", "check_rows", "independent"]
 
@@ -39,25 +39,24 @@ def check_rows(x0: Points, x1: Points, y: Tensor | None) -> None:
 
 
 def _centred(x: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k"]]:
-    """Rows as vectors about their mean, at least float32; and the mean, in full precision."""
-    x = x.reshape(len(x), -1)
-    wide = x.to(time_dtype(x.device))
-    mean = wide.mean(0)
-    return (wide - mean).to(torch.promote_types(x.dtype, torch.float32)), mean
+    """Rows as vectors about their mean, at least float32, and the mean; its last digits move all rows alike."""
+    x = x.reshape(len(x), -1).to(torch.promote_types(x.dtype, torch.float32))
+    mean = x.mean(0)
+    return x - mean, mean
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Cost:
-    """``|x_1i - x_0j|^2``, less the terms of a source point alone: ``pairs[i, j] + data[i]``, i a data point.
+    """``|x_1i - x_0j|^2``, less the terms of a source point alone: ``pairs[i, j] + far()[i]``, i a data point.
 
     ``pairs`` is ``-2 <x_1i, x_0j>`` of centred points and ``unit`` its rms. Where each data point is used once,
-    ``data`` is the same for all pairings and is left out; nothing large is then ever subtracted, and clouds far apart
+    ``far`` is the same for all pairings and is left out; nothing large is then ever subtracted, and clouds far apart
     or far from the origin cost no digits.
     """
 
     pairs: Float[Tensor, "n n"]
-    data: Float[Tensor, "n"]
+    far: Callable[[], Float[Tensor, "n"]]
     unit: float
 
     @staticmethod
@@ -70,14 +69,12 @@ class Cost:
             raise ValueError(
                 "coupling: the points, or the squares of their distances, are not finite: look at the data"
             )
-        return Cost(pairs, (data + (to - from_).to(data)).square().sum(1), unit)
+        return Cost(pairs, lambda: (data + (to - from_)).square().sum(1), unit)
 
     def plus(self, weight: float, z: Float[Tensor, "n k"]) -> Cost:
         """With ``weight |y_1 - y_0|^2`` added, both sides having the conditions z; the unit stays."""
-        more = Cost.between(z, z)
-        return Cost(
-            self.pairs + weight * more.pairs.to(self.pairs), self.data + weight * more.data.to(self.data), self.unit
-        )
+        more = Cost.between(z.to(self.pairs), z.to(self.pairs))
+        return Cost(self.pairs + weight * more.pairs, lambda: self.far() + weight * more.far(), self.unit)
 
 
 def _standardised(y: Tensor) -> Float[Tensor, "n k"]:
@@ -137,7 +134,8 @@ class Transport(ABC):
         every = torch.arange(len(x1), device=x1.device)
         source, data = every.clone(), every.clone()
         for rows, z in self._blocks(y, every):
-            cost = Cost.between(x0[rows], x1[rows])
+            whole = len(rows) == len(every)
+            cost = Cost.between(x0 if whole else x0[rows], x1 if whole else x1[rows])
             if z is not None:
                 cost = cost.plus(self.weight * max(cost.unit, self.blur(cost.unit)), z)
             i, j = self.match(cost, generator)

@@ -29,7 +29,9 @@ def _sweep(cost: Tensor, price: Tensor, reg: float, relax: float = math.inf) -> 
     target, power = (-price / relax).exp(), 1 / (1 + reg / relax)
     gain = torch.ones_like(price)
     for _ in range(SWEEPS):
-        gain = (target / ((kernel @ gain).reciprocal() @ kernel)).pow(power)
+        gain = target / (kernel.T @ (kernel @ gain).reciprocal())
+        if power != 1:
+            gain = gain.pow(power)
     price = price + reg * gain.log()
     if relax == math.inf:
         return price
@@ -78,7 +80,7 @@ class OptimalTransport(Transport):
         return 0.0
 
     def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
-        return assignment(cost.pairs), torch.arange(len(cost.data))
+        return assignment(cost.pairs), torch.arange(len(cost.pairs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +136,7 @@ class _Balanced(_Entropic):
 
     @final
     def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
-        return _draw(self._joint(cost), generator), torch.arange(len(cost.data))
+        return _draw(self._joint(cost), generator), torch.arange(len(cost.pairs))
 
 
 @final
@@ -209,7 +211,7 @@ class Unbalanced(_Entropic):
         return self.reg * unit
 
     def _joint(self, cost: Cost) -> Float[Tensor, "n n"]:
-        return self._rows(cost.pairs.T + cost.data, cost.unit, self.relax * cost.unit).T
+        return self._rows(cost.pairs.T + cost.far(), cost.unit, self.relax * cost.unit).T
 
     def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
-        return torch.arange(len(cost.data)), _draw(self._joint(cost).T, generator)
+        return torch.arange(len(cost.pairs)), _draw(self._joint(cost).T, generator)
