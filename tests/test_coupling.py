@@ -14,6 +14,15 @@ from pushforward.coupling import Partners
 from pushforward.coupling.transport import assignment
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Thousands of products of small matrices: on a busy machine a second thread makes them slower, by far."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def randn(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -375,7 +384,14 @@ def test_config_builds_couplings_with_their_numbers():
     assert parts_of("sinkhorn:0.5").couple == pf.Sinkhorn(0.5)
     assert parts_of("immiscible:8").couple == pf.Immiscible(8)
     assert parts_of("optimal_transport").couple == pf.OptimalTransport()
-    for bad in ("sinkhorn:0", "independent:1", "immiscible:2,3", "schrodinger_bridge:-1"):
+    for bad in (
+        "sinkhorn:0",
+        "independent:1",
+        "immiscible:2,3",
+        "immiscible:2.5",
+        "semidiscrete:1.5",
+        "schrodinger_bridge:-1",
+    ):
         with pytest.raises(ValueError, match=bad.split(":")[0]):
             parts_of(bad)
 

@@ -33,8 +33,8 @@ class Immiscible:
     k: int = 4
 
     def __post_init__(self) -> None:
-        if self.k < 1:
-            raise ValueError(f"Immiscible(k={self.k}): at least one noise per data point")
+        if self.k < 1 or self.k != int(self.k):
+            raise ValueError(f"Immiscible(k={self.k}): write a whole number of noises per data point, from 1 up")
 
     def __call__(
         self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator

@@ -42,7 +42,7 @@ class Semidiscrete:
     batch: int = 512
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch < 1:
+        if self.steps < 0 or self.batch < 1 or (self.steps, self.batch) != (int(self.steps), int(self.batch)):
             raise ValueError(
                 f"Semidiscrete(steps={self.steps}, batch={self.batch}): write whole numbers from 0 and 1 up"
             )

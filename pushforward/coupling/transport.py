@@ -59,8 +59,8 @@ def assignment(cost: Float[Tensor, "n n"]) -> Int[Tensor, "n"]:
 
     spread = float(cost.square().mean().sqrt())
     if len(cost) >= SMALL and spread > 0:
-        rough = cost.to(torch.float32)
-        cost = cost.to(time_dtype(cost.device)) - prices(rough, spread, 0.0)
+        cost = cost.to(time_dtype(cost.device)) / spread
+        cost = cost - prices(cost.to(torch.float32), 1.0, 0.0)
     return torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1])
 
 
