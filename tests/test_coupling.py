@@ -14,13 +14,7 @@ from pushforward.coupling import Partners
 from pushforward.coupling.transport import assignment
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Thousands of products of small matrices: on a busy machine a second thread makes them slower, by far."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def randn(*shape, seed=0):
