@@ -13,7 +13,6 @@ from pushforward.config import Config, PathConfig, TrainConfig, build, feed_for
 from pushforward.coupling import Partners
 from pushforward.coupling.transport import assignment
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
