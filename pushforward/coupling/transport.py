@@ -16,7 +16,7 @@ from pushforward.tensor import Points, time_dtype
 
 __all__ = ["OptimalTransport", "SchrodingerBridge", "Sinkhorn", "Unbalanced", "assignment", "prices"]
 
-LEVELS = (0.3, 0.1, 0.03, 0.01)  # regularisations on the way to a small one, in units of the cost's spread
+LEVELS = (0.3, 0.05, 0.01)  # regularisations on the way to a small one, in units of the cost's spread
 SWEEPS = 10  # iterations between two returns to the log domain
 SMALL = 64  # below this many points the assignment is faster without prices
 FLOOR = -50.0  # of the kernel's logarithm: an entry of 2e-22 weighs nothing, and nothing underflows
