@@ -27,8 +27,11 @@ docs: $(READY)
 	$(BIN)/mkdocs build --strict
 
 bench: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt pot
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps torchcfm
 	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/coupling.py
+	$(BIN)/python benchmarks/straightness.py
 
 clean:
 	rm -rf $(VENV) site runs

@@ -15,6 +15,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pushforward.coupling import COUPLINGS as COUPLINGS
+    from pushforward.coupling import Immiscible as Immiscible
+    from pushforward.coupling import OptimalTransport as OptimalTransport
+    from pushforward.coupling import SchrodingerBridge as SchrodingerBridge
+    from pushforward.coupling import Semidiscrete as Semidiscrete
+    from pushforward.coupling import Sinkhorn as Sinkhorn
+    from pushforward.coupling import Unbalanced as Unbalanced
     from pushforward.coupling import independent as independent
     from pushforward.equations import continuity_residual as continuity_residual
     from pushforward.equations import fokker_planck_residual as fokker_planck_residual

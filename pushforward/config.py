@@ -109,8 +109,10 @@ class PathConfig(Section):
     )
     source: str = chosen("normal", "the law in which trajectories begin", "source.py", "SOURCES", "source")
     coupling: str = chosen(
-        "independent", "which source point travels where", "coupling.py", "COUPLINGS", "coupling", False
+        "independent", "which source point travels where", "coupling/__init__.py", "COUPLINGS", "coupling"
     )
+    pool: Positive = 1
+    """batches coupled together: optimal transport of pool x batch points is nearer to that of the whole data"""
 
 
 class ObjectiveConfig(Section):
@@ -180,11 +182,26 @@ class Parts:
         return Learned(net, self.path, self.predicts)
 
 
+def _coupling(spec: str) -> Coupling:
+    """The registry's coupling, or another of its kind with the numbers of ``name:number,number``."""
+    from pushforward.coupling import COUPLINGS
+
+    name, colon, arguments = spec.partition(":")
+    if not colon:
+        return COUPLINGS[name]
+    kind: Any = type(COUPLINGS[name])
+    if not hasattr(kind, "__dataclass_fields__"):
+        raise InputError(f"coupling {spec!r}: takes no arguments, write {name}")
+    try:
+        return cast("Coupling", kind(*[int(a) if a.isdecimal() else float(a) for a in arguments.split(",") if a]))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"coupling {spec!r}: {error}") from error
+
+
 def build(config: Config, shape: tuple[int, ...]) -> Parts:
     """The parts of a run for rows of ``shape``; weights are a function of the seed. InputError for impossible pairs."""
     import torch
 
-    from pushforward.coupling import COUPLINGS
     from pushforward.field import Learned
     from pushforward.nn import MLP
     from pushforward.objective import OBJECTIVES, Matching
@@ -226,7 +243,7 @@ def build(config: Config, shape: tuple[int, ...]) -> Parts:
         path,
         config.objective.predicts,
         objective,
-        COUPLINGS[config.path.coupling],
+        _coupling(config.path.coupling),
         lambda n, generator: law(n, generator, *numbers),
     )
 
@@ -240,20 +257,35 @@ def feed_for(
     batch: int,
     seed: int,
     jitter: Tensor | None = None,
+    pool: int = 1,
+    ahead: int | None = None,
 ) -> Feed[tuple[Draw, Tensor | None]]:
-    """Batches ``(draw, y)`` of a data set on a path: rows, source points, coupling, times, trajectories."""
+    """Batches ``(draw, y)`` of a data set on a path: rows, source points, coupling, times, trajectories.
+
+    The coupling sees ``pool`` batches at once, which are then split; `Semidiscrete` is fitted to ``x, y``
+    here. ``ahead`` batches are prepared together (default: by their size), rounded to whole pools.
+    """
     import torch
 
+    from pushforward.coupling import Semidiscrete
     from pushforward.train import Feed
+    from pushforward.train.feed import pool_size
+
+    if isinstance(couple, Semidiscrete):
+        couple, jitter = couple.fit(x, y, path.source, seed, jitter), None
 
     def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Draw, Tensor | None]]:
         x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
-        conditions = [None] * (len(x1) // batch) if y is None else y.split(batch)
-        pairs = [couple(*ends, g) for ends in zip(x0.split(batch), x1.split(batch), conditions, strict=True)]
+        size = pool * batch
+        conditions = [None] * (len(x1) // size) if y is None else y.split(size)
+        pairs = [couple(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True)]
         draw = path.draw(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), times(len(x1), g), g)
-        return [(part, pair[2]) for part, pair in zip(draw.split(batch), pairs, strict=True)]
+        labels = [pair[2] for pair in pairs if pair[2] is not None]
+        parts = torch.cat(labels).split(batch) if labels else [None] * (len(x1) // batch)
+        return list(zip(draw.split(batch), parts, strict=True))
 
-    return Feed(x, y, batch, seed, prepare, jitter)
+    whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
+    return Feed(x, y, batch, seed, prepare, jitter, whole)
 
 
 def fingerprint(data: Dataset) -> str:

@@ -175,10 +175,12 @@ def train(
     c, on = config.train, torch.device(device)
     train_rows, held_out_rows = data.split(c.held_out, c.seed)
     jitter = data.transform.jitter()
-    feed = feed_for(train_rows.x, None, parts.path, parts.couple, parts.times, c.batch, c.seed, jitter)
+    feed = feed_for(
+        train_rows.x, None, parts.path, parts.couple, parts.times, c.batch, c.seed, jitter, pool=config.path.pool
+    )
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's
     rows = min(len(held_out_rows), HELD_OUT_ROWS)
-    fixed = feed_for(held_out_rows.x, None, parts.path, parts.couple, parts.times, rows, c.seed + 1, jitter)(0)
+    fixed = feed_for(held_out_rows.x, None, parts.path, parts.couple, parts.times, rows, c.seed + 1, jitter, ahead=1)(0)
     net = parts.net.to(on)
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:

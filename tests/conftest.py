@@ -28,6 +28,15 @@ def rng():
     return torch.Generator().manual_seed(20261122)
 
 
+@pytest.fixture
+def one_thread():
+    """For thousands of products of small matrices: on a busy machine a second thread makes them slower, by far."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def mixture(path=None, d=2, k=3, seed=0, **how):
     """A Gaussian-mixture oracle in float64, with spread-out means and unequal weights."""
     g = torch.Generator().manual_seed(seed)

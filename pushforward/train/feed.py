@@ -29,7 +29,8 @@ class Feed(Generic[Batch]):
     """``feed(step)`` is batch number ``step``; ``prepare(rows, labels, generator)`` makes the batches of one pool.
 
     Args: ``x [n, *d]`` and labels ``y [n]`` in memory; ``jitter``, the width per entry of uniform noise that turns
-    rounded numbers back into continuous ones (dequantisation), broadcastable to a row.
+    rounded numbers back into continuous ones (dequantisation), broadcastable to a row; ``pool``, how many batches are
+    prepared together (default `pool_size`). What a batch holds depends on ``pool`` too.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Feed(Generic[Batch]):
         seed: int,
         prepare: Callable[[Tensor, Tensor | None, torch.Generator], list[Batch]],
         jitter: Tensor | None = None,
+        pool: int | None = None,
     ) -> None:
         self.x, self.y, self.batch, self.seed, self.prepare, self.jitter = x, y, batch, seed, prepare, jitter
-        self.pool = pool_size(batch, x[0].numel())
+        self.pool = pool or pool_size(batch, x[0].numel())
         self._held: tuple[int, list[Batch]] = (-1, [])
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 

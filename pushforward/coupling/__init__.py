@@ -1,0 +1,34 @@
+"""Couplings: which source point travels to which data point.
+
+A coupling is called as ``(x0, x1, y, generator) -> (x0, x1, y)`` on a batch: x0 and x1 ``[n, *d]``, y None or any
+tensor with n rows. Whole rows travel; each coupling's docstring says what it keeps exactly.
+"""
+
+from pushforward.coupling.base import Coupling, Transport, independent
+from pushforward.coupling.immiscible import Immiscible
+from pushforward.coupling.semidiscrete import Partners, Semidiscrete
+from pushforward.coupling.transport import OptimalTransport, SchrodingerBridge, Sinkhorn, Unbalanced
+
+__all__ = [
+    "COUPLINGS",
+    "Coupling",
+    "Immiscible",
+    "OptimalTransport",
+    "Partners",
+    "SchrodingerBridge",
+    "Semidiscrete",
+    "Sinkhorn",
+    "Transport",
+    "Unbalanced",
+    "independent",
+]
+
+COUPLINGS: dict[str, Coupling] = {
+    "independent": independent,
+    "optimal_transport": OptimalTransport(),
+    "sinkhorn": Sinkhorn(),
+    "schrodinger_bridge": SchrodingerBridge(),
+    "unbalanced": Unbalanced(),
+    "semidiscrete": Semidiscrete(),
+    "immiscible": Immiscible(),
+}

@@ -1,0 +1,154 @@
+"""What couplings share: their type, pairs as drawn, the cost of a pairing, and what conditions ask of it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pushforward.tensor import Points
+
+__all__ = ["Cost", "Coupling", "Pairs", "Transport", "check_rows", "independent"]
+
+Pairs: TypeAlias = tuple[Int[Tensor, "n"], Int[Tensor, "n"]]
+Coupling = Callable[
+    [Tensor, Tensor, "Tensor | None", torch.Generator],
+    "tuple[Tensor, Tensor, Tensor | None]",
+]
+
+
+def independent(
+    x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
+) -> tuple[Points, Points, Tensor | None]:
+    """``q(x_0) q(x_1)``: the pairs as they were drawn."""
+    return x0, x1, y
+
+
+def check_rows(x0: Points, x1: Points, y: Tensor | None) -> None:
+    """ValueError unless both ends have one shape and every row its condition."""
+    if x0.shape != x1.shape:
+        raise ValueError(f"x0 has shape {tuple(x0.shape)} but x1 has {tuple(x1.shape)}; a coupling pairs row with row")
+    if y is not None and (y.ndim == 0 or len(y) != len(x1)):
+        raise ValueError(f"y has shape {tuple(y.shape)} but there are {len(x1)} rows; give one condition per row")
+
+
+def _centred(x: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k"]]:
+    """Rows as vectors about their mean, at least float32, and the mean; its last digits move all rows alike."""
+    x = x.reshape(len(x), -1).to(torch.promote_types(x.dtype, torch.float32))
+    mean = x.mean(0)
+    return x - mean, mean
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Cost:
+    """``|x_1i - x_0j|^2``, less the terms of a source point alone: ``pairs[i, j] + far()[i]``, i a data point.
+
+    ``pairs`` is ``-2 <x_1i, x_0j>`` of centred points and ``unit`` its rms. Where each data point is used once,
+    ``far`` is the same for all pairings and is left out; nothing large is then ever subtracted, and clouds far apart
+    or far from the origin cost no digits.
+    """
+
+    pairs: Float[Tensor, "n n"]
+    far: Callable[[], Float[Tensor, "n"]]
+    unit: float
+
+    @staticmethod
+    def between(x0: Points, x1: Points) -> Cost:
+        """The cost of all pairs; ValueError for points that are not finite."""
+        (source, from_), (data, to) = _centred(x0), _centred(x1)
+        pairs = -2 * data @ source.T
+        unit = float(pairs.square().mean().sqrt())
+        if not math.isfinite(unit):
+            raise ValueError(
+                "coupling: the points, or the squares of their distances, are not finite: look at the data"
+            )
+        return Cost(pairs, lambda: (data + (to - from_)).square().sum(1), unit)
+
+    def plus(self, weight: float, z: Float[Tensor, "n k"]) -> Cost:
+        """With ``weight |y_1 - y_0|^2`` added, both sides having the conditions z; the unit stays."""
+        more = Cost.between(z.to(self.pairs), z.to(self.pairs))
+        return Cost(self.pairs + weight * more.pairs, lambda: self.far() + weight * more.far(), self.unit)
+
+
+def _standardised(y: Tensor) -> Float[Tensor, "n k"]:
+    """Conditions ``[n, *c]`` as vectors whose coordinates have unit variance (0 for a constant one)."""
+    z = _centred(y)[0]
+    scale = z.square().mean(0).sqrt()
+    return z / torch.where(scale > 0, scale, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transport(ABC):
+    """A coupling by ``|x_1 - x_0|^2`` that leaves the source of every condition as it was.
+
+    A row's source point carries the row's own condition, which is an independent draw where x0 is noise. Integer
+    conditions are classes, and each class is coupled by itself: its source points are exactly those it came with.
+    Others enter the cost, ``|x_1 - x_0|^2 + w |y_1 - y_0|^2`` (C2OT), each coordinate of y at unit variance: the source
+    of a condition is then that of its neighbours in y, within about ``weight^(-1/2)`` standard deviations. The larger
+    the weight the less it is moved, and the longer the ways; conditions of many dimensions have no neighbours in a
+    batch, and come out as good as independent.
+
+    ``conditions="ignore"`` couples x alone and lets y travel: each condition then gets the noise on its data's side,
+    and sampling for it starts from noise that training never showed it.
+
+    Args: ``conditions``, "keep" or "ignore"; ``weight``, w in units of the spread of the x cost.
+
+    Cheng & Schwing 2025, "The curse of conditions".
+    """
+
+    conditions: Literal["keep", "ignore"] = "keep"
+    weight: float = 100.0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if self.conditions not in ("keep", "ignore"):
+            raise ValueError(f"{name}(conditions={self.conditions!r}): write 'keep' or 'ignore'")
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"{name}(weight={self.weight}): the weight of conditions is a number from 0 up")
+        self._check()
+
+    def _check(self) -> None:  # noqa: B027  # not every coupling has numbers of its own to check
+        """ValueError for numbers that make no sense."""
+
+    @abstractmethod
+    def blur(self, unit: float) -> float:
+        """The entropic regularisation of the plan, in the units of the cost; 0 for an exact one."""
+
+    @abstractmethod
+    def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
+        """Source rows and data rows of the n pairs."""
+
+    @final
+    def __call__(
+        self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
+    ) -> tuple[Points, Points, Tensor | None]:
+        """The batch, paired; row k of the result is one pair with its condition."""
+        check_rows(x0, x1, y)
+        every = torch.arange(len(x1), device=x1.device)
+        source, data = every.clone(), every.clone()
+        for rows, z in self._blocks(y, every):
+            whole = len(rows) == len(every)
+            cost = Cost.between(x0 if whole else x0[rows], x1 if whole else x1[rows])
+            if z is not None:
+                cost = cost.plus(self.weight * max(cost.unit, self.blur(cost.unit)), z)
+            i, j = self.match(cost, generator)
+            source[rows], data[rows] = rows[i.to(rows)], rows[j.to(rows)]
+        return x0[source], x1[data], None if y is None else y[data.to(y.device)]
+
+    def _blocks(self, y: Tensor | None, every: Int[Tensor, "n"]) -> list[tuple[Tensor, Tensor | None]]:
+        """Rows that are coupled together, and the conditions that enter their cost."""
+        if y is None or self.conditions == "ignore" or len(every) < 2:
+            return [(every, None)]
+        if y.is_floating_point():
+            return [(every, _standardised(y).to(every.device))]
+        classes, counts = torch.unique(
+            y.flatten(1) if y.ndim > 1 else y, dim=0, return_inverse=True, return_counts=True
+        )[1:]
+        return [(rows.to(every.device), None) for rows in classes.argsort(stable=True).split(counts.tolist())]

@@ -1,0 +1,154 @@
+"""Semidiscrete transport: one plan from the whole source to the whole data set, asked one noise draw at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pushforward.coupling.base import check_rows
+from pushforward.coupling.transport import prices
+from pushforward.errors import InputError
+from pushforward.source import Normal, Source
+from pushforward.tensor import Points, generator
+
+__all__ = ["Partners", "Semidiscrete"]
+
+SCORES = 2**26  # numbers held at once
+START = 2048  # noise draws whose blurred plan the fit starts from
+
+
+@final
+@dataclass(frozen=True)
+class Semidiscrete:
+    """How to fit `Partners`: averaged stochastic gradient ascent of the dual, from a blurred plan of 2048 draws.
+
+    The dual is ``min_h E[max_j <x_0, x_j> + h_j] - mean(h)``, convex; with ``j(x_0)`` the row that wins, its slope in
+    h_j is ``P(j(x_0) = j) - 1/N``, estimated on ``batch`` draws a step. Steps are measured in the mean gap between the
+    best and the second-best score, and fall as 1/sqrt(t); h is averaged over the second half.
+
+    By name (``--coupling semidiscrete:2000``) it is fitted when training begins; from Python call `fit`.
+
+    Args: ``steps`` (0: 60 visits of each data point are drawn, and at least 500 steps made); ``batch``.
+
+    Mousavi-Hosseini et al. 2025, "Flow matching with semidiscrete couplings"; Genevay et al. 2016, "Stochastic
+    optimization for large-scale optimal transport".
+    """
+
+    steps: int = 0
+    batch: int = 512
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.batch < 1 or (self.steps, self.batch) != (int(self.steps), int(self.batch)):
+            raise ValueError(
+                f"Semidiscrete(steps={self.steps}, batch={self.batch}): write whole numbers from 0 and 1 up"
+            )
+
+    def __call__(
+        self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
+    ) -> tuple[Points, Points, Tensor | None]:
+        raise InputError(
+            "Semidiscrete() has no data yet: call Semidiscrete().fit(data, y) once, and couple with what it gives"
+        )
+
+    def fit(
+        self,
+        data: Float[Tensor, "N *d"],
+        y: Tensor | None = None,
+        source: Source | None = None,
+        seed: int = 0,
+        jitter: Tensor | None = None,
+    ) -> Partners:
+        """Potentials of ``data [N, *d]``, one set per class of ``y [N]`` if given; ``source`` is Normal() by default.
+
+        ``jitter`` is the width of uniform noise added to the rows handed out (see `train.Feed`). InputError for
+        conditions that are not classes.
+        """
+        check_rows(data, data, y)
+        if y is not None and (y.is_floating_point() or y.ndim != 1):
+            raise InputError("Semidiscrete: conditions must be classes [N]; for others use OptimalTransport()")
+        order = torch.arange(len(data)) if y is None else y.cpu().argsort(stable=True)
+        data, labels = data[order.to(data.device)], None if y is None else y[order.to(y.device)]
+        sizes = [len(data)] if labels is None else labels.unique(return_counts=True)[1].tolist()
+        law = source or Normal()
+        potentials = [
+            self._potentials(points, law, generator(seed, "semidiscrete", k))
+            for k, points in enumerate(data.split(sizes))
+        ]
+        return Partners(data, torch.cat(potentials), labels, jitter)
+
+    def _potentials(self, data: Points, source: Source, g: torch.Generator) -> Float[Tensor, "N"]:
+        n, keys = len(data), data.flatten(1)
+        if n == 1:
+            return keys.new_zeros(1)
+        keys = keys - keys.mean(0)
+
+        def draw(count: int) -> Tensor:
+            return source.sample((count, *data.shape[1:]), g, data.dtype).to(data.device).flatten(1)
+
+        scores = draw(min(START, max(1, SCORES // n))) @ keys.T
+        h = prices(-scores, float(scores.square().mean().sqrt()), 0.0)
+        batch = min(self.batch, max(1, SCORES // n))
+        steps = self.steps or max(500, -(-60 * n // batch))
+        best = torch.addmm(h, draw(batch), keys.T).topk(2, 1).values
+        size = 0.3 * float((best[:, 0] - best[:, 1]).mean()) * min(1.0, batch / n)
+        mean = torch.zeros_like(h)
+        for step in range(steps):
+            share = torch.bincount(torch.addmm(h, draw(batch), keys.T).argmax(1), minlength=n) / batch
+            h += size / (1 + 10 * step / steps) ** 0.5 * (1 - n * share).to(h)
+            if 2 * step >= steps:
+                mean += h
+        # scores of uncentred rows: <x_0, x_j - m> and <x_0, x_j> differ by the same number for all j
+        return mean / (steps - (steps + 1) // 2)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Partners:
+    """A fitted semidiscrete plan: each source point goes to ``argmax_j <x_0, x_j> + h_j`` over the data of its class.
+
+    One matrix product and one argmax a batch. What is kept: x0 and y, exactly and in order. x1 is not the batch's: it
+    comes from ``data``, every row with the probability of its cell, 1/N up to the error of the fit, whatever the batch
+    size. Two equal source points have one partner.
+
+    Args: ``data [N, *d]`` sorted by class, ``potentials [N]``, ``labels [N]`` or None, ``jitter`` as in `fit`.
+    ValueError for y where the plan has no classes, none where it has, or a class that it has not seen.
+    """
+
+    data: Float[Tensor, "N *d"]
+    potentials: Float[Tensor, "N"]
+    labels: Int[Tensor, "N"] | None = None
+    jitter: Tensor | None = None
+
+    def partner(self, x0: Points, first: int = 0, last: int | None = None) -> Int[Tensor, "n"]:
+        """The data row of each source point, among the rows ``first .. last - 1``."""
+        keys, h = self.data[first:last].flatten(1), self.potentials[first:last]
+        parts = x0.to(keys).flatten(1).split(max(1, SCORES // len(keys)))
+        return first + torch.cat([torch.addmm(h, part, keys.T).argmax(1) for part in parts])
+
+    def __call__(
+        self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
+    ) -> tuple[Points, Points, Tensor | None]:
+        """The batch's source points and conditions, with the data rows that belong to them."""
+        check_rows(x0, x1, y)
+        if (y is None) != (self.labels is None):
+            raise ValueError(
+                f"Partners: {'no y but labels were' if y is None else 'y but no labels were'} given to fit()"
+            )
+        if y is None or self.labels is None:
+            index = self.partner(x0)
+        else:
+            index = torch.empty(len(x0), dtype=torch.int64, device=self.data.device)
+            for label in y.unique():
+                mine = self.labels.eq(label).nonzero()
+                if not len(mine):
+                    raise ValueError(f"Partners: class {int(label)} was not among the labels given to fit()")
+                index[y == label] = self.partner(x0[y == label], int(mine[0]), int(mine[-1]) + 1)
+        x1 = self.data[index].to(x1)
+        if self.jitter is not None:
+            noise = torch.rand(x1.shape, generator=generator, device=generator.device, dtype=x1.dtype)
+            x1 = x1 + (noise - 0.5).to(x1) * self.jitter.to(x1)
+        return x0, x1, y
