@@ -70,9 +70,9 @@ def dimension(x: Points) -> int:
 
 
 def jvp(f: Callable[[Tensor], Any], x: Tensor, v: Tensor) -> tuple[Any, Any]:
-    """``f(x)`` and its directional derivative along ``v``, by forward-mode autodiff."""
+    """``f(x)`` and its directional derivative along ``v``, by forward-mode autodiff; ``x`` may be expanded."""
     with sdpa_kernel(SDPBackend.MATH):  # torch's fused attention has no forward-mode derivative
-        value, derivative = torch.func.jvp(f, (x,), (v,))  # type: ignore[misc]  # torch annotates the has_aux form
+        value, derivative = torch.func.jvp(f, (x.contiguous(),), (v,))  # type: ignore[misc]  # torch annotates the has_aux form
     return value, derivative
 
 

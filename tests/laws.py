@@ -433,8 +433,8 @@ def test_empirical_field_at_the_end_is_the_nearest_data_point(schedule):
 
 # by what is asked of their order; a stepper added to the registry fails here until it has its place
 STOCHASTIC = {"euler_maruyama", "stochastic_heun", "sde_dpmpp_2m", "ancestral", "ancestral_forward"}
-CHAINS = {"langevin", "annealed_langevin", "predictor_corrector"}  # in tests/test_langevin.py
-ADAPTIVE = {"dormand_prince"}  # in tests/test_adaptive.py
+CHAINS = {"langevin", "annealed_langevin", "predictor_corrector"}  # in tests/test_samplers.py
+ADAPTIVE = {"dormand_prince"}  # in tests/test_samplers.py
 FLOWS = [name for name in pf.STEPPERS if name not in STOCHASTIC | CHAINS | ADAPTIVE]
 ONE_WAY = {"ancestral", "ancestral_forward", "sde_dpmpp_2m", "annealed_langevin", "predictor_corrector"}
 

@@ -82,6 +82,7 @@ class DormandPrince(Stepper):
             one, now, here = field.only(active), reached[active], x[active]
             if first is None:
                 first = one.velocity(here, now)
+                field.count += 1
                 evaluations[active] += 1
                 fresh = h[active] == 0
                 h[active] = torch.where(fresh, self._first_step(here, first, abs(end - start)), h[active])

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.sample.noise import Brownian, Draws, Noise
+from pushforward.sample.noise import Brownian, Draws, Noise, Step
 from pushforward.tensor import Points, Time
 
 __all__ = ["Bound", "Noise", "Stepper", "Trajectory", "integrate"]
@@ -143,7 +143,7 @@ def integrate(
     state = stepper.init(bound, x, grid)
     times = grid.tolist()
     for i in range(len(times) - 1):
-        x, state = stepper.step(bound, x, grid[i], grid[i + 1], state, Noise(path, i, times[i], times[i + 1]))
+        x, state = stepper.step(bound, x, grid[i], grid[i + 1], state, Step(path, i, times[i], times[i + 1]))
         if trajectory:
             kept.append(x)
         if on_step is not None:

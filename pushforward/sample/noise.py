@@ -7,14 +7,14 @@ follows the same path.
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from pushforward.tensor import Points, per_sample
 
-__all__ = ["Brownian", "Draws", "Noise"]
+__all__ = ["Brownian", "Draws", "Noise", "Step"]
 
 DEPTH = 18  # levels of the tree: cells of 4e-6, shorter than any step in use
 
@@ -81,24 +81,38 @@ class Brownian:
         return w
 
 
+@runtime_checkable
+class Noise(Protocol):
+    """What one step may draw."""
+
+    def __call__(self) -> Points:
+        """``(W_s - W_t) / sqrt(|s - t|)``: a standard normal that belongs to the path, ``[n, *d]``."""
+        ...
+
+    def fresh(self, k: int = 0) -> Points:
+        """The k-th standard normal of this step, independent of the path and of all others, ``[n, *d]``."""
+        ...
+
+    def uniform(self, k: int = 0) -> Tensor:
+        """The k-th uniform of this step in (0, 1), one per sample, ``[n]``."""
+        ...
+
+
 @final
-class Noise:
-    """What one step may draw: the Brownian path over it, scaled to unit variance, and any number of fresh normals."""
+class Step:
+    """The `Noise` of step number ``step``, from t to s, of one integration."""
 
     def __init__(self, path: Brownian, step: int, t: float, s: float) -> None:
         self.path, self.step, self.t, self.s = path, step, t, s
 
     def __call__(self) -> Points:
-        """``(W_s - W_t) / sqrt(|s - t|)``: a standard normal that belongs to the path, ``[n, *d]``."""
         start = self.path(self.t)
         return ((self.path(self.s) - start) / math.sqrt(abs(self.s - self.t))).to(self.path.draw.like.dtype)
 
     def fresh(self, k: int = 0) -> Points:
-        """The k-th standard normal of this step, independent of the path and of all others, ``[n, *d]``."""
         return self.path.draw("step", self.step, k).to(self.path.draw.like.dtype)
 
     def uniform(self, k: int = 0) -> Tensor:
-        """The k-th uniform of this step in (0, 1), one per sample, ``[n]``."""
         draw = self.path.draw
 
         def one(count: int, g: torch.Generator) -> Tensor:

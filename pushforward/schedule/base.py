@@ -37,7 +37,6 @@ class Schedule(ABC):
 
     def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
         """``(d_alpha, d_beta, beta d_beta)``: by autodiff unless a schedule states them."""
-        t = t.contiguous()  # one time expanded over many points cannot be differentiated in place
         _, ((d_alpha, d_beta), d_variance) = jvp(lambda s: (self(s), self.variance(s)), t, torch.ones_like(t))
         return d_alpha, d_beta, d_variance / 2
 
