@@ -45,7 +45,7 @@ def _one_thread():
 @pytest.fixture
 def no_previews(monkeypatch):
     """Drawing takes longer than training here."""
-    monkeypatch.setattr(run, "preview", lambda *_: None)
+    monkeypatch.setattr(run.training, "preview", lambda *_: None)
 
 
 def call(*args):
@@ -465,7 +465,7 @@ def real_run(request, tmp_path_factory):
     frame.to_csv(folder / "data.csv", index=False)
     how = ["--width", "64", "--depth", "1", "--batch", "64", "--device", "cpu", "--steps", "300", "--warmup", "50"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "preview", lambda *_: None)
+        patch.setattr(run.training, "preview", lambda *_: None)
         call("train", folder / "data.csv", "--out", folder / "run", *how)
     return frame, folder / "run"
 

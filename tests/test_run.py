@@ -52,7 +52,7 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _no_previews(monkeypatch):
     """Drawing takes longer than training here; the test of the previews puts it back."""
-    monkeypatch.setattr(run, "preview", lambda *_: None)
+    monkeypatch.setattr(run.training, "preview", lambda *_: None)
 
 
 def train(folder, steps=60, data=ROWS, config=CONFIG, **how):
@@ -89,7 +89,7 @@ def straight(tmp_path_factory):
     """60 steps without a stop."""
     folder = tmp_path_factory.mktemp("straight") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "preview", lambda *_: None)
+        patch.setattr(run.training, "preview", lambda *_: None)
         assert train(folder)
     return folder
 
@@ -416,7 +416,7 @@ def test_history_survives_lines_that_are_not_its_own(tmp_path):
 
 
 def test_previews_are_pictures_and_never_stop_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "preview", PREVIEW)
+    monkeypatch.setattr(run.training, "preview", PREVIEW)
     assert train(tmp_path / "run", steps=5)
     with Image.open(tmp_path / "run" / "previews" / "step-5.png") as picture:
         assert min(picture.size) > 100 and len(picture.convert("RGB").getcolors(1 << 24)) > 2

@@ -22,6 +22,7 @@ from pushforward.sample.multistep import (
 )
 from pushforward.sample.ode import RK4, Euler, Heun, Kutta3, Midpoint, Ralston, RungeKutta
 from pushforward.sample.sde import Churn, EulerMaruyama, StochasticHeun, reverse_sigma
+from pushforward.sample.tune import Trial, Tuned, equidistribution, tune
 
 __all__ = [
     "DDIM",
@@ -47,15 +48,20 @@ __all__ = [
     "StochasticHeun",
     "Stepper",
     "Trajectory",
+    "Trial",
+    "Tuned",
     "default_grid",
     "default_stepper",
+    "equidistribution",
     "generate",
     "integrate",
     "reverse_sigma",
+    "tune",
 ]
 
 STEPPERS: dict[str, Callable[..., Stepper]] = {
     "adams_moulton": AdamsMoulton,
+    "adams_moulton_3": lambda: AdamsMoulton(3),
     "euler": Euler,
     "midpoint": Midpoint,
     "heun": Heun,

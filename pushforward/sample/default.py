@@ -70,6 +70,7 @@ def generate(
     *,
     y: Tensor | None = None,
     grid: Float[Tensor, "times"] | None = None,
+    tol: float | None = None,
     batch_size: int = 4096,
     first: int = 0,
     device: torch.device | str = "cpu",
@@ -94,7 +95,8 @@ def generate(
         m = min(batch_size, n - done)
         x0 = per_sample(begin, first + done, m, seed, "source").to(device)
         condition = None if y is None else y[done : done + m].to(device)
-        run = integrate(field, field.path.start(x0), grid, stepper, seed, steps=steps, y=condition, first=first + done)
+        start = field.path.start(x0)
+        run = integrate(field, start, grid, stepper, seed, steps=steps, tol=tol, y=condition, first=first + done)
         out.append(run.x[-1].cpu())
         if on_batch is not None:
             on_batch(done + m, n)

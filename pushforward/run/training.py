@@ -1,91 +1,29 @@
-"""A run: a folder that holds everything that rebuilds a model, its data's units and its history.
-
-``config.json`` (configuration, data transform, conventions, versions), ``model.safetensors`` (averaged weights),
-``checkpoints/step-N/``, ``metrics.jsonl``, ``previews/``. Nothing in it is ever executed.
-"""
+"""Train into a run folder, or go on with the run there."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 import pushforward
 from pushforward.config import Config, Section, build, feed_for, fingerprint
 from pushforward.errors import InputError
+from pushforward.run.model import Model, preview
+from pushforward.run.record import DataRecord, RunFile, history, read
 
 if TYPE_CHECKING:
-    import torch
-    from matplotlib.figure import Figure
     from torch import Tensor, nn
 
-    from pushforward.data import Dataset, Transform
-    from pushforward.data.arrays import Rows
-    from pushforward.field import Field
+    from pushforward.data import Dataset
     from pushforward.path import Draw
-    from pushforward.sample import Stepper
     from pushforward.train import Budget, Progress
 
-__all__ = ["Model", "RunFile", "history", "load", "read", "train"]
+__all__ = ["train"]
 
-CONVENTION = "t=0 source (noise), t=1 data; x_t = alpha_t data + beta_t noise; log-densities in nats"
 HELD_OUT_ROWS = 2048
-
-
-class DataRecord(Section):
-    """What the run knows of its data."""
-
-    source: str
-    name: str
-    rows: int
-    shape: tuple[int, ...]
-    fingerprint: str
-    transform: dict[str, Any]
-
-
-class RunFile(Section):
-    """``config.json``."""
-
-    format: Literal[1] = 1
-    pushforward: str
-    torch: str
-    convention: str = CONVENTION
-    parameters: int
-    config: Config
-    data: DataRecord
-
-
-def read(folder: Path) -> RunFile:
-    """The run in a folder; InputError with one line if there is none or its ``config.json`` is damaged."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(
-            f"{folder}: no run here (there is no config.json); make one with: pushforward train DATA --out RUN"
-        )
-    try:
-        return RunFile.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{path}: not a valid run file: {where}: {' '.join(first['msg'].split())}") from error
-    except (OSError, InputError) as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def history(folder: Path) -> list[dict[str, float]]:
-    """The lines of ``metrics.jsonl``; a last line cut short by a crash is left out."""
-    path, rows = folder / "metrics.jsonl", []
-    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
-        with contextlib.suppress(ValueError):
-            row = json.loads(line)
-            if isinstance(row, dict) and "step" in row:
-                rows.append(row)
-    return rows
 
 
 def differences(old: Section, new: Section) -> list[str]:
@@ -237,99 +175,3 @@ def train(
         keep=keep,
     )
     return finished
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A trained run: its field in model units, and samples in the user's own units."""
-
-    field: Field
-    transform: Transform
-    run: RunFile
-    folder: Path
-    device: str = "cpu"
-
-    def sample(
-        self,
-        n: int,
-        *,
-        steps: int | None = None,
-        stepper: Stepper | None = None,
-        seed: int = 0,
-        first: int = 0,
-        on_batch: Callable[[int, int], None] | None = None,
-    ) -> Rows:
-        """``n`` new rows in the units, columns and types of the training data: an array, or a pyarrow.Table.
-
-        Row i depends on (seed, first + i) alone.
-        """
-        from pushforward.sample import generate
-
-        x = generate(
-            self.field,
-            n,
-            self.transform.shape,
-            stepper,
-            steps,
-            seed,
-            first=first,
-            device=self.device,
-            on_batch=on_batch,
-        )
-        return self.transform.inverse(x)
-
-    def __repr__(self) -> str:
-        data = self.run.data
-        size = f"{self.run.parameters:,} parameters"
-        return f"Model({data.name!r}, rows of shape {data.shape}, {size}, {self.field.path})"
-
-
-def load(folder: str | Path, device: str = "cpu") -> Model:
-    """The model in a run folder. Reads JSON and safetensors only; InputError if the run is missing or damaged.
-
-    ``pf.load("runs/demo").sample(8, seed=0)``
-    """
-    from pushforward.data import Transform
-    from pushforward.train.checkpoint import load_weights
-
-    folder = Path(folder)
-    run = read(folder)
-    try:
-        transform = Transform.from_json(run.data.transform)
-        if transform.shape != run.data.shape:
-            raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
-        parts = build(run.config, run.data.shape)
-    except InputError as error:
-        raise InputError(f"{folder / 'config.json'}: {error}") from error
-    if not (folder / "model.safetensors").is_file():
-        raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
-    load_weights(parts.net, folder / "model.safetensors")
-    net = parts.net.to(device).requires_grad_(False)
-    return Model(parts.field_of(net), transform, run, folder, device)
-
-
-def preview(model: Model, path: Path) -> None:
-    """A look at a model in training: few samples, coarse steps."""
-    picture(model.sample(64, steps=20), model.transform, path)
-
-
-def picture(rows: Rows, transform: Transform, path: Path) -> None:
-    """Samples as a picture: a grid of images, a scatter of two columns, or a histogram per column."""
-    import numpy as np
-    import torch
-
-    import pushforward.plot as plot
-
-    names = None if isinstance(rows, np.ndarray) else list(rows.column_names)
-    values = rows if isinstance(rows, np.ndarray) else np.stack([c.to_numpy() for c in rows.columns], 1)
-    x = torch.as_tensor(np.asarray(values, dtype=np.float64))
-    figure: Figure
-    if transform.kind == "image":
-        figure = (
-            plot.images(transform.forward(rows)) if x.ndim in (3, 4) else plot.columns({"samples": x.flatten(1)}, None)
-        )
-    elif x.ndim == 2 and x.shape[1] == 2:
-        figure = plot.scatter({"samples": x})
-    else:
-        figure = plot.columns({"samples": x.reshape(len(x), -1)}, names)
-    plot.save(figure, path)

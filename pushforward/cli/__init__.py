@@ -1,0 +1,103 @@
+"""The command line: ``pushforward train | sample | tune | info | inspect | verify``.
+
+Flags are made from the classes in `config`. Errors of the user's are one line on standard error and exit code 2.
+Nothing here imports torch before a command needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
+
+from pushforward.cli.looking import info, inspect, verify
+from pushforward.cli.sampling import sample, tune
+from pushforward.cli.terminal import progress_bar
+from pushforward.cli.training import train
+from pushforward.errors import InputError, nearest
+
+__all__ = ["COMMANDS", "main", "progress_bar"]
+
+
+def one_line(text: str) -> str:
+    """The parser's boxed message as one line: what is wrong, and the nearest right word where it has one."""
+    words = " ".join(re.sub("[╭╮╰╯│─]", " ", text).split())
+    if match := re.search(r"Value error, (.*?) \[type=", words):
+        return match[1]
+    if match := re.search(r"(\w+) Input (should .*?) \[type=\w+, input_value=(\S+),", words):
+        return f"--{match[1].replace('_', '-')} {match[3]}: {match[2]}"
+    if match := re.search(r"Unrecognized options: ([^\s,]+)", words):
+        near = re.search(r"Perhaps you meant: (--?[\w-]+)", words)
+        if match[1].startswith("-"):
+            hint = f"; did you mean {near[1]}?" if near else ""
+            return f"unknown flag {match[1]}{hint} (see pushforward --help)"
+        return (
+            nearest(match[1], COMMANDS, "command") if "Available subcommands" in words else f"unexpected {match[1]!r}"
+        )
+    words = re.split(" For full helptext| Argument helptext", words)[0]
+    return re.sub(r"^(Parsing error|Required options|Missing argument|Value error) ", "", words)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The entry point of ``pushforward`` and ``python -m pushforward``."""
+    args = sys.argv[1:] if args is None else args
+    if args == ["--version"]:
+        from pushforward import __version__
+
+        print(__version__)
+        return
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            command = tyro.extras.subcommand_cli_from_dict(
+                {name: later(function) for name, function in COMMANDS.items()},
+                prog="pushforward",
+                description="Flow matching and diffusion models: give it data, get a generative model.",
+                args=args,
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            fail(one_line(message.getvalue()))
+        raise
+    try:
+        command()
+    except InputError as error:
+        fail(str(error))
+    except OSError as error:  # a disk or a permission, where nobody had better words for it
+        fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        fail("interrupted")
+
+
+def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The command with its arguments filled in but not yet run, so that parsing errors are told apart from its own."""
+
+    @functools.wraps(function)
+    def prepare(*args: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(function, *args, **options)
+
+    return prepare
+
+
+def fail(message: str) -> NoReturn:
+    """One line on standard error, exit code 2."""
+    print(f"pushforward: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": train,
+    "sample": sample,
+    "tune": tune,
+    "info": info,
+    "inspect": inspect,
+    "verify": verify,
+}

@@ -1,0 +1,99 @@
+"""``pushforward info``, ``inspect`` and ``verify``: what there is, and whether it holds."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from pushforward.cli.terminal import print_table
+
+__all__ = ["info", "inspect", "verify"]
+
+
+def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a run")]) -> None:
+    """What a run is: configuration, data, training so far, conventions."""
+    from pushforward.run import history, read, read_tuned
+
+    file, lines = read(run), [row for row in history(run) if "loss" in row]
+    data, config = file.data, file.config
+    print(f"{run}: {file.parameters:,} parameters, made by pushforward {file.pushforward} with torch {file.torch}")
+    print(f"data        {data.source}: {data.rows:,} rows of shape {data.shape}")
+    for name, section in config:
+        print(f"{name:11s} " + ", ".join(f"{key} {value}" for key, value in section))
+    if lines:
+        last = lines[-1]
+        print(
+            f"training    {last['step']:,} steps in {last['seconds']:,.0f} s; loss {last['loss']:.4f}, "
+            f"held-out {last['held_out']:.4f}"
+        )
+    weights = "model.safetensors (averaged weights)" if (run / "model.safetensors").is_file() else "not saved yet"
+    print(f"weights     {weights}")
+    for tuned in read_tuned(run):
+        print(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
+    print(f"convention  {file.convention}")
+
+
+def inspect(
+    data: Annotated[Positional[str], arg(metavar="DATA", help="a .csv .tsv .parquet .npy .npz file or a built-in set")],
+) -> None:
+    """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
+    from pushforward.data import inspect as look
+
+    report = look(data)
+    print(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
+    print(f"duplicated rows: {report.duplicated:,}")
+    head = ("name", "type", "min", "max", "mean", "std", "distinct", "missing", "infinite", "")
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.6g}"
+
+    table = [
+        (
+            c.name,
+            c.type,
+            *(number(v) for v in (c.min, c.max, c.mean, c.std)),
+            number(c.distinct),
+            number(c.missing),
+            number(c.infinite),
+            "constant" if c.constant else "",
+        )
+        for c in report.columns
+    ]
+    print_table([head, *table])
+
+
+def verify(
+    run: Annotated[Positional[Path | None], arg(metavar="RUN", help="a trained run; without it, the theory")] = None,
+    data: Annotated[str | None, arg(metavar="DATA", help="the run's training data, if it has moved")] = None,
+    json: Annotated[tyro.conf.FlagCreatePairsOff[bool], arg(help="print JSON instead of a table")] = False,
+) -> None:
+    """Check the theorems on problems with known answers, or what can be asked of a trained run."""
+    from dataclasses import asdict
+
+    from pushforward import equations
+
+    if run is None:
+        checks = equations.verify()
+    else:
+        from pushforward.data import read_raw
+        from pushforward.run import load
+
+        model = load(run)
+        source = read_raw(model.run.data.source if data is None else data)
+        checks = equations.verify_learned(model.field, model.transform.forward(source.rows, source.where))
+    failed = [check for check in checks if check.verdict == "FAIL"]
+    if json:
+        print(dumps([{**asdict(check), "verdict": check.verdict} for check in checks], indent=1))
+    else:
+        head = ("statement", "computed two ways", "difference", "at most", "")
+        rows = [
+            (c.statement, c.ways, f"{c.difference:.1e}", "" if c.tolerance is None else f"{c.tolerance:.0e}", c.verdict)
+            for c in checks
+        ]
+        print_table([head, *rows])
+    if failed:
+        raise SystemExit(1)

@@ -1,0 +1,136 @@
+"""``pushforward sample`` and ``pushforward tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from pushforward.cli.terminal import pick_device, print_table, progress_bar
+from pushforward.config import choices, make
+from pushforward.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pushforward.path import Path as TrajectoryPath
+    from pushforward.sample import Stepper
+
+__all__ = ["sample", "tune"]
+
+STEPPERS = [name for name in choices("sample/__init__.py", "STEPPERS") if name != "langevin"]
+GRIDS = choices("times.py", "GRIDS")
+
+
+def sample(
+    run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a trained run")],
+    n: Annotated[int, arg(aliases=["-n"], help="how many rows or images")],
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="by ending: .csv .tsv .parquet .npy .npz .png")],
+    stepper: Annotated[
+        str | None, arg(metavar="NAME", help=f"method: {', '.join(STEPPERS)} (tuned or default)")
+    ] = None,
+    steps: Annotated[int | None, arg(metavar="INT", help="steps of the method")] = None,
+    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRIDS)} (shifted)")] = None,
+    sigma: Annotated[
+        str | None, arg(metavar="FLOAT", help="diffusion: a number, or reverse for the reverse SDE")
+    ] = None,
+    tol: Annotated[float | None, arg(metavar="FLOAT", help="tolerance of an adaptive solver instead of steps")] = None,
+    seed: Annotated[int, arg(help="row i depends on the seed and i alone")] = 0,
+    device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
+) -> None:
+    """Make new rows: pushforward sample runs/flights -n 1000 -o new.csv"""
+    if n < 1:
+        raise InputError(f"-n {n}: at least 1")
+    if steps is not None and steps < 1:
+        raise InputError(f"--steps {steps}: at least 1")
+    if tol is not None and (not tol > 0 or any(way is not None for way in (stepper, steps, grid, sigma))):
+        raise InputError(f"--tol {tol}: a positive number, without --stepper, --steps, --grid or --sigma")
+    from pushforward import run as runs
+    from pushforward.data import ENDINGS, save
+
+    endings = [*ENDINGS, ".png"]
+    if out.suffix.lower() not in endings:
+        raise InputError(f"{out}: unknown ending {out.suffix!r}; use one of {' '.join(endings)}")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: the folder {out.parent} does not exist")
+    if out.is_dir():
+        raise InputError(f"{out}: is a folder; give a file")
+    model = runs.load(run, pick_device(device))
+    method, times = sampler(model.field.path, stepper, steps, grid, sigma)
+    if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
+    with progress_bar("sample") as show:
+        rows = model.sample(
+            n,
+            steps=steps if times is None else None,
+            stepper=method,
+            grid=times,
+            tol=tol,
+            seed=seed,
+            on_batch=lambda done, total: show(done / total, f"{done:,}"),
+        )
+    try:
+        if out.suffix.lower() == ".png":
+            runs.picture(rows, model.transform, out)
+        else:
+            save(rows, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+    print(f"{n:,} samples: {out}")
+
+
+def sampler(
+    path: TrajectoryPath, stepper: str | None, steps: int | None, grid: str | None, sigma: str | None
+) -> tuple[Stepper | None, Tensor | None]:
+    """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
+    from pushforward import sample as samplers
+    from pushforward.path import check_prediction
+    from pushforward.sample import EulerMaruyama, StochasticHeun, reverse_sigma
+    from pushforward.times import GRIDS as registry
+
+    if stepper is None and grid is None and sigma is None:
+        return None, None
+    schedule = check_prediction(path)
+    kind = "stochastic_heun" if stepper is None and sigma is not None else stepper
+    method = None if kind is None else make({name: samplers.STEPPERS[name] for name in STEPPERS}, kind, "stepper")
+    if sigma is not None:
+        if not isinstance(method, (EulerMaruyama, StochasticHeun)):
+            raise InputError(f"--sigma {sigma}: for euler_maruyama and stochastic_heun only, not for {kind}")
+        try:
+            method = type(method)(reverse_sigma(path) if sigma == "reverse" else float(sigma))
+        except ValueError as error:
+            raise InputError(f"--sigma {sigma}: a number from 0, or reverse ({error})") from error
+    name, _, numbers = ("shifted" if grid is None else grid).partition(":")
+    if name not in registry:
+        raise InputError(nearest(name, registry, "grid"))
+    try:
+        values = [float(a) for a in numbers.split(",") if a]
+        return method, registry[name](samplers.DEFAULT_STEPS if steps is None else steps, schedule, *values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--grid {grid}: {error}") from error
+
+
+def tune(
+    run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a trained run")],
+    nfe: Annotated[int, arg(metavar="INT", help="evaluations of the network per sample")] = 8,
+    seed: Annotated[int, arg(help="of the noise on which samplers are compared")] = 0,
+    device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
+) -> None:
+    """Find the best sampler for a budget and keep it: pushforward tune runs/flights --nfe 8"""
+    if nfe < 1:
+        raise InputError(f"--nfe {nfe}: at least 1")
+    from pushforward import run as runs
+
+    with progress_bar("tune") as show:
+        found = runs.tune(run, nfe, seed=seed, device=pick_device(device), on_step=show)
+    rows = [(t.stepper, t.grid, f"{t.score:.4g}", t.measure) for t in found.tried]
+    best = [
+        row for measure in dict.fromkeys(row[3] for row in rows) for row in [r for r in rows if r[3] == measure][:8]
+    ]
+    print_table([("stepper", "grid", "score", "measured by"), *best])
+    print(f"tried {len(rows)}; of the flows, the best 8 are shown, and of the diffusions")
+    print(f"end-point error {found.error:.4g} of the standard deviation; best named choice {found.best_untuned:.4g}")
+    print(f"sliced Wasserstein distance of samples {found.distance:.4g}, floor {found.floor:.4g}")
+    times = " ".join(f"{t:.4g}" for t in found.grid.tolist())
+    print(f"kept in {run}: {found.name} at t = {times}; sample uses it from now on")

@@ -1,0 +1,55 @@
+"""What commands share: the progress bar, tables, the choice of a device."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from pushforward.errors import InputError
+
+__all__ = ["pick_device", "print_table", "progress_bar"]
+
+
+@contextlib.contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[float, str], None]]:
+    """``show(share done, words)``: a bar with time left on a terminal, a plain line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def line(share: float, words: str) -> None:
+            nonlocal last
+            if share >= 1 or time.monotonic() - last > 5:
+                print(f"{what} {100 * share:3.0f}%  {words}", file=sys.stderr, flush=True)
+                last = time.monotonic()
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[words]}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=1.0, words="")
+        yield lambda share, words: bar.update(task, completed=share, words=words)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of cells in columns as wide as they need."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def pick_device(name: str) -> str:
+    """``auto`` is CUDA or MPS where there is one; InputError for a device that this torch does not have."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: not available here ({str(error).splitlines()[0]})") from None
+    return name

@@ -1,0 +1,65 @@
+"""``pushforward train``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from pushforward.cli.terminal import pick_device, progress_bar
+from pushforward.config import Config
+from pushforward.errors import InputError
+
+if TYPE_CHECKING:
+    from pushforward.train import Progress
+
+__all__ = ["train"]
+
+DEFAULT_STEPS = 20_000
+
+
+def train(
+    data: Annotated[Positional[str], arg(metavar="DATA", help="a .csv .tsv .parquet .npy .npz file or a built-in set")],
+    out: Annotated[Path, arg(metavar="RUN", help="folder of the run; the same command again goes on with it")],
+    steps: Annotated[int | None, arg(metavar="INT", help=f"optimiser steps ({DEFAULT_STEPS:,} if no budget)")] = None,
+    minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
+    checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
+    device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
+    config: Config = Config(),  # noqa: B008  (frozen)
+) -> None:
+    """Learn the law of a data set: pushforward train flights.csv --out runs/flights"""
+    if steps is not None and steps < 1:
+        raise InputError(f"--steps {steps}: at least 1")
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"--minutes {minutes}: must be positive")
+    if checkpoint_every < 1:
+        raise InputError(f"--checkpoint-every {checkpoint_every}: at least 1")
+    from pushforward import run
+    from pushforward.train import Budget
+
+    budget = Budget(DEFAULT_STEPS if steps is None and minutes is None else steps, minutes)
+    with progress_bar("train") as show:
+
+        def report(p: Progress) -> None:
+            held = "" if p.held_out is None else f"  held-out {p.held_out:.4f}"
+            show(p.spent, f"step {p.step:,}  loss {p.loss:.4f}{held}  {p.steps_per_second:,.0f} steps/s")
+
+        def warn(words: str) -> None:
+            print(f"warning: {words}", file=sys.stderr)
+
+        finished = run.train(
+            data,
+            out,
+            config,
+            budget,
+            report=report,
+            warn=warn,
+            checkpoint_every=checkpoint_every,
+            device=pick_device(device),
+        )
+    if finished:
+        print(f"done: {out}   next: pushforward sample {out} -n 1000 -o samples.csv")
+    else:
+        print(f"stopped; {out} is usable as it is, and the same command goes on from here")

@@ -1,0 +1,13 @@
+"""A run: a folder that holds everything that rebuilds a model, its data's units and its history.
+
+``config.json`` (configuration, data transform, conventions, versions), ``model.safetensors`` (averaged weights),
+``checkpoints/step-N/``, ``metrics.jsonl``, ``previews/``, ``sampler.json`` (tuned samplers). Nothing in it is ever
+executed.
+"""
+
+from pushforward.run.model import Model, load, picture, preview
+from pushforward.run.record import RunFile, history, read, read_tuned
+from pushforward.run.training import train
+from pushforward.run.tuning import tune
+
+__all__ = ["Model", "RunFile", "history", "load", "picture", "preview", "read", "read_tuned", "train", "tune"]

@@ -1,0 +1,132 @@
+"""The trained model in a run folder: new rows in the user's own units, and pictures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pushforward.config import build, make
+from pushforward.errors import InputError
+from pushforward.run.record import RunFile, TunedSampler, read, read_tuned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+    from pushforward.data import Transform
+    from pushforward.data.arrays import Rows
+    from pushforward.field import Field
+    from pushforward.sample import Stepper
+
+__all__ = ["Model", "load", "picture", "preview"]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained run: its field in model units, and samples in the user's own units.
+
+    ``tuned`` are the answers of `tune`, the latest last.
+    """
+
+    field: Field
+    transform: Transform
+    run: RunFile
+    folder: Path
+    device: str = "cpu"
+    tuned: tuple[TunedSampler, ...] = ()
+
+    def sample(
+        self,
+        n: int,
+        *,
+        steps: int | None = None,
+        stepper: Stepper | None = None,
+        grid: Tensor | None = None,
+        tol: float | None = None,
+        seed: int = 0,
+        first: int = 0,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> Rows:
+        """``n`` new rows in the units, columns and types of the training data: an array, or a pyarrow.Table.
+
+        Row i depends on (seed, first + i) alone. Where nothing but ``steps`` is said, what was tuned for as many
+        evaluations is used, or the latest that was tuned; else the defaults of `integrate`.
+        """
+        from pushforward.sample import STEPPERS, generate
+
+        if stepper is None and grid is None and tol is None:
+            fitting = [t for t in self.tuned if steps in (None, t.nfe)]
+            if fitting:
+                stepper, grid, steps = make(STEPPERS, fitting[-1].stepper, "stepper"), fitting[-1].times(), None
+        x = generate(
+            self.field,
+            n,
+            self.transform.shape,
+            stepper,
+            steps,
+            seed,
+            grid=grid,
+            tol=tol,
+            first=first,
+            device=self.device,
+            on_batch=on_batch,
+        )
+        return self.transform.inverse(x)
+
+    def __repr__(self) -> str:
+        data = self.run.data
+        size = f"{self.run.parameters:,} parameters"
+        return f"Model({data.name!r}, rows of shape {data.shape}, {size}, {self.field.path})"
+
+
+def load(folder: str | Path, device: str = "cpu") -> Model:
+    """The model in a run folder. Reads JSON and safetensors only; InputError if the run is missing or damaged.
+
+    ``pf.load("runs/demo").sample(8, seed=0)``
+    """
+    from pushforward.data import Transform
+    from pushforward.train.checkpoint import load_weights
+
+    folder = Path(folder)
+    run = read(folder)
+    try:
+        transform = Transform.from_json(run.data.transform)
+        if transform.shape != run.data.shape:
+            raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
+        parts = build(run.config, run.data.shape)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from error
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
+    load_weights(parts.net, folder / "model.safetensors")
+    net = parts.net.to(device).requires_grad_(False)
+    return Model(parts.field_of(net), transform, run, folder, device, read_tuned(folder))
+
+
+def preview(model: Model, path: Path) -> None:
+    """A look at a model in training: few samples, coarse steps."""
+    picture(model.sample(64, steps=20), model.transform, path)
+
+
+def picture(rows: Rows, transform: Transform, path: Path) -> None:
+    """Samples as a picture: a grid of images, a scatter of two columns, or a histogram per column."""
+    import numpy as np
+    import torch
+
+    import pushforward.plot as plot
+
+    names = None if isinstance(rows, np.ndarray) else list(rows.column_names)
+    values = rows if isinstance(rows, np.ndarray) else np.stack([c.to_numpy() for c in rows.columns], 1)
+    x = torch.as_tensor(np.asarray(values, dtype=np.float64))
+    figure: Figure
+    if transform.kind == "image":
+        figure = (
+            plot.images(transform.forward(rows)) if x.ndim in (3, 4) else plot.columns({"samples": x.flatten(1)}, None)
+        )
+    elif x.ndim == 2 and x.shape[1] == 2:
+        figure = plot.scatter({"samples": x})
+    else:
+        figure = plot.columns({"samples": x.reshape(len(x), -1)}, names)
+    plot.save(figure, path)

@@ -1,0 +1,107 @@
+"""What a run folder says in JSON: its configuration and data, its history, its tuned samplers. Nothing is executed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from pushforward.config import Config, Section
+from pushforward.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned"]
+
+CONVENTION = "t=0 source (noise), t=1 data; x_t = alpha_t data + beta_t noise; log-densities in nats"
+
+
+class DataRecord(Section):
+    """What the run knows of its data."""
+
+    source: str
+    name: str
+    rows: int
+    shape: tuple[int, ...]
+    fingerprint: str
+    transform: dict[str, Any]
+
+
+class RunFile(Section):
+    """``config.json``."""
+
+    format: Literal[1] = 1
+    pushforward: str
+    torch: str
+    convention: str = CONVENTION
+    parameters: int
+    config: Config
+    data: DataRecord
+
+
+class TunedSampler(Section):
+    """One answer of `tune`: a method by name, its times, and how well it did (see `sample.Tuned`)."""
+
+    nfe: int
+    stepper: str
+    grid: tuple[float, ...]
+    error: float
+    best_untuned: float
+    distance: float
+    floor: float
+
+    def times(self) -> Tensor:
+        """The grid as a tensor."""
+        import torch
+
+        return torch.tensor(self.grid, dtype=torch.float64)
+
+
+class SamplerFile(Section):
+    """``sampler.json``."""
+
+    format: Literal[1] = 1
+    tuned: tuple[TunedSampler, ...] = ()
+
+
+def read(folder: Path) -> RunFile:
+    """The run in a folder; InputError with one line if there is none or its ``config.json`` is damaged."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no run here (there is no config.json); make one with: pushforward train DATA --out RUN"
+        )
+    try:
+        return RunFile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"{path}: not a valid run file: {where}: {' '.join(first['msg'].split())}") from error
+    except (OSError, InputError) as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def read_tuned(folder: Path) -> tuple[TunedSampler, ...]:
+    """The answers of `tune` for a run, none if it was not tuned; InputError if ``sampler.json`` is damaged."""
+    path = folder / "sampler.json"
+    if not path.is_file():
+        return ()
+    try:
+        return SamplerFile.model_validate_json(path.read_bytes()).tuned
+    except (ValidationError, OSError) as error:
+        raise InputError(f"{path}: damaged; delete it, or make it again with: pushforward tune {folder}") from error
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    """The lines of ``metrics.jsonl``; a last line cut short by a crash is left out."""
+    path, rows = folder / "metrics.jsonl", []
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
+    return rows
