@@ -562,13 +562,42 @@ def test_fewer_rows_are_the_first_of_more(trained, tmp_path):
 
 
 def test_steppers_and_steps_are_obeyed(trained, tmp_path):
-    seen = set()
-    for stepper in pf.STEPPERS:
-        call("sample", trained, "-n", 4, "-o", tmp_path / "x.npy", "--stepper", stepper, "--steps", 2)
+    ways = [("--stepper", name, "--steps", 5) for name in pf.STEPPERS if name != "langevin"]  # it carries nothing
+    ways += [("--steps", 5), ("--steps", 6), ("--tol", 1e-3), ("--grid", "karras", "--steps", 5)]
+    ways += [("--grid", "karras:3,50", "--steps", 5), ("--stepper", "churn:4", "--steps", 5)]
+    ways += [("--sigma", sigma, "--steps", 5) for sigma in (0, 0.5, "reverse")]
+    ways += [("--sigma", 0.5, "--stepper", "euler_maruyama", "--steps", 5)]
+    seen = {}
+    for way in ways:
+        call("sample", trained, "-n", 4, "-o", tmp_path / "x.npy", *way)
         x = np.load(tmp_path / "x.npy", allow_pickle=False)
         assert np.isfinite(x).all()
-        seen.add(x.tobytes())
-    assert len(seen) == len(pf.STEPPERS)
+        seen.setdefault(x.tobytes(), []).append(way)
+    same = [[way[:2] for way in names] for names in seen.values() if len(names) > 1]
+    assert same == [[("--stepper", "adams_moulton"), ("--steps", 5)]]  # the default
+
+
+def test_tuned_samplers_are_kept_and_used(copy, tmp_path, capsys):
+    sample = lambda *how: call("sample", copy, "-n", 4, "-o", tmp_path / "x.npy", *how)  # noqa: E731
+    rows = lambda: np.load(tmp_path / "x.npy", allow_pickle=False)  # noqa: E731
+    sample("--steps", 3)
+    before = rows()
+    call("tune", copy, "--nfe", 3)
+    out = capsys.readouterr().out
+    assert "end-point error" in out and "distance of samples" in out and "kept in" in out
+    tuned = json.loads((copy / "sampler.json").read_text())["tuned"]
+    assert len(tuned) == 1 and tuned[0]["nfe"] == 3 and tuned[0]["error"] <= tuned[0]["best_untuned"]
+    sample("--steps", 3)
+    assert not np.array_equal(rows(), before)
+    after = rows()
+    sample()  # the latest that was tuned is the default now
+    assert np.array_equal(rows(), after)
+    sample("--steps", 3, "--stepper", "adams_moulton")
+    assert np.array_equal(rows(), before)
+    call("info", copy)
+    assert "3 evaluations" in capsys.readouterr().out
+    (copy / "sampler.json").write_text("{")
+    refuses(capsys, "sample", copy, "-n", 4, "-o", tmp_path / "x.npy", words=["sampler.json: damaged"])
 
 
 # ---- inspect

@@ -46,6 +46,9 @@ def sample(
         raise InputError(f"--steps {steps}: at least 1")
     if tol is not None and (not tol > 0 or any(way is not None for way in (stepper, steps, grid, sigma))):
         raise InputError(f"--tol {tol}: a positive number, without --stepper, --steps, --grid or --sigma")
+    for spec, names, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
+        if spec is not None and spec.partition(":")[0] not in names:
+            raise InputError(nearest(spec.partition(":")[0], names, what))
     from pushforward import run as runs
     from pushforward.data import ENDINGS, save
 
@@ -60,16 +63,19 @@ def sample(
     method, times = sampler(model.field.path, stepper, steps, grid, sigma)
     if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
-    with progress_bar("sample") as show:
-        rows = model.sample(
-            n,
-            steps=steps if times is None else None,
-            stepper=method,
-            grid=times,
-            tol=tol,
-            seed=seed,
-            on_batch=lambda done, total: show(done / total, f"{done:,}"),
-        )
+    try:
+        with progress_bar("sample") as show:
+            rows = model.sample(
+                n,
+                steps=steps if times is None else None,
+                stepper=method,
+                grid=times,
+                tol=tol,
+                seed=seed,
+                on_batch=lambda done, total: show(done / total, f"{done:,}"),
+            )
+    except ValueError as error:  # a sampler that this path does not allow
+        raise InputError(f"--stepper {stepper or method}: {error}") from error
     try:
         if out.suffix.lower() == ".png":
             runs.picture(rows, model.transform, out)
@@ -86,27 +92,26 @@ def sampler(
     """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
     from pushforward import sample as samplers
     from pushforward.path import check_prediction
-    from pushforward.sample import EulerMaruyama, StochasticHeun, reverse_sigma
+    from pushforward.sample import DormandPrince, EulerMaruyama, StochasticHeun, reverse_sigma
     from pushforward.times import GRIDS as registry
 
     if stepper is None and grid is None and sigma is None:
         return None, None
     schedule = check_prediction(path)
     kind = "stochastic_heun" if stepper is None and sigma is not None else stepper
-    method = None if kind is None else make({name: samplers.STEPPERS[name] for name in STEPPERS}, kind, "stepper")
+    method = None if kind is None else make(samplers.STEPPERS, kind, "stepper")
     if sigma is not None:
         if not isinstance(method, (EulerMaruyama, StochasticHeun)):
             raise InputError(f"--sigma {sigma}: for euler_maruyama and stochastic_heun only, not for {kind}")
         try:
             method = type(method)(reverse_sigma(path) if sigma == "reverse" else float(sigma))
         except ValueError as error:
-            raise InputError(f"--sigma {sigma}: a number from 0, or reverse ({error})") from error
+            raise InputError(f"--sigma {sigma}: a number from 0, or reverse on a Gaussian path ({error})") from error
     name, _, numbers = ("shifted" if grid is None else grid).partition(":")
-    if name not in registry:
-        raise InputError(nearest(name, registry, "grid"))
+    usual = 1 if isinstance(method, DormandPrince) else samplers.DEFAULT_STEPS
     try:
         values = [float(a) for a in numbers.split(",") if a]
-        return method, registry[name](samplers.DEFAULT_STEPS if steps is None else steps, schedule, *values)
+        return method, registry[name](usual if steps is None else steps, schedule, *values)
     except (TypeError, ValueError) as error:
         raise InputError(f"--grid {grid}: {error}") from error
 

@@ -34,24 +34,6 @@ REFERENCE_STEPS = 200
 SEARCHED = 3  # how many grids are improved, and by how many attempts each
 ATTEMPTS = 80
 
-# by the names they have in STEPPERS; the evaluations of a step
-FLOWS: dict[str, tuple[Callable[[], Stepper], int]] = {
-    "adams_moulton": (AdamsMoulton, 1),
-    "adams_moulton_3": (lambda: AdamsMoulton(3), 1),
-    "adams_2": (lambda: Adams(2), 1),
-    "unip_2": (lambda: unip(2), 1),
-    "unipc_3": (lambda: unipc(3), 1),
-    "dpmpp_2m": (dpmpp_2m, 1),
-    "heun": (Heun, 2),
-}
-DIFFUSIONS: dict[str, tuple[Callable[[], Stepper], int]] = {
-    "sde_dpmpp_2m:0.3": (lambda: sde_dpmpp_2m(0.3), 1),
-    "sde_dpmpp_2m:0.6": (lambda: sde_dpmpp_2m(0.6), 1),
-    "sde_dpmpp_2m:1": (lambda: sde_dpmpp_2m(1.0), 1),
-    "euler_maruyama:0.5": (lambda: EulerMaruyama(0.5), 1),
-    "euler_maruyama:1": (lambda: EulerMaruyama(1.0), 1),
-    "churn:10": (lambda: Churn(10.0), 2),
-}
 SHIFTS = (0.3, 0.45, 0.6, 0.8, 1.1)
 
 
@@ -271,3 +253,23 @@ def sliced(a: Points, b: Points, seed: int, directions: int = 128) -> float:
     rays = torch.randn(a.shape[1], directions, generator=generator(seed, "rays"), dtype=torch.float64)
     rays = rays / rays.norm(dim=0)
     return float(((a @ rays).sort(0)[0] - (b @ rays).sort(0)[0]).square().mean().sqrt())
+
+
+# by the names they have in STEPPERS; the evaluations of a step
+FLOWS: dict[str, tuple[Callable[[], Stepper], int]] = {
+    "adams_moulton": (AdamsMoulton, 1),
+    "adams_moulton_3": (lambda: AdamsMoulton(3), 1),
+    "adams_2": (lambda: Adams(2), 1),
+    "unip_2": (lambda: unip(2), 1),
+    "unipc_3": (lambda: unipc(3), 1),
+    "dpmpp_2m": (dpmpp_2m, 1),
+    "heun": (Heun, 2),
+}
+DIFFUSIONS: dict[str, tuple[Callable[[], Stepper], int]] = {
+    "sde_dpmpp_2m:0.3": (lambda: sde_dpmpp_2m(0.3), 1),
+    "sde_dpmpp_2m:0.6": (lambda: sde_dpmpp_2m(0.6), 1),
+    "sde_dpmpp_2m:1": (lambda: sde_dpmpp_2m(1.0), 1),
+    "euler_maruyama:0.5": (lambda: EulerMaruyama(0.5), 1),
+    "euler_maruyama:1": (lambda: EulerMaruyama(1.0), 1),
+    "churn:10": (lambda: Churn(10.0), 2),
+}
