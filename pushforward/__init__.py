@@ -29,6 +29,19 @@ if TYPE_CHECKING:
     from pushforward.field import Field as Field
     from pushforward.field import Learned as Learned
     from pushforward.field import Rescheduled as Rescheduled
+    from pushforward.likelihood import Exact as Exact
+    from pushforward.likelihood import Hutchinson as Hutchinson
+    from pushforward.likelihood import HutchPlusPlus as HutchPlusPlus
+    from pushforward.likelihood import Likelihood as Likelihood
+    from pushforward.likelihood import class_log_prob as class_log_prob
+    from pushforward.likelihood import decode as decode
+    from pushforward.likelihood import encode as encode
+    from pushforward.likelihood import interpolate as interpolate
+    from pushforward.likelihood import log_likelihood as log_likelihood
+    from pushforward.likelihood import log_prob as log_prob
+    from pushforward.likelihood import residual_flow as residual_flow
+    from pushforward.likelihood import residual_log_prob as residual_log_prob
+    from pushforward.likelihood import sample_with_log_prob as sample_with_log_prob
     from pushforward.objective import OBJECTIVES as OBJECTIVES
     from pushforward.objective import Matching as Matching
     from pushforward.oracle import EmpiricalField as EmpiricalField

@@ -85,7 +85,9 @@ class DormandPrince(Stepper):
                 field.count += 1
                 evaluations[active] += 1
                 fresh = h[active] == 0
-                h[active] = torch.where(fresh, self._first_step(here, first, abs(end - start)), h[active])
+                h[active] = torch.where(
+                    fresh, self._first_step(here.detach(), first.detach(), abs(end - start)), h[active]
+                )
             left = (end - now).abs()
             last = h[active] >= left * (1 - 1e-12)
             aim = torch.where(last, torch.full_like(now, end), now + sign * h[active])
@@ -94,7 +96,8 @@ class DormandPrince(Stepper):
             evaluations[active] += 6
             there = advance(here, aim - now, FIFTH, k)
             wrong = advance(torch.zeros_like(here), aim - now, ERROR, k) / self.scale(here, there)
-            error = rms(wrong).nan_to_num(nan=torch.inf)
+            # the choice of the steps is no part of a gradient
+            error = rms(wrong.detach()).nan_to_num(nan=torch.inf)
             good = error <= 1
             # five is the order of the error of one step of the fourth-order result
             grow = (0.9 * error.clamp_min(1e-10) ** -0.2).clamp(0.2, 5.0)

@@ -30,7 +30,9 @@ from pushforward.times import GRIDS, shifted
 
 __all__ = ["Trial", "Tuned", "equidistribution", "tune"]
 
-REFERENCE_STEPS = 200
+REFERENCE_STEPS = 120
+DECIDING = 3  # times as many noises to decide on as to search on: a few trajectories make most of a mean square
+SHORT_LIST = 12  # named choices that are decided on
 SEARCHED = 3  # how many grids are improved, and by how many attempts each
 ATTEMPTS = 80
 
@@ -54,7 +56,7 @@ class Tuned:
     """The answer: the method by its name in `STEPPERS`, its times, and everything that was tried, best first.
 
     ``error`` is the root mean square distance to the reference end points over their standard deviation, on held-out
-    noise; ``best_untuned`` the same of the best named grid and method. ``distance`` is the sliced Wasserstein distance
+    noise; ``best_untuned`` the same of the best named grid and method, of the twelve that came out first in searching. ``distance`` is the sliced Wasserstein distance
     of samples to the data, or to other reference end points where no data were given; ``floor`` that of two halves of
     those. For a stochastic answer ``error`` is that of the best flow.
     """
@@ -112,8 +114,8 @@ def tune(
 
     Args:
         shape: of one sample; needed unless the field is an oracle, which knows it.
-        y: conditions ``[2 n]`` of the samples used; the first n for searching, the others for deciding.
-        n: noises to search on, and again as many to decide on.
+        y: conditions ``[4 n]`` of the samples used; the first n for searching, the others for deciding.
+        n: noises to search on, and three times as many to decide on.
         data: rows that samples should look like, in model units. With them SDEs are tried too, by the sliced
             Wasserstein distance of samples to rows: what a diffusion can mend is the field's own error, of which its
             trajectories know nothing. One is chosen if it is closer than the best flow by a quarter of the floor.
@@ -139,21 +141,21 @@ def tune(
         if on_step is not None:
             on_step(share, words)
 
-    x0 = field.path.start(per_sample(begin, 0, 2 * n, seed, "tune").to(device))
+    x0 = field.path.start(per_sample(begin, 0, (1 + DECIDING) * n, seed, "tune").to(device))
     y = None if y is None else y.to(device)
     say(0.0, "reference trajectories")
     reference = integrate(field, x0, shifted(REFERENCE_STEPS, schedule), AdamsMoulton(), y=y).x[-1]
     if not bool(reference.isfinite().all()):
         raise ValueError("tune: the field's own reference trajectories are not finite")
     scale = float(reference.std())
-    half = (slice(0, n), slice(n, 2 * n))
-    condition = [None if y is None else y[part] for part in half]
+    part_of = (slice(0, n), slice(n, len(x0)))
+    condition = [None if y is None else y[part] for part in part_of]
 
     def end(stepper: Stepper, grid: Tensor, part: int, noise: int = 0) -> Points:
-        return integrate(field, x0[half[part]], grid, stepper, noise, y=condition[part]).x[-1]
+        return integrate(field, x0[part_of[part]], grid, stepper, noise, y=condition[part]).x[-1]
 
     def distances(stepper: Stepper, grid: Tensor, part: int) -> Tensor:
-        gap = (end(stepper, grid, part) - reference[half[part]]).flatten(1).double()
+        gap = (end(stepper, grid, part) - reference[part_of[part]]).flatten(1).double()
         return gap.square().mean(1).sqrt().nan_to_num(nan=math.inf) / scale
 
     def searched(stepper: Stepper, grid: Tensor) -> float:
@@ -166,7 +168,7 @@ def tune(
     choices: list[tuple[str, str, Stepper, Tensor]] = []
     for name, (make, cost) in FLOWS.items():
         if nfe >= cost:
-            for words, grid in grids(field, schedule, nfe // cost, x0[half[0]], condition[0]):
+            for words, grid in grids(field, schedule, nfe // cost, x0[part_of[0]], condition[0]):
                 choices.append((name, words, make(), grid))
     scores = []
     for i, (name, words, stepper, grid) in enumerate(choices):
@@ -180,13 +182,13 @@ def tune(
         better = improve(partial(searched, stepper), grid, scores[i], schedule, generator(seed, "search", rank))
         improved.append((name, f"{words}, searched", stepper, better))
     say(0.9, "deciding")
-    untuned = [(decided(*choices[i][2:]), *choices[i]) for i in ranked]
+    untuned = [(decided(*choices[i][2:]), *choices[i]) for i in ranked[:SHORT_LIST]]
     final = [(decided(*choice[2:]), *choice) for choice in improved]
     error, name, words, stepper, grid = min([*final, *untuned], key=lambda entry: entry[0])
     tried = [Trial(entry[1], entry[2], entry[0], "end-point error") for entry in (*final, *untuned)]
 
     rows = n if data is None else min(n, len(data) // 2)
-    one, other = (reference[half[0]], reference[half[1]]) if data is None else (data[:rows], data[rows : 2 * rows])
+    one, other = (reference[:n], reference[n : 2 * n]) if data is None else (data[:rows], data[rows : 2 * rows])
     floor, distance = sliced(one, other, seed), sliced(end(stepper, grid, 0)[:rows], other, seed)
     for label, (make_sde, cost) in DIFFUSIONS.items() if data is not None and nfe > 1 else ():
         for words, times in (("shifted", shifted(nfe // cost, schedule)), ("the best flow's", grid)):

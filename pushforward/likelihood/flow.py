@@ -1,0 +1,295 @@
+"""Densities of continuous flows: ``log p_1(x_1) = log p_0(x_0) - int_0^1 div u_t(x_t) dt`` along the flow.
+
+The state and the integral are one ODE, carried by the same loop and steppers as samples, in float64 whatever the
+network's precision. Reference: Chen et al. 2018, "Neural ordinary differential equations"; Grathwohl et al. 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pushforward.errors import nearest
+from pushforward.field import Field
+from pushforward.likelihood.divergence import METHODS, Divergence, velocity_and_divergence
+from pushforward.path import Affine, Path
+from pushforward.sample import RK4, DormandPrince, Multistep, RungeKutta, Stepper, default_grid, integrate
+from pushforward.tensor import Points, Time, clock, dimension, per_sample, time_dtype
+
+__all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_with_log_prob"]
+
+TOLERANCE = 1e-3  # nats
+FINEST = 1e-10  # the tightest tolerance of a step; beyond, rounding decides
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Likelihood:
+    """Log-densities with what is known of their errors.
+
+    ``log_prob [n]`` in nats, in the units of ``x``; ``std_error [n]`` of the random directions, 0 with the exact
+    divergence, nan with a single one; ``step_error [n]``, the change when the steps were last tightened, nan where the
+    grid was given; ``x0 [n, *d]``, the source draw to which the flow leads back; ``nfe``, evaluations per point.
+    """
+
+    log_prob: Float[Tensor, "n"]
+    std_error: Float[Tensor, "n"]
+    step_error: Float[Tensor, "n"]
+    x0: Points
+    nfe: int
+
+    def __repr__(self) -> str:
+        mean, spread = float(self.log_prob.mean()), float(self.std_error.mean())
+        return f"Likelihood({len(self.log_prob)} points, mean {mean:.6g} nats, standard error {spread:.2g} each)"
+
+
+def join(parts: list[Likelihood]) -> Likelihood:
+    """Those of several batches as one; ``nfe`` is the largest."""
+    return Likelihood(
+        torch.cat([p.log_prob for p in parts]),
+        torch.cat([p.std_error for p in parts]),
+        torch.cat([p.step_error for p in parts]),
+        torch.cat([p.x0 for p in parts]),
+        max(p.nfe for p in parts),
+    )
+
+
+@final
+class Augmented(Field):
+    """The ODE of points and of their divergences' integrals; states ``[n, D + estimates]``, y their row numbers."""
+
+    def __init__(self, field: Field, x: Points, y: Tensor | None, how: Divergence, directions: Tensor | None) -> None:
+        self.path, self.field, self.y, self.how, self.directions = field.path, field, y, how, directions
+        self.shape, self.dtype = x.shape[1:], x.dtype
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        assert names == ("velocity",) and y is not None
+        point = x[:, : -self.how.estimates].reshape(-1, *self.shape).to(self.dtype)
+        condition = None if self.y is None else self.y[y]
+        directions = None if self.directions is None else self.directions[:, y]
+        u, parts = velocity_and_divergence(lambda z: self.field.velocity(z, t, condition), point, self.how, directions)
+        return (torch.cat([u.flatten(1).to(x), parts.T.to(x)], 1),)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """Where an augmented integration ended: points, integrals of the divergence ``[n, estimates]``, evaluations."""
+
+    x: Points
+    integral: Float[Tensor, "n estimates"]
+    nfe: int
+
+
+def carry(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> Carried:
+    """Points along a grid, with the integrals of their divergences."""
+    full = time_dtype(x.device)
+    state = torch.cat([x.flatten(1).to(full), x.new_zeros(len(x), field.how.estimates, dtype=full)], 1)
+    run = integrate(field, state, grid, stepper, y=torch.arange(len(x), device=x.device))
+    if isinstance(stepper, DormandPrince) and not bool(run.info["finished"].all()):
+        stuck = int((~run.info["finished"]).sum())
+        raise ValueError(
+            f"{stuck} of {len(x)} points did not arrive in {stepper.most} steps; give steps= or a larger tol="
+        )
+    end = run.x[-1]
+    points = end[:, : -field.how.estimates].reshape(x.shape)
+    return Carried(points, end[:, -field.how.estimates :], run.nfe)
+
+
+def start_scale(path: Path) -> float:
+    """``beta_0``: sampling begins at this multiple of a source draw (`Path.start`)."""
+    if not isinstance(path, Affine):
+        return 1.0
+    return float(path.schedule(torch.zeros((), dtype=torch.float64))[1])
+
+
+def log_source(path: Path, x: Points) -> Float[Tensor, "n"]:
+    """Log-density, in nats, of the points at which sampling begins: ``log p_0(x / beta_0) - D log beta_0``."""
+    scale = start_scale(path)
+    return path.source.log_prob(x / scale) - dimension(x) * clock(scale, x).log()
+
+
+def needs_graph(field: Field, x: Points, y: Tensor | None) -> bool:
+    """Whether gradients are wanted: of the points, or of parameters behind the field."""
+    with torch.enable_grad():
+        one = field.velocity(x[:1].detach(), 1.0, None if y is None else y[:1])
+    return x.requires_grad or one.requires_grad
+
+
+def method_of(method: str | Divergence) -> Divergence:
+    """A divergence by name, or as it is."""
+    if isinstance(method, Divergence):
+        return method
+    if method not in METHODS:
+        raise ValueError(nearest(method, METHODS, "method"))
+    return METHODS[method]()
+
+
+def check_flow(stepper: Stepper) -> None:
+    """ValueError for a stepper that is not one of the flow's own."""
+    flows = isinstance(stepper, (RungeKutta, DormandPrince))
+    if not flows and not (isinstance(stepper, Multistep) and stepper.predicts == "velocity"):
+        raise ValueError(
+            f"{stepper}: a likelihood follows the flow's velocity. Stochastic samplers have no density that one "
+            "trajectory could give, and methods on other predictions no divergence to integrate; use RK4() or Adams()"
+        )
+
+
+def log_likelihood(
+    field: Field,
+    x: Points,
+    y: Tensor | None = None,
+    method: str | Divergence = "exact",
+    *,
+    steps: int | None = None,
+    grid: Float[Tensor, "times"] | None = None,
+    tol: float | None = None,
+    stepper: Stepper | None = None,
+    seed: int = 0,
+    first: int = 0,
+    batch_size: int = 1024,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> Likelihood:
+    """``log p_1(x)`` of a field's flow, with its errors: back from t = 1 to the source.
+
+    Args:
+        x: data in the field's units, ``[n, *d]``, any shape; ``y`` conditions, one row per point.
+        method: "exact", "hutchinson", "hutch++", or one of these with its numbers, such as ``Hutchinson(probes=16)``.
+        steps, grid, tol: a number of steps (`RK4` on the default grid), times from 1 down to 0, or a tolerance in nats
+            (default 1e-3): adaptive steps for each point, tightened until its answer changes by less.
+        stepper: for ``steps`` and ``grid``, a method that follows the velocity.
+        seed, first: of the random directions; those of point i depend on (seed, first + i) alone.
+        batch_size: points at a time; ``on_batch`` is called with (points done, points in all).
+
+    Gradients with respect to x and to the network's parameters flow where autograd is on. Raises ValueError for a
+    stepper that is not a flow's, a source without a density, or points that do not arrive.
+
+    >>> import torch, pushforward as pf
+    >>> field = pf.MixtureField(pf.Affine(), torch.zeros(1, 2), torch.ones(1))
+    >>> round(float(pf.log_likelihood(field, torch.zeros(1, 2)).log_prob), 3)
+    -1.838
+    """
+    how = method_of(method)
+    if sum(way is not None for way in (steps, grid, tol)) > 1:
+        raise ValueError("give one of steps=, grid= and tol=: each says where the steps are")
+    if stepper is not None:
+        check_flow(stepper)
+        if steps is None and grid is None:
+            raise ValueError("stepper= needs steps= or grid=; a tolerance in nats is kept by DormandPrince")
+    if steps is not None:
+        grid = default_grid(field, steps).flip(0)
+    if y is not None and len(y) != len(x):
+        raise ValueError(f"y has {len(y)} rows for {len(x)} points")
+    if torch.is_grad_enabled() and not needs_graph(field, x, y):
+        with torch.no_grad():  # nothing here wants a gradient: keep no graph of the solve
+            return log_likelihood(
+                field,
+                x,
+                y,
+                how,
+                grid=grid,
+                tol=tol,
+                stepper=stepper,
+                seed=seed,
+                first=first,
+                batch_size=batch_size,
+                on_batch=on_batch,
+            )
+    parts: list[Likelihood] = []
+    for done in range(0, len(x), batch_size):
+        some = slice(done, done + batch_size)
+        condition = None if y is None else y[some]
+        directions = how.directions(x[some], first + done, seed)
+        moving = Augmented(field, x[some], condition, how, directions)
+        if grid is not None:
+            parts.append(_finish(moving, carry(moving, x[some], grid, RK4() if stepper is None else stepper)))
+        else:
+            parts.append(_tighten(moving, x[some], TOLERANCE if tol is None else tol))
+        if on_batch is not None:
+            on_batch(min(done + batch_size, len(x)), len(x))
+    return join(parts)
+
+
+def log_prob(
+    field: Field,
+    x: Points,
+    y: Tensor | None = None,
+    method: str | Divergence = "exact",
+    *,
+    steps: int | None = None,
+    tol: float | None = None,
+    seed: int = 0,
+) -> Float[Tensor, "n"]:
+    """``log p_1(x)`` of a field's flow in nats, ``[n]``: `log_likelihood` without its errors; see there."""
+    return log_likelihood(field, x, y, method, steps=steps, tol=tol, seed=seed).log_prob
+
+
+def _finish(field: Augmented, back: Carried, sign: float = 1.0) -> Likelihood:
+    """From the state at the source: ``log p_0 + sign int div``, the sign of the direction of time."""
+    value = log_source(field.path, back.x) + sign * back.integral.mean(1)
+    k = field.how.estimates
+    error = torch.zeros_like(value) if field.directions is None else back.integral.std(1) / k**0.5
+    missing, x0 = torch.full_like(value, torch.nan), back.x / start_scale(field.path)
+    return Likelihood(value.to(field.dtype), error.to(field.dtype), missing, x0.to(field.dtype), back.nfe)
+
+
+def _tighten(field: Augmented, x: Points, tol: float) -> Likelihood:
+    """Adaptive steps with tolerances that fall tenfold until no point's answer changes by more than ``tol``."""
+    if not tol > 0:
+        raise ValueError(f"tol={tol:g}: a positive number of nats")
+    delta = min(1e-4, tol / 10)
+    grid = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    last = _finish(field, carry(field, x, grid, DormandPrince(delta)))
+    nfe = last.nfe
+    while True:
+        delta = max(delta / 10, FINEST)
+        now = _finish(field, carry(field, x, grid, DormandPrince(delta)))
+        nfe += now.nfe
+        change = (
+            (now.log_prob - last.log_prob).detach().abs().nan_to_num(nan=0.0)
+        )  # inf - inf: outside the support twice
+        if bool((change <= tol).all()) or delta == FINEST:
+            return Likelihood(now.log_prob, now.std_error, change, now.x0, nfe)
+        last = now
+
+
+def sample_with_log_prob(
+    field: Field,
+    n: int,
+    shape: tuple[int, ...],
+    *,
+    y: Tensor | None = None,
+    method: str | Divergence = "exact",
+    steps: int = 50,
+    seed: int = 0,
+    first: int = 0,
+    batch_size: int = 1024,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Points, Likelihood]:
+    """New samples ``[n, *shape]`` and their log-densities from one pass of `RK4` along the flow.
+
+    Sample i depends on (seed, first + i) alone. See `log_likelihood` for the methods and the errors.
+    """
+    if n < 1:
+        raise ValueError(f"n={n}: at least one sample is needed")
+    how, out, parts = method_of(method), [], []
+
+    def begin(k: int, g: torch.Generator) -> Tensor:
+        return field.path.source.sample((k, *shape), g, dtype)
+
+    for done in range(0, n, batch_size):
+        count = min(batch_size, n - done)
+        x0 = per_sample(begin, first + done, count, seed, "source").to(device)
+        start = field.path.start(x0)
+        condition = None if y is None else y[done : done + count].to(device)
+        moving = Augmented(field, start, condition, how, how.directions(start, first + done, seed))
+        there = carry(moving, start, default_grid(field, steps), RK4())
+        out.append(there.x.to(dtype))
+        parts.append(_finish(moving, Carried(start.to(there.x), there.integral, there.nfe), -1.0))
+    return torch.cat(out), join(parts)
