@@ -1,4 +1,4 @@
-"""The command line: ``pushforward train | sample | tune | info | inspect | verify``.
+"""The command line: ``pushforward train | sample | tune | score | encode | info | inspect | verify``.
 
 Flags are made from the classes in `config`. Errors of the user's are one line on standard error and exit code 2.
 Nothing here imports torch before a command needs it.
@@ -19,6 +19,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 from pushforward.cli.looking import info, inspect, verify
 from pushforward.cli.sampling import sample, tune
+from pushforward.cli.scoring import encode, score
 from pushforward.cli.terminal import progress_bar
 from pushforward.cli.training import train
 from pushforward.errors import InputError, nearest
@@ -97,6 +98,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "sample": sample,
     "tune": tune,
+    "score": score,
+    "encode": encode,
     "info": info,
     "inspect": inspect,
     "verify": verify,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.likelihood.divergence import Divergence
-from pushforward.likelihood.flow import start_scale
+from pushforward.likelihood.flow import log_likelihood, start_scale
 from pushforward.sample import DormandPrince, integrate
 from pushforward.source import Normal
 from pushforward.tensor import Points
@@ -84,7 +84,7 @@ def class_log_prob(
     ``log_prior [c]``, equal by default. The directions of stochastic methods are the same for every class.
     """
     columns = [
-        likelihood(
+        log_likelihood(
             field, x, torch.full((len(x),), c, device=x.device), method, steps=steps, tol=tol, seed=seed
         ).log_prob
         for c in classes

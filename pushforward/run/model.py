@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from pushforward.errors import InputError
 from pushforward.run.record import RunFile, TunedSampler, read, read_tuned
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from matplotlib.figure import Figure
     from torch import Tensor
 
     from pushforward.data import Transform
     from pushforward.data.arrays import Rows
     from pushforward.field import Field
+    from pushforward.likelihood import Divergence, Likelihood
     from pushforward.sample import Stepper
 
 __all__ = ["Model", "load", "picture", "preview"]
@@ -74,6 +77,78 @@ class Model:
             on_batch=on_batch,
         )
         return self.transform.inverse(x)
+
+    def log_likelihood(
+        self,
+        rows: Rows,
+        method: str | Divergence = "auto",
+        *,
+        steps: int | None = None,
+        tol: float | None = None,
+        draws: int = 1,
+        seed: int = 0,
+        where: str = "the rows",
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> Likelihood:
+        """Log-densities of rows in the units, columns and types of the training data, nats per row.
+
+        ``log p(row) = log p_model(forward(row)) + log |det d forward / d row|``. Integers stand for the unit interval
+        around them (uniform dequantisation): the density is a mean over ``draws`` points in it, and its logarithm a
+        lower bound, in expectation, on that of their probability. ``method`` "auto" is exact up to 128 dimensions and
+        Hutchinson's above. What a row holds in a column that was constant in training is not looked at. See
+        `log_likelihood`.
+        """
+        import torch
+
+        from pushforward.likelihood import Likelihood, log_likelihood
+        from pushforward.tensor import per_sample
+
+        x = self.transform.forward(rows, where)
+        jitter = self.transform.jitter()
+        if method == "auto":
+            method = "exact" if x[0].numel() <= 128 else "hutchinson"
+        if draws < 1:
+            raise InputError(f"draws {draws}: at least 1")
+        parts: list[Likelihood] = []
+        for k in range(draws if jitter is not None else 1):
+            point = x
+            if jitter is not None:
+                noise = per_sample(lambda n, g: torch.rand(n, *x.shape[1:], generator=g), 0, len(x), seed, "jitter", k)
+                point = x + (noise - 0.5) * jitter
+            with torch.no_grad():
+                point = point.to(self.device)
+                parts.append(
+                    log_likelihood(self.field, point, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch)
+                )
+        # the mean density; its error, of independent directions, by the shares of the draws
+        logs = torch.stack([p.log_prob.double() for p in parts])
+        share, errors = logs.softmax(0), torch.stack([p.std_error.double() for p in parts])
+        log_prob = logs.logsumexp(0) - math.log(len(parts)) + self.transform.log_det
+        step_error = torch.stack([p.step_error for p in parts]).amax(0)
+        error = (share * errors).square().sum(0).sqrt()
+        return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))
+
+    def log_prob(self, rows: Rows, *, steps: int | None = None, tol: float | None = None) -> Float[Tensor, "n"]:
+        """``log p(row)`` in nats, ``[n]``, in the user's own units: `log_likelihood` without its errors."""
+        return self.log_likelihood(rows, steps=steps, tol=tol).log_prob
+
+    def encode(self, rows: Rows, *, where: str = "the rows") -> Float[Tensor, "n *d"]:
+        """The source draws whose flow ends at these rows: `likelihood.encode` from the user's units."""
+        import torch
+
+        from pushforward.likelihood import encode
+
+        with torch.no_grad():
+            return encode(self.field, self.transform.forward(rows, where).to(self.device)).cpu()
+
+    def decode(self, x0: Float[Tensor, "n *d"]) -> Rows:
+        """The rows to which source draws are carried, in the user's units: the inverse of `encode`."""
+        import torch
+
+        from pushforward.likelihood import decode
+
+        with torch.no_grad():
+            return self.transform.inverse(decode(self.field, x0.to(self.device)).cpu())
 
     def __repr__(self) -> str:
         data = self.run.data

@@ -56,9 +56,9 @@ class Tuned:
     """The answer: the method by its name in `STEPPERS`, its times, and everything that was tried, best first.
 
     ``error`` is the root mean square distance to the reference end points over their standard deviation, on held-out
-    noise; ``best_untuned`` the same of the best named grid and method, of the twelve that came out first in searching. ``distance`` is the sliced Wasserstein distance
-    of samples to the data, or to other reference end points where no data were given; ``floor`` that of two halves of
-    those. For a stochastic answer ``error`` is that of the best flow.
+    noise; ``best_untuned`` the same of the best named grid and method, of the twelve that were best in searching.
+    ``distance`` is the sliced Wasserstein distance of samples to the data, or to other reference end points where no
+    data were given; ``floor`` that of two halves of those. For a stochastic answer ``error`` is the best flow's.
     """
 
     name: str

@@ -1,0 +1,249 @@
+"""Likelihoods against densities known in closed form."""
+
+import math
+
+import pytest
+import torch
+from conftest import golden, mixture, tensor
+from laws import SCHEDULES, randn, slope
+
+import pushforward as pf
+from pushforward.likelihood.divergence import METHODS, velocity_and_divergence
+from pushforward.nn import MLP, DiT
+
+
+def linear(theta, source=None):
+    """The field u = -theta x, whose flow is x_0 exp(-theta t)."""
+    return pf.Learned(lambda x, t, y: -theta * x, pf.Affine(pf.CondOT(), source or pf.Normal()))
+
+
+@pytest.mark.parametrize("case", golden("linear_field_likelihood")["cases"], ids=lambda c: f"{c['theta']}-{c['x']}")
+def test_linear_field(case):
+    x = tensor([[case["x"]]])
+    assert float(pf.log_prob(linear(case["theta"]), x, tol=1e-8)) == pytest.approx(case["log_prob"], abs=1e-8)
+    assert float(pf.log_prob(linear(case["theta"]), x, steps=200)) == pytest.approx(case["log_prob"], abs=1e-8)
+
+
+@pytest.mark.parametrize("d", [2, 5, 64])
+def test_mixtures_through_their_exact_fields(d):
+    field = mixture(d=d)
+    x = field.means[torch.arange(8) % 3] + 0.5 * randn(8, d, seed=1)
+    found = pf.log_likelihood(field, x, tol=1e-5)
+    torch.testing.assert_close(found.log_prob, field.log_prob(x), rtol=0, atol=1e-5)
+    assert float(found.step_error.max()) <= 1e-5 and bool((found.std_error == 0).all())
+    default = pf.log_likelihood(field, x)
+    assert float((default.log_prob - field.log_prob(x)).abs().max()) < 1e-3
+    torch.testing.assert_close(pf.log_prob(field, x, steps=100), field.log_prob(x), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_gives_the_density_of_its_own_flow(name):
+    # a schedule that begins short of pure noise flows from N(0, beta_0^2 I), not from p_0: for Gaussian data of mean 0
+    # the flow's end law is known: std_1 = std_0 sqrt(s^2 / (alpha_0^2 s^2 + beta_0^2))
+    schedule = SCHEDULES[name]
+    s = 0.6
+    field = pf.MixtureField(pf.Affine(schedule), torch.zeros(1, 2).double(), tensor([s]))
+    alpha, beta = (float(v) for v in schedule(tensor(0.0)))
+    std = beta * s / math.sqrt((alpha * s) ** 2 + beta**2)
+    x = randn(6, 2, seed=2)
+    expected = torch.distributions.Normal(0.0, std).log_prob(x).sum(1)
+    torch.testing.assert_close(pf.log_prob(field, x, tol=1e-4), expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("source", [pf.Laplace(0.7), pf.Uniform(-3, 3)], ids=str)
+def test_other_sources(source):
+    # u = -theta x carries p_0 to p_0(x e^theta) e^(d theta)
+    x = 0.3 * randn(7, 2, seed=3)
+    expected = source.log_prob(x * math.exp(0.5)) + 2 * 0.5
+    torch.testing.assert_close(pf.log_prob(linear(0.5, source), x, tol=1e-7), expected, rtol=0, atol=1e-6)
+
+
+def test_points_outside_the_support_have_no_density():
+    found = pf.log_likelihood(linear(0.0, pf.Uniform(-1, 1)), tensor([[0.0, 0.0], [2.0, 0.0]]))
+    assert float(found.log_prob[0]) == pytest.approx(-2 * math.log(2)) and float(found.log_prob[1]) == -math.inf
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_divergence_of_a_matrix_field(method):
+    a = randn(6, 6, seed=4)
+    x = randn(3, 6, seed=5)
+    how = {"exact": pf.Exact(chunk=4), "hutchinson": pf.Hutchinson(64), "hutch++": pf.HutchPlusPlus(64)}[method]
+    with torch.no_grad():
+        u, parts = velocity_and_divergence(lambda z: z @ a.T, x, how, how.directions(x, 0, 0))
+    torch.testing.assert_close(u, x @ a.T)
+    assert parts.shape == (how.estimates, 3) and not parts.requires_grad
+    error = 1e-12 if method == "exact" else 5 * parts.std(0) / 8
+    assert bool(((parts.mean(0) - a.trace()).abs() <= error).all())
+
+
+def test_hutch_plus_plus_is_exact_on_low_rank():
+    b, x = randn(10, 2, seed=6), randn(3, 10, seed=7)
+    how = pf.HutchPlusPlus(probes=2, rank=3)
+    with torch.no_grad():
+        _, parts = velocity_and_divergence(lambda z: z @ (b @ b.T), x, how, how.directions(x, 0, 0))
+    torch.testing.assert_close(parts, (b * b).sum().expand(2, 3), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [pf.Hutchinson(4), pf.Hutchinson(4, "gaussian"), pf.HutchPlusPlus(4)], ids=str)
+def test_stochastic_methods_are_unbiased_and_know_their_error(method):
+    field, x = mixture(d=5), 0.7 * randn(4, 5, seed=8)
+    exact = pf.log_prob(field, x, steps=30)
+    runs = [pf.log_likelihood(field, x, method=method, steps=30, seed=seed) for seed in range(60)]
+    values = torch.stack([r.log_prob for r in runs])
+    z = (values.mean(0) - exact) / (values.std(0) / 60**0.5)
+    assert bool((z.abs() < 4.5).all()), z
+    stated = torch.stack([r.std_error for r in runs]).square().mean(0).sqrt()
+    assert bool(((stated / values.std(0)).log().abs() < 0.5).all())
+
+
+def test_shapes_batches_and_splits_do_not_matter():
+    flat = mixture(d=12)
+    image = pf.MixtureField(flat.path, flat.means.reshape(3, 3, 2, 2), flat.stds, flat.weights)
+    x = randn(5, 12, seed=9)
+    torch.testing.assert_close(pf.log_prob(image, x.reshape(5, 3, 2, 2)), pf.log_prob(flat, x), rtol=1e-9, atol=1e-9)
+    for method in ("exact", "hutchinson"):
+        whole = pf.log_likelihood(flat, x, method=method, steps=10)
+        small = pf.log_likelihood(flat, x, method=method, steps=10, batch_size=2)
+        last = pf.log_likelihood(flat, x[3:], method=method, steps=10, first=3)
+        torch.testing.assert_close(small.log_prob, whole.log_prob, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(last.log_prob, whole.log_prob[3:], rtol=1e-10, atol=1e-10)
+
+
+def test_gradients_of_points_and_parameters_are_finite_differences():
+    net = MLP((2,), 16, 1).double()
+    torch.nn.init.normal_(net.leave.weight if hasattr(net, "leave") else list(net.parameters())[-2], std=0.3)
+    field, x = pf.Learned(net, pf.Affine()), randn(3, 2, seed=10).requires_grad_()
+    for how in ({"steps": 8}, {"tol": 1e-6}):
+        value = pf.log_prob(field, x, **how).sum()
+        weight = next(p for p in net.parameters() if p.ndim == 2)
+        gx, gw = torch.autograd.grad(value, [x, weight])
+        h = 1e-5
+
+        def at(dx=0.0, dw=0.0, how=how, weight=weight):
+            with torch.no_grad():
+                weight[0, 0] += dw
+                step = torch.zeros_like(x)
+                step[1, 0] = dx
+                out = float(pf.log_prob(field, x.detach() + step, **how).sum())
+                weight[0, 0] -= dw
+            return out
+
+        assert float(gx[1, 0]) == pytest.approx((at(dx=h) - at(dx=-h)) / (2 * h), rel=1e-3, abs=1e-4)
+        assert float(gw[0, 0]) == pytest.approx((at(dw=h) - at(dw=-h)) / (2 * h), rel=1e-3, abs=1e-4)
+    for p in net.parameters():
+        p.requires_grad_(False)
+    assert not pf.log_prob(field, x.detach(), steps=3).requires_grad
+
+
+def test_density_of_a_network_integrates_to_one():
+    # any velocity field gives a density; this one is a small random network, in float32
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = MLP((2,), 32, 2)
+        for p in net.parameters():
+            torch.nn.init.normal_(p, std=0.15)
+    net.requires_grad_(False)
+    edge = torch.arange(-6, 6, 0.15) + 0.075
+    grid = torch.cartesian_prod(edge, edge)
+    total = pf.log_prob(pf.Learned(net, pf.Affine()), grid, steps=20).double().exp().sum() * 0.15**2
+    assert float(total) == pytest.approx(1, abs=0.01)
+
+
+def test_fused_attention_does_not_stand_in_the_way():
+    net = DiT((1, 4, 4), width=16, depth=1, patch=2).requires_grad_(False)
+    x = randn(2, 1, 4, 4, seed=11).float()
+    value = pf.log_prob(pf.Learned(net, pf.Affine()), x, steps=2)  # 0 at initialisation: the source's own density
+    torch.testing.assert_close(value, pf.Normal().log_prob(x), rtol=1e-5, atol=1e-5)
+
+
+def test_samples_come_with_their_density():
+    field = mixture()
+    x, found = pf.sample_with_log_prob(field, 40, (2,), steps=60, seed=3, dtype=torch.float64)
+    torch.testing.assert_close(found.log_prob, field.log_prob(x), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        x, pf.generate(field, 40, (2,), pf.RK4(), grid=pf.GRIDS["shifted"](60), dtype=torch.float64, seed=3)
+    )
+    split, _ = pf.sample_with_log_prob(field, 7, (2,), steps=60, seed=3, first=33, dtype=torch.float64, batch_size=3)
+    torch.testing.assert_close(split, x[33:], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(pf.encode(field, x, tol=1e-8), found.x0, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["condot", "vp", "edm"])
+def test_encode_and_decode_are_inverse(name):
+    field, x0 = mixture(pf.Affine(SCHEDULES[name])), randn(6, 2, seed=12)
+    x = pf.decode(field, x0, tol=1e-8)
+    torch.testing.assert_close(pf.encode(field, x, tol=1e-8), x0, rtol=0, atol=1e-5)
+    torch.testing.assert_close(pf.encode(field, pf.decode(field, x0, steps=200), steps=200), x0, rtol=0, atol=1e-2)
+
+
+def test_interpolation_is_spherical_in_a_normal_source():
+    field = linear(0.4)
+    a, b = randn(3, 8, seed=13), randn(3, 8, seed=14)
+    way = pf.interpolate(field, a, b, 5, tol=1e-8)
+    torch.testing.assert_close(way[0], a, rtol=0, atol=1e-6)
+    torch.testing.assert_close(way[-1], b, rtol=0, atol=1e-6)
+    unit = way * math.exp(0.4)
+    angles = torch.acos(torch.cosine_similarity(unit[1:], unit[:-1], dim=2))
+    torch.testing.assert_close(angles, angles[:1].expand_as(angles), rtol=1e-5, atol=1e-6)  # equal steps of angle
+    straight = pf.interpolate(linear(0.4, pf.Laplace()), a, b, 3, tol=1e-8)
+    torch.testing.assert_close(straight[1], (a + b) / 2, rtol=0, atol=1e-6)
+
+
+def test_bayes_rule_over_classes():
+    means = tensor([[0.0, 0.0], [1.0, 1.0], [-1.0, 2.0]])
+    field = pf.MixtureField(pf.Affine(), means, tensor([0.5, 0.7, 0.6]), labels=torch.tensor([0, 1, 2]))
+    x, prior = randn(6, 2, seed=15), tensor([0.2, 0.3, 0.5])
+    found = pf.class_log_prob(field, x, [0, 1, 2], prior.log(), tol=1e-5)
+    laws = torch.stack(
+        [torch.distributions.Normal(m, s).log_prob(x).sum(1) for m, s in zip(means, field.stds, strict=True)], 1
+    )
+    torch.testing.assert_close(found, (laws + prior.log()).log_softmax(1), rtol=0, atol=1e-4)
+
+
+def test_stochastic_samplers_and_two_ways_are_refused():
+    field, x = mixture(), randn(2, 2)
+    for stepper in (pf.EulerMaruyama(), pf.Ancestral(), pf.AdamsMoulton()):
+        with pytest.raises(ValueError, match="no density"):
+            pf.log_likelihood(field, x, steps=3, stepper=stepper)
+    with pytest.raises(ValueError, match="one of steps="):
+        pf.log_likelihood(field, x, steps=3, tol=1e-3)
+    with pytest.raises(ValueError, match="did you mean 'exact'"):
+        pf.log_likelihood(field, x, method="exct")
+    with pytest.raises(ValueError, match="3 rows for 2 points"):
+        pf.log_likelihood(field, x, torch.zeros(3))
+
+
+# -- residual flow -----------------------------------------------------------------------------------------------------
+
+
+def test_residual_flow_is_exact_for_a_linear_field():
+    # layers x -> (1 - theta/K) x: log p = log N(x / (1 - theta/K)^K) - d K log(1 - theta/K)
+    x, theta, layers = randn(5, 3, seed=16), 0.8, 7
+    factor = 1 - theta / layers
+    expected = pf.Normal().log_prob(x / factor**layers) - 3 * layers * math.log(factor)
+    found = pf.residual_log_prob(linear(theta), x, layers)
+    torch.testing.assert_close(found.log_prob, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(pf.residual_flow(linear(theta), found.x0, layers), x, rtol=1e-10, atol=1e-10)
+
+
+def test_residual_flow_converges_to_the_continuous_one_at_order_one():
+    field, x, layers = mixture(), randn(12, 2, seed=17), [20, 40, 80]
+    exact = field.log_prob(x)
+    errors = [float((pf.residual_log_prob(field, x, k).log_prob - exact).abs().mean()) for k in layers]
+    assert abs(slope(layers, errors) - 1) < 0.15, errors
+
+
+def test_residual_series_is_unbiased():
+    field, x = mixture(d=3), randn(3, 3, seed=18)
+    exact = pf.residual_log_prob(field, x, 12, method="exact").log_prob
+    runs = [pf.residual_log_prob(field, x, 12, method="series", certain=2, probes=8, seed=seed) for seed in range(40)]
+    values = torch.stack([r.log_prob for r in runs])
+    z = (values.mean(0) - exact) / (values.std(0) / 40**0.5)
+    assert bool((z.abs() < 4.5).all()), z
+    stated = torch.stack([r.std_error for r in runs]).square().mean(0).sqrt()
+    assert bool(((stated / values.std(0)).log().abs() < 0.6).all())
+
+
+def test_residual_layers_that_cannot_be_inverted_say_so():
+    with pytest.raises(ValueError, match="more layers"):
+        pf.residual_log_prob(linear(5.0), randn(2, 2), 2)
