@@ -601,7 +601,7 @@ def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
     exact, objective = mixture(), pf.OBJECTIVES[name]
     field = beside(exact, torch.tensor([0.3, -0.2], dtype=torch.float64))
     above, apart, said = [], [], []
-    for _ in range(25):
+    for _ in range(16):
         draw, other = drawn(exact, 200, rng), drawn(exact, 200, rng)
         error = sum(
             pf.WEIGHTS["own"](draw.t, exact.path, q, draw.xt)
@@ -614,10 +614,10 @@ def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
         apart.append(float(objective(field, draw, None, rng).mean()) - low.value - float(error.mean()))
         said.append(same.error)
     for gaps in (torch.tensor(above), torch.tensor(apart)):
-        assert abs(float(gaps.mean())) < 4.5 * float(gaps.std()) / math.sqrt(25)
+        assert abs(float(gaps.mean())) < 4.5 * float(gaps.std()) / math.sqrt(16)
     assert torch.tensor(above).std() < torch.tensor(apart).std()  # what both losses share has cancelled
     if name != "marginal":  # whose rows depend on each other
-        assert 0.6 < float(torch.tensor(above).std() / torch.tensor(said).mean()) < 1.6
+        assert 0.5 < float(torch.tensor(above).std() / torch.tensor(said).mean()) < 1.8
 
 
 @schedules
@@ -737,7 +737,7 @@ def rung(schedule, i, levels=10):
 @schedules
 @pytest.mark.parametrize("name", pf.TIMES)
 def test_time_law_stays_in_the_unit_interval_and_follows_its_generator(name, schedule):
-    law, n = pf.TIMES[name], 4000
+    law, n = pf.TIMES[name], 1000
     t = law(n, torch.Generator().manual_seed(5), schedule)
     assert t.dtype == torch.float64 and t.shape == (n,) and bool(((t >= 0) & (t < 1)).all())
     assert torch.equal(t, law(n, torch.Generator().manual_seed(5), schedule))
