@@ -615,8 +615,8 @@ def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
         said.append(same.error)
     for gaps in (torch.tensor(above), torch.tensor(apart)):
         assert abs(float(gaps.mean())) < 4.5 * float(gaps.std()) / math.sqrt(16)
-    assert torch.tensor(above).std() < torch.tensor(apart).std()  # what both losses share has cancelled
     if name != "marginal":  # whose rows depend on each other
+        assert torch.tensor(above).std() < torch.tensor(apart).std()  # what both losses share has cancelled
         assert 0.5 < float(torch.tensor(above).std() / torch.tensor(said).mean()) < 1.8
 
 
