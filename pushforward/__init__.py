@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from pushforward.equations import fokker_planck_residual as fokker_planck_residual
     from pushforward.equations import verify as verify
     from pushforward.errors import InputError as InputError
+    from pushforward.field import Energy as Energy
     from pushforward.field import Field as Field
+    from pushforward.field import Joint as Joint
     from pushforward.field import Learned as Learned
+    from pushforward.field import Preconditioned as Preconditioned
     from pushforward.field import Rescheduled as Rescheduled
     from pushforward.likelihood import Exact as Exact
     from pushforward.likelihood import Hutchinson as Hutchinson
@@ -43,7 +46,15 @@ if TYPE_CHECKING:
     from pushforward.likelihood import residual_log_prob as residual_log_prob
     from pushforward.likelihood import sample_with_log_prob as sample_with_log_prob
     from pushforward.objective import OBJECTIVES as OBJECTIVES
+    from pushforward.objective import WEIGHTS as WEIGHTS
+    from pushforward.objective import ImplicitScore as ImplicitScore
+    from pushforward.objective import Marginal as Marginal
     from pushforward.objective import Matching as Matching
+    from pushforward.objective import Several as Several
+    from pushforward.objective import SlicedScore as SlicedScore
+    from pushforward.objective import Unbiased as Unbiased
+    from pushforward.objective import excess as excess
+    from pushforward.objective import floor as floor
     from pushforward.oracle import EmpiricalField as EmpiricalField
     from pushforward.oracle import MixtureField as MixtureField
     from pushforward.path import PATHS as PATHS
@@ -104,6 +115,7 @@ if TYPE_CHECKING:
     from pushforward.source import Uniform as Uniform
     from pushforward.times import GRIDS as GRIDS
     from pushforward.times import TIMES as TIMES
+    from pushforward.times import Importance as Importance
 
 _HOME = {
     alias.name: node.module

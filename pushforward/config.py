@@ -7,6 +7,7 @@ registry are read from the source of the file that holds it, so that ``--help`` 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import hashlib
 import json
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pushforward.objective import Objective
     from pushforward.path import Draw
     from pushforward.path import Path as TrajectoryPath
+    from pushforward.tensor import Time
     from pushforward.times import TimeLaw
     from pushforward.train import Feed
 
@@ -118,7 +120,8 @@ class PathConfig(Section):
 class ObjectiveConfig(Section):
     """What training makes small."""
 
-    objective: str = chosen("flow", "what is matched", "objective/matching.py", "OBJECTIVES", "objective", False)
+    objective: str = chosen("flow", "what is matched", "objective/__init__.py", "OBJECTIVES", "objective", False)
+    weighting: str = chosen("own", "what an error counts at each time", "objective/weights.py", "WEIGHTS", "weighting")
     predicts: str = chosen(
         "velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS", "prediction", False
     )
@@ -198,14 +201,41 @@ def _coupling(spec: str) -> Coupling:
         raise InputError(f"coupling {spec!r}: {error}") from error
 
 
+def _objective(config: Config, path: TrajectoryPath) -> Objective:
+    """The registry's objective with the weighting asked for; InputError where path or coupling do not allow it."""
+    import torch
+
+    from pushforward.objective import OBJECTIVES, WEIGHTS, Marginal
+
+    objective: Any = OBJECTIVES[config.objective.objective]
+    if isinstance(objective, Marginal) and config.path.coupling != "independent":
+        raise InputError(
+            f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
+            f"{config.path.coupling}, or take --objective flow"
+        )
+    name, _, arguments = config.objective.weighting.partition(":")
+    numbers = [float(a) for a in arguments.split(",") if arguments]
+
+    def weighting(t: Time, path: TrajectoryPath, quantity: str, like: Tensor) -> Tensor:
+        return WEIGHTS[name](t, path, quantity, like, *numbers)
+
+    try:
+        for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
+            weighting(0.5, path, quantity, torch.zeros(1, 1))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"--objective {config.objective.objective} with --weighting {config.objective.weighting}: {error}"
+        ) from error
+    return cast("Objective", dataclasses.replace(objective, weighting=weighting))
+
+
 def build(config: Config, shape: tuple[int, ...]) -> Parts:
     """The parts of a run for rows of ``shape``; weights are a function of the seed. InputError for impossible pairs."""
     import torch
 
     from pushforward.field import Learned
     from pushforward.nn import MLP
-    from pushforward.objective import OBJECTIVES, Matching
-    from pushforward.path import Affine, check_prediction
+    from pushforward.path import Affine
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
     from pushforward.tensor import generator
@@ -225,17 +255,15 @@ def build(config: Config, shape: tuple[int, ...]) -> Parts:
         except (MemoryError, RuntimeError) as error:
             size = f"width {config.net.width} and depth {config.net.depth}"
             raise InputError(f"a network of {size} for rows of shape {shape} does not fit into memory") from error
-    objective = OBJECTIVES[config.objective.objective]
+    objective = _objective(config, path)
     try:
-        if isinstance(objective, Matching) and objective.quantity != "velocity":
-            check_prediction(path, objective.quantity)
         Learned(net, path, config.objective.predicts)
     except ValueError as error:
         raise InputError(str(error)) from error
     name, _, arguments = config.objective.times.partition(":")
     law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
     try:
-        law(1, generator(0), *numbers)
+        law(1, generator(0), path.schedule, *numbers)
     except (TypeError, ValueError) as error:
         raise InputError(f"time law {config.objective.times!r}: {error}") from error
     return Parts(
@@ -244,7 +272,7 @@ def build(config: Config, shape: tuple[int, ...]) -> Parts:
         config.objective.predicts,
         objective,
         _coupling(config.path.coupling),
-        lambda n, generator: law(n, generator, *numbers),
+        lambda n, generator: law(n, generator, path.schedule, *numbers),
     )
 
 

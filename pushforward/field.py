@@ -6,18 +6,29 @@ Samplers, likelihoods, metrics and plots take a `Field` and never ask which kind
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path import Path, check_prediction, convert
-from pushforward.tensor import Points, Time, bcast, clock
+from pushforward.path import Path, check_prediction, coefficients, convert
+from pushforward.tensor import Points, Time, Times, bcast, clock, squared_norm
+from pushforward.times import HIGHEST, LOWEST
 
-__all__ = ["Field", "Learned", "Rescheduled"]
+__all__ = ["Energy", "Field", "Joint", "Learned", "Preconditioned", "Rescheduled"]
+
+Net = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+SECOND = ("score", "noise")  # what `Joint` asks of its second head: the noise is -beta times the score
+
+
+def for_net(t: Times, x: Points) -> Float[Tensor, "n"]:
+    """A time for each point as a network takes it: in the dtype of ``x``, but never narrower than float32."""
+    return t.to(torch.promote_types(x.dtype, torch.float32)).expand(len(x))
 
 
 class Field(ABC):
@@ -63,7 +74,7 @@ class Learned(Field):
     Times reach the network in the dtype of ``x``, but never narrower than float32.
     """
 
-    net: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    net: Net
     path: Path
     predicts: str = "velocity"
 
@@ -73,8 +84,124 @@ class Learned(Field):
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)
-        p = self.net(x, t.to(torch.promote_types(x.dtype, torch.float32)).expand(len(x)), y)
+        p = self.net(x, for_net(t, x), y)
         return tuple(p if name == self.predicts else convert(p, x, t, self.path, self.predicts, name) for name in names)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Joint(Field):
+    """One network with two heads, ``net(x, t, y) -> [first, second]``: neither answer is made from the other.
+
+    The first head is asked for velocity, data and v, the second for score and noise; ``predicts`` names what each head
+    itself is. The heads are a tuple of two ``[n, *d]``, or one tensor with twice the entries along dimension 1.
+    Raises ValueError for heads of another shape, and where the path does not have both quantities.
+
+    Reference: Albergo et al. 2023, "Stochastic interpolants", which learns both.
+    """
+
+    net: Callable[[Tensor, Tensor, Tensor | None], Tensor | tuple[Tensor, Tensor]]
+    path: Path
+    predicts: tuple[str, str] = ("velocity", "score")
+
+    def __post_init__(self) -> None:
+        check_prediction(self.path, *self.predicts)
+        if self.predicts[0] in SECOND or self.predicts[1] not in SECOND:
+            raise ValueError(f"Joint: predicts = {self.predicts}: first velocity, data or v, then score or noise")
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        t = clock(t, x)
+        out = self.net(x, for_net(t, x), y)
+        heads = out.chunk(2, 1) if isinstance(out, Tensor) else out
+        if [head.shape for head in heads] != [x.shape] * 2:
+            shapes = " and ".join(str(tuple(head.shape)) for head in heads)
+            raise ValueError(
+                f"Joint: heads of shape {shapes} for points {tuple(x.shape)}; the network must give two of that shape, "
+                "as a tuple or side by side along dimension 1"
+            )
+        second = [name in SECOND for name in names]
+        return tuple(
+            convert(heads[i], x, t, self.path, self.predicts[i], name) for i, name in zip(second, names, strict=True)
+        )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Preconditioned(Field):
+    """Any network between inputs and targets of variance 1, at every time of any affine path.
+
+    ``E[x_1|x_t] = c_skip x_t + c_out net(c_in x_t, c_noise, y)`` with ``s^2 = beta^2 + alpha^2 data_std^2`` and
+
+    ``c_skip = alpha data_std^2 / s^2``, ``c_out = beta data_std / s``, ``c_in = 1/s``, ``c_noise = log(beta/alpha)/4``.
+
+    With ``alpha = 1`` these are the coefficients of EDM. ``c_noise`` stops at the noise-to-signal ratios 80 and 0.002,
+    so that both ends are numbers. The best network is 0 for normal data of variance ``data_std^2``. For unit data it
+    predicts ``-v / |(alpha, beta)|``, and like v it determines every other quantity at every time.
+    Raises ValueError off affine paths. Reference: Karras et al. 2022, table 1 and appendix B.6.
+    """
+
+    net: Net
+    path: Path
+    data_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_prediction(self.path, "v")
+        if not (self.data_std > 0 and math.isfinite(self.data_std)):
+            raise ValueError(f"Preconditioned: data_std = {self.data_std:g} must be positive")
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        schedule, variance = check_prediction(self.path), self.data_std**2
+        t = clock(t, x)
+        alpha, beta = schedule(t)
+        s = torch.hypot(beta, self.data_std * alpha)
+        noise = (-schedule.log_snr(t)).clamp(math.log(LOWEST), math.log(HIGHEST)) / 4
+        f = self.net(bcast(1 / s, x) * x, for_net(noise, x), y)
+        skip, out = alpha * beta * (1 - variance) / s.square(), (alpha.square() + beta.square()) * self.data_std / s
+        v = bcast(skip, x) * x - bcast(out, x) * f
+        return tuple(convert(v, x, t, self.path, "v", name) for name in names)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Energy(Field):
+    """A scalar network as a field: a prediction is its downhill slope, ``p = -grad_x net(x, t, y)``, by autodiff.
+
+    By default ``p`` is the score and ``net`` the energy: ``p_t = exp(-net) / Z_t``. Every prediction is a gradient, as
+    ``score = k_x x + k_p p``, so any other can be learned this way too, with
+    ``log p_t(x) = k_x |x|^2 / 2 - k_p net(x, t) + constant``; velocity, data, noise and v stay of size 1 where the
+    score grows as ``1/beta``. At t = 1 only the score itself tells the density.
+
+    ``net(x, t, y)`` gives ``[n]``. Slopes are computed under ``torch.no_grad`` too, and can be differentiated in the
+    weights where gradients are on. Raises ValueError for another shape, and off Gaussian paths.
+    Reference: Salimans & Ho 2021, "Should EBMs model the energy or the score?".
+    """
+
+    net: Net
+    path: Path
+    predicts: str = "score"
+
+    def __post_init__(self) -> None:
+        check_prediction(self.path, self.predicts, "score")
+
+    def _scalar(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n"]:
+        value = self.net(x, for_net(t, x), y)
+        if value.shape != x.shape[:1]:
+            raise ValueError(
+                f"Energy: the network gave shape {tuple(value.shape)} for points {tuple(x.shape)}; it must give one "
+                "number per point, for instance (x * net(x, t, y)).flatten(1).sum(1)"
+            )
+        return value
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        t = clock(t, x)
+        p: Tensor = -torch.func.grad(lambda z: self._scalar(z, t, y).sum())(x)
+        return tuple(convert(p, x, t, self.path, self.predicts, name) for name in names)
+
+    def log_prob(self, x: Points, t: Time = 1.0, y: Tensor | None = None) -> Float[Tensor, "n"]:
+        """``log p_t(x)`` in nats, up to a number that depends on t and y alone."""
+        t = clock(t, x)
+        k_x, k_p = (k.to(x) for k in coefficients(self.path, t, self.predicts, "score"))
+        return k_x * squared_norm(x) / 2 - k_p * self._scalar(x, t, y)
 
 
 @final

@@ -1,14 +1,16 @@
 """When we look: training laws of t, and the grids on which samplers step.
 
-A time law is ``(n, generator) -> t [n]`` in [0, 1); a grid is ``(steps, schedule) -> t [steps + 1]`` from 0 to 1. Both
-float64. The linear, cosine and quadratic grids are placed in t; the shifted, log_snr and karras ones in the
-noise-to-signal ratio ``beta/alpha``, so that they visit the same laws on every schedule.
+A time law is ``(n, generator, schedule) -> t [n]`` in [0, 1); a grid is ``(steps, schedule) -> t [steps + 1]`` from 0
+to 1. Both float64. Some are placed in t, whatever the schedule; others (log_normal, ladder, shifted, log_snr, karras)
+in the noise-to-signal ratio ``beta/alpha``, so that they visit the same laws on every schedule.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -19,9 +21,14 @@ from pushforward.schedule import CondOT, Schedule
 __all__ = [
     "GRIDS",
     "TIMES",
+    "Importance",
+    "antithetic",
     "cosine",
+    "even",
     "karras",
+    "ladder",
     "linear",
+    "log_normal",
     "log_snr",
     "logit_normal",
     "quadratic",
@@ -29,21 +36,120 @@ __all__ = [
     "uniform",
 ]
 
-TimeLaw = Callable[..., Tensor]  # (n, generator, parameters) -> t [n]
+TimeLaw = Callable[..., Tensor]  # (n, generator, schedule, parameters) -> t [n]
 Grid = Callable[..., Tensor]  # (steps, schedule, parameters) -> t [steps + 1]
 
 HIGHEST, LOWEST = 80.0, 0.002  # noise-to-signal ratios between which a ladder runs (Karras et al. 2022)
+LATEST = 1 - 2.0**-53  # the last time before 1
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def uniform(n: int, generator: torch.Generator) -> Float[Tensor, "n"]:
+def uniform(n: int, generator: torch.Generator, schedule: Schedule | None = None) -> Float[Tensor, "n"]:
     """Uniform on [0, 1)."""
     return torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64)
 
 
-def logit_normal(n: int, generator: torch.Generator, mean: float = 0.0, std: float = 1.0) -> Float[Tensor, "n"]:
+def antithetic(n: int, generator: torch.Generator, schedule: Schedule | None = None) -> Float[Tensor, "n"]:
+    """Uniform, neighbours in pairs ``t, 1 - t``: what rises in t and what falls cancel."""
+    first = uniform((n + 1) // 2, generator)
+    return torch.stack([first, (1 - first).clamp(max=LATEST)], 1).flatten()[:n]
+
+
+def even(n: int, generator: torch.Generator, schedule: Schedule | None = None) -> Float[Tensor, "n"]:
+    """Uniform each, and spread evenly together: ``t_i = u + i (sqrt(5) - 1)/2 mod 1`` with one uniform ``u``.
+
+    Any rows that follow each other are spread as evenly as their number allows, so every batch is stratified however
+    many are drawn at once: the noise of the loss that comes from t alone nearly goes.
+    Reference: Kingma et al. 2021, appendix I.1, with the golden ratio's sequence in place of ``i/n``.
+    """
+    steps = GOLDEN * torch.arange(n, device=generator.device, dtype=torch.float64)
+    return ((uniform(1, generator) + steps) % 1).clamp(max=LATEST)
+
+
+def logit_normal(
+    n: int, generator: torch.Generator, schedule: Schedule | None = None, mean: float = 0.0, std: float = 1.0
+) -> Float[Tensor, "n"]:
     """``t = 1 / (1 + exp(-z))``, ``z ~ N(mean, std^2)``: most looks in the middle (Esser et al. 2024, section 3.1)."""
-    z = torch.randn(n, generator=generator, device=generator.device, dtype=torch.float64)
-    return torch.sigmoid(mean + std * z)
+    return torch.sigmoid(mean + std * _normal(n, generator)).clamp(max=LATEST)
+
+
+def log_normal(
+    n: int, generator: torch.Generator, schedule: Schedule | None = None, mean: float = -1.2, std: float = 1.2
+) -> Float[Tensor, "n"]:
+    """``log(beta/alpha) ~ N(mean, std^2)``: noise levels as EDM trains on them (Karras et al. 2022, table 1)."""
+    schedule = CondOT() if schedule is None else schedule
+    return schedule.time(-(mean + std * _normal(n, generator))).clamp(max=LATEST)
+
+
+def ladder(
+    n: int,
+    generator: torch.Generator,
+    schedule: Schedule | None = None,
+    levels: float = 10,
+    highest: float = HIGHEST,
+    lowest: float = LOWEST,
+) -> Float[Tensor, "n"]:
+    """One of ``levels`` noise-to-signal ratios that fall geometrically, all equally likely: NCSN's noise scales.
+
+    A schedule that begins below ``highest`` begins the ladder. Reference: Song & Ermon 2019, section 4.2.
+    """
+    schedule = CondOT() if schedule is None else schedule
+    if not (levels == int(levels) >= 1 and 0 < lowest < highest < math.inf):
+        raise ValueError(f"ladder: needs levels >= 1, 0 < lowest < highest, not {levels:g}, {lowest:g}, {highest:g}")
+    top = min(highest, _highest(schedule))
+    rungs = torch.linspace(math.log(top), math.log(lowest), int(levels), device=generator.device, dtype=torch.float64)
+    rung = torch.randint(int(levels), (n,), generator=generator, device=generator.device)
+    return schedule.time(-rungs)[rung].clamp(max=LATEST)
+
+
+def _normal(n: int, generator: torch.Generator) -> Float[Tensor, "n"]:
+    return torch.randn(n, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Importance:
+    """More looks where the loss is larger: a time law of constant ``density`` on equal bins of [0, 1).
+
+    It changes how noisy the loss is and not what it is, as long as each row counts ``weight(t) = 1 / density(t)``
+    (`pushforward.objective.Unbiased`). ``fit`` again, every few hundred steps, adapts it to training.
+    Raises ValueError unless the density is positive with mean 1.
+    """
+
+    density: Float[Tensor, "bins"]
+
+    def __post_init__(self) -> None:
+        if not (bool((self.density > 0).all()) and abs(float(self.density.mean()) - 1) < 1e-6):
+            raise ValueError("Importance: the density of each bin must be positive, and their mean 1")
+
+    @classmethod
+    def fit(cls, t: Float[Tensor, "n"], loss: Float[Tensor, "n"], bins: int = 20, uniform: float = 0.1) -> Importance:
+        """The law of least variance for losses seen at times ``t`` of any law: ``density ~ sqrt(E[loss^2 | bin])``.
+
+        ``loss`` is that of each row, not yet weighted; a share ``uniform`` of the looks stays uniform, which bounds the
+        weights by its inverse. Bins without a look get the mean of the others.
+        Reference: Nichol & Dhariwal 2021, section 3.3.
+        """
+        if not (0 < uniform <= 1 and bins >= 1):
+            raise ValueError(f"Importance.fit: needs bins >= 1 and uniform in (0, 1], not {bins} and {uniform:g}")
+        row = (t.detach().double() * bins).long().clamp(0, bins - 1)
+        seen = torch.bincount(row, minlength=bins)
+        square = torch.bincount(row, weights=loss.detach().double().square(), minlength=bins)
+        size = (square / seen).sqrt()
+        size = torch.where(seen > 0, size, size[seen > 0].mean())
+        if not bool(size.isfinite().all()) or float(size.sum()) == 0:
+            raise ValueError("Importance.fit: the losses must be finite and not all 0")
+        return cls(uniform + (1 - uniform) * size / size.mean())
+
+    def __call__(self, n: int, generator: torch.Generator, schedule: Schedule | None = None) -> Float[Tensor, "n"]:
+        bins, density = len(self.density), self.density.to(generator.device)
+        row = torch.multinomial(density, n, replacement=True, generator=generator)
+        return ((row + uniform(n, generator)) / bins).clamp(max=LATEST)
+
+    def weight(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """``1 / density(t)``: what a row at ``t`` counts."""
+        row = (t * len(self.density)).long().clamp(0, len(self.density) - 1)
+        return 1 / self.density.to(t)[row]
 
 
 def _steps(steps: int) -> Float[Tensor, "times"]:
@@ -120,6 +226,10 @@ def quadratic(steps: int, schedule: Schedule | None = None) -> Float[Tensor, "ti
 TIMES: dict[str, TimeLaw] = {
     "uniform": uniform,
     "logit_normal": logit_normal,
+    "log_normal": log_normal,
+    "antithetic": antithetic,
+    "even": even,
+    "ladder": ladder,
 }
 
 GRIDS: dict[str, Grid] = {

@@ -538,24 +538,111 @@ def test_sample_is_independent_of_batch_size(name):
 # -- objectives --------------------------------------------------------------------------------------------------------
 
 
+weightings = pytest.mark.parametrize("weighting", pf.WEIGHTS)
+
+
+def drawn(field, n, rng):
+    """Draws of a mixture's path, away from its ends."""
+    x1, x0 = draw_mixture(field, n, rng), torch.randn(n, 2, generator=rng, dtype=torch.float64)
+    return field.path.draw(x0, x1, 0.05 + 0.85 * torch.rand(n, generator=rng, dtype=torch.float64))
+
+
+def beside(field, theta):
+    """The exact velocity, and theta of something else."""
+    return pf.Learned(lambda x, t, y: field.velocity(x, t) + theta * torch.cos(x), field.path)
+
+
+def gradient(objective, theta, rng, batches=40, n=500):
+    """Of the mean loss in theta, at the exact field plus theta of something else, in units of its standard error.
+
+    Batches of rows, because what an objective does within a batch may make its rows depend on each other.
+    """
+    field, rows = mixture(), []
+    for _ in range(batches):
+        at = torch.full((2,), theta, dtype=torch.float64, requires_grad=True)
+        objective(beside(field, at), drawn(field, n, rng), None, rng).mean().backward()
+        rows.append(at.grad)
+    rows = torch.stack(rows)
+    return rows.mean(0) / (rows.std(0) / math.sqrt(batches))
+
+
 @pytest.mark.parametrize("name", pf.OBJECTIVES)
 def test_objective_gradient_vanishes_at_the_oracle(name, rng):
-    # a perturbation theta of the exact prediction: the mean gradient of the loss in theta is 0 within its error
-    field, n = mixture(), 40_000
-    x1, x0 = draw_mixture(field, n, rng), torch.randn(n, 2, generator=rng, dtype=torch.float64)
-    draw = field.path.draw(x0, x1, 0.05 + 0.85 * torch.rand(n, generator=rng, dtype=torch.float64))
-    theta = torch.zeros(n, 2, dtype=torch.float64, requires_grad=True)
+    assert bool((gradient(pf.OBJECTIVES[name], 0.0, rng).abs() < 4.5).all())
+    assert bool((gradient(pf.OBJECTIVES[name], 0.3, rng) > 6).all())  # and not beside it
 
-    def net(x, t, y):
-        return field.velocity(x, t) + theta * torch.cos(x)
 
-    pf.OBJECTIVES[name](pf.Learned(net, field.path), draw, None, rng).sum().backward()
-    z = theta.grad.mean(0) / (theta.grad.std(0) / math.sqrt(n))
-    assert bool((z.abs() < 4.5).all()), z
-    # and it does not vanish elsewhere
-    theta = torch.full((n, 2), 0.3, dtype=torch.float64, requires_grad=True)
-    pf.OBJECTIVES[name](pf.Learned(net, field.path), draw, None, rng).sum().backward()
-    assert bool((theta.grad.mean(0).abs() / (theta.grad.std(0) / math.sqrt(n)) > 6).all())
+@weightings
+def test_objective_gradient_vanishes_at_the_oracle_with_any_weight(weighting, rng):
+    objective = pf.Matching("velocity", pf.WEIGHTS[weighting])
+    assert bool((gradient(objective, 0.0, rng).abs() < 4.5).all())
+    assert bool((gradient(objective, 0.3, rng) > 6).all())
+
+
+@pytest.mark.parametrize("name", pf.OBJECTIVES)
+@pytest.mark.parametrize("shape", [(3,), (1, 4, 4)])
+def test_objective_gives_each_row_a_number_and_the_weights_a_gradient(name, shape, rng):
+    net = torch.nn.Linear(math.prod(shape), math.prod(shape))
+    field = pf.Learned(lambda x, t, y: net(x.flatten(1)).reshape(x.shape), pf.Affine(pf.Cosine()))
+    x0, x1 = torch.randn(5, *shape, generator=rng), torch.randn(5, *shape, generator=rng)
+    draw = field.path.draw(x0, x1, torch.linspace(0.1, 0.9, 5, dtype=torch.float64))
+    state = torch.random.get_rng_state()
+    loss = pf.OBJECTIVES[name](field, draw, None, torch.Generator().manual_seed(1))
+    again = pf.OBJECTIVES[name](field, draw, None, torch.Generator().manual_seed(1))
+    assert loss.shape == (5,) and loss.dtype == torch.float32 and torch.equal(loss, again)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    loss.mean().backward()
+    assert bool(net.weight.grad.isfinite().all()) and bool((net.weight.grad != 0).any())
+
+
+@pytest.mark.parametrize("name", pf.OBJECTIVES)
+def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
+    # of a field beside the exact one, whose error is known without any draw of a target
+    exact, objective = mixture(), pf.OBJECTIVES[name]
+    field = beside(exact, torch.tensor([0.3, -0.2], dtype=torch.float64))
+    above, apart, said = [], [], []
+    for _ in range(16):
+        draw, other = drawn(exact, 200, rng), drawn(exact, 200, rng)
+        error = sum(
+            pf.WEIGHTS["own"](draw.t, exact.path, q, draw.xt)
+            * (getattr(field, q)(draw.xt, draw.t) - getattr(exact, q)(draw.xt, draw.t)).square().mean(1)
+            for q in objective.quantities
+        )
+        same = pf.excess(objective, field, exact, draw, batch=128)
+        low = pf.floor(objective, exact, other)
+        above.append(same.value - float(error.mean()))
+        apart.append(float(objective(field, draw, None, rng).mean()) - low.value - float(error.mean()))
+        said.append(same.error)
+    for gaps in (torch.tensor(above), torch.tensor(apart)):
+        assert abs(float(gaps.mean())) < 4.5 * float(gaps.std()) / math.sqrt(16)
+    if name != "marginal":  # whose rows depend on each other
+        assert torch.tensor(above).std() < torch.tensor(apart).std()  # what both losses share has cancelled
+        assert 0.5 < float(torch.tensor(above).std() / torch.tensor(said).mean()) < 1.8
+
+
+@schedules
+@pytest.mark.parametrize("weighting", sorted(set(pf.WEIGHTS) - {"own"}))
+def test_weighted_loss_is_one_number_whatever_is_compared(schedule, weighting, rng):
+    exact = mixture(pf.Affine(schedule))
+    field = pf.Learned(lambda x, t, y: exact.v(x, t) + torch.cos(x), exact.path, "v")
+    draw = exact.path.draw(randn(7, 2, seed=21), randn(7, 2, seed=22), inner(schedule))
+    losses = [pf.Matching(name, pf.WEIGHTS[weighting])(field, draw, None, rng) for name in pf.PREDICTIONS]
+    for loss in losses[1:]:
+        torch.testing.assert_close(loss, losses[0], rtol=1e-7, atol=1e-9)
+
+
+@schedules
+def test_weights_are_those_of_their_papers(schedule):
+    path, t, like = pf.Affine(schedule), inner(schedule), randn(7, 2)
+    alpha, beta, d_alpha, _, beta_d_beta = schedule.at(t)
+    sigma, close = beta / alpha, torch.testing.assert_close
+    close(pf.WEIGHTS["min_snr"](t, path, "data", like, 3.0), (1 / sigma.square()).clamp(max=3.0))
+    close(pf.WEIGHTS["min_snr"](t, path, "noise", like), (5 * sigma.square()).clamp(max=1.0))
+    close(pf.WEIGHTS["edm"](t, path, "data", like, 0.5), (sigma.square() + 0.25) / (sigma * 0.5).square())
+    half = beta.square() * d_alpha / alpha - beta_d_beta  # g^2 / 2
+    close(pf.WEIGHTS["likelihood"](t, path, "score", like), half)
+    close(pf.WEIGHTS["own"](t, path, "score", like), beta.square())
+    close(pf.WEIGHTS["own"](t, path, "v", like), torch.ones(7).double())
 
 
 # -- couplings, times, grids -------------------------------------------------------------------------------------------
@@ -629,18 +716,35 @@ def test_coupling_follows_its_generator_alone(name):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+# distribution functions at a time, from the laws' definitions; `schedule` is that of the path
+NORMAL = torch.distributions.Normal(0.0, 1.0)
+LAWS = {
+    "uniform": lambda t, schedule: t,
+    "antithetic": lambda t, schedule: t,
+    "even": lambda t, schedule: t,
+    "logit_normal": lambda t, schedule: NORMAL.cdf(torch.logit(t)),
+    "log_normal": lambda t, schedule: NORMAL.cdf((schedule.log_snr(t) - 1.2) / 1.2),
+    "ladder": lambda t, schedule: sum((rung(schedule, i) <= schedule.log_snr(t)).double() for i in range(10)) / 10,
+}
+
+
+def rung(schedule, i, levels=10):
+    alpha, beta = schedule(torch.zeros((), dtype=torch.float64))
+    top = min(80.0, float(beta / alpha))
+    return -(math.log(top) + i / (levels - 1) * (math.log(0.002) - math.log(top))) - 1e-9
+
+
+@schedules
 @pytest.mark.parametrize("name", pf.TIMES)
-def test_time_law_stays_in_the_unit_interval_and_follows_its_generator(name):
-    law = pf.TIMES[name]
-    t = law(20_000, torch.Generator().manual_seed(5))
-    assert t.dtype == torch.float64 and t.shape == (20_000,) and bool(((t >= 0) & (t < 1)).all())
-    assert torch.equal(t, law(20_000, torch.Generator().manual_seed(5)))
-    # distribution functions at the quartiles, from the laws' definitions
-    normal = torch.distributions.Normal(0.0, 1.0)
-    q = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
-    expected = {"uniform": q, "logit_normal": normal.cdf(torch.logit(q))}[name]
-    share = (t[:, None] <= q).double().mean(0)
-    assert bool(((share - expected).abs() < 5 * (expected * (1 - expected) / 20_000).sqrt()).all())
+def test_time_law_stays_in_the_unit_interval_and_follows_its_generator(name, schedule):
+    law, n = pf.TIMES[name], 1000
+    t = law(n, torch.Generator().manual_seed(5), schedule)
+    assert t.dtype == torch.float64 and t.shape == (n,) and bool(((t >= 0) & (t < 1)).all())
+    assert torch.equal(t, law(n, torch.Generator().manual_seed(5), schedule))
+    assert law(1, torch.Generator(), schedule).shape == (1,) and law(3, torch.Generator()).shape == (3,)
+    q = torch.sort(torch.cat([inner(schedule), torch.tensor([0.25, 0.5, 0.75])])).values
+    expected, share = LAWS[name](q, schedule), (t[:, None] <= q).double().mean(0)
+    assert bool(((share - expected).abs() <= 5 * (expected * (1 - expected) / n).sqrt() + 1e-12).all())
 
 
 @schedules

@@ -1,9 +1,37 @@
 """Objectives: ``(field, draw, y, generator) -> loss [n]``, what training makes small."""
 
-from pushforward.objective.matching import (
-    OBJECTIVES,
-    Matching,
-    Objective,
-)
+from __future__ import annotations
 
-__all__ = ["OBJECTIVES", "Matching", "Objective"]
+from pushforward.objective.floor import Estimate, excess, floor
+from pushforward.objective.implicit import ImplicitScore, SlicedScore
+from pushforward.objective.matching import Marginal, Matching, Objective, Several, Unbiased, target
+from pushforward.objective.weights import WEIGHTS, Weighting
+
+__all__ = [
+    "OBJECTIVES",
+    "WEIGHTS",
+    "Estimate",
+    "ImplicitScore",
+    "Marginal",
+    "Matching",
+    "Objective",
+    "Several",
+    "SlicedScore",
+    "Unbiased",
+    "Weighting",
+    "excess",
+    "floor",
+    "target",
+]
+
+OBJECTIVES: dict[str, Objective] = {
+    "flow": Matching("velocity"),
+    "score": Matching("score"),
+    "noise": Matching("noise"),
+    "data": Matching("data"),
+    "v": Matching("v"),
+    "joint": Several(("velocity", "score")),
+    "marginal": Marginal("velocity"),
+    "implicit": ImplicitScore(),
+    "sliced": SlicedScore(),
+}

@@ -1,8 +1,8 @@
 """Matching objectives: regress a field's prediction on its conditional target.
 
-``L = E |p_theta(x_t, t) - p(x_t | x_0, x_1)|^2`` for p any of velocity, score, data, noise, v. Its minimiser is the
-marginal prediction ``E[p | x_t]``, because the loss differs from the marginal one by a constant (Lipman et al. 2023,
-theorem 2; Vincent 2011). Losses are means over the data dimensions, so numbers compare across shapes.
+``L = E lambda(t) |p_theta(x_t, t) - p(x_t | x_0, x_1)|^2`` for p any of velocity, score, data, noise, v. Its minimiser
+is the marginal prediction ``E[p | x_t]``, because the loss differs from the marginal one by a constant (Lipman et al.
+2023, theorem 2; Vincent 2011). Losses are means over the data dimensions, so numbers compare across shapes.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.field import Field
+from pushforward.objective.weights import Weighting, own
+from pushforward.oracle import EmpiricalField
 from pushforward.path import PREDICTIONS, Affine, Draw, check_prediction
 from pushforward.tensor import Points, bcast
+from pushforward.times import Importance
 
-__all__ = ["OBJECTIVES", "Matching", "Objective", "target"]
+__all__ = ["Marginal", "Matching", "Objective", "Several", "Unbiased", "target"]
 
 Objective = Callable[[Field, Draw, "Tensor | None", torch.Generator], Tensor]
 
@@ -39,32 +42,94 @@ def target(draw: Draw, field: Field, quantity: str) -> Points:
     return bcast(a / m, draw.xt) * draw.x1 + bcast(b / m, draw.xt) * draw.x0
 
 
+def regress(
+    field: Field, draw: Draw, y: Tensor | None, goals: dict[str, Points], weighting: Weighting
+) -> Float[Tensor, "n"]:
+    """``sum_p lambda_p(t) |p_theta(x_t, t) - goal_p|^2 / d`` per point, from one evaluation of the field."""
+    predictions = field.evaluate(tuple(goals), draw.xt, draw.t, y)
+    loss = draw.xt.new_zeros(len(draw.xt))
+    for (name, goal), prediction in zip(goals.items(), predictions, strict=True):
+        error = torch.nn.functional.mse_loss(prediction, goal, reduction="none").flatten(1).mean(1)
+        loss = loss + weighting(draw.t, field.path, name, draw.xt).to(error) * error
+    return loss
+
+
 @final
 @dataclass(frozen=True)
 class Matching:
-    """``lambda(t) |p_theta(x_t, t) - p|^2 / d`` per point, for one of the predictions; ``lambda`` is 1 by default.
+    """``lambda(t) |p_theta(x_t, t) - p|^2 / d`` per point, for one of the predictions.
 
-    The network may predict any other quantity: the field converts. ``beta_squared`` weighs by the noise variance, the
-    usual weight of denoising score matching, without which its expectation is infinite at the data end.
+    The network may predict any other quantity: the field converts. ``weighting`` is one of `WEIGHTS`; by default
+    lambda is 1, and ``beta_t^2`` for the score.
     """
 
     quantity: str
-    beta_squared: bool = False
+    weighting: Weighting = own
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What the field is asked for."""
+        return (self.quantity,)
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
-        (prediction,) = field.evaluate((self.quantity,), draw.xt, draw.t, y)
-        goal = target(draw, field, self.quantity)
-        loss = torch.nn.functional.mse_loss(prediction, goal, reduction="none").flatten(1).mean(1)
-        if self.beta_squared:
-            assert isinstance(field.path, Affine)
-            loss = loss * field.path.schedule.variance(draw.t).to(loss)
-        return loss
+        return regress(field, draw, y, {self.quantity: target(draw, field, self.quantity)}, self.weighting)
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "flow": Matching("velocity"),
-    "score": Matching("score", beta_squared=True),
-    "noise": Matching("noise"),
-    "data": Matching("data"),
-    "v": Matching("v"),
-}
+@final
+@dataclass(frozen=True)
+class Several:
+    """The sum of the matching losses of several predictions, from one evaluation: what trains a `Joint` field."""
+
+    quantities: tuple[str, ...] = ("velocity", "score")
+    weighting: Weighting = own
+
+    def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
+        return regress(field, draw, y, {name: target(draw, field, name) for name in self.quantities}, self.weighting)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Marginal:
+    """Matching with the target averaged over a ``reference`` batch ``[m, *d]``, by posterior weights.
+
+    ``lambda(t) |p_theta(x_t, t) - sum_j w_j p(x_t | z_j)|^2 / d`` with ``w_j`` proportional to ``p_t(x_t | z_j)``: the
+    exact prediction of the reference as a data set (`EmpiricalField`). Without a reference it is the batch itself,
+    which holds the data point of each ``x_t`` and so keeps the target unbiased: given ``x_t`` its mean is the marginal
+    prediction for batches of every size, as in plain matching, with less noise. A reference that is the whole data set
+    gives the marginal loss; another one, its own optimum, the same as it grows.
+
+    It holds where ``x_1`` given ``x_t`` is that of independent pairs: other couplings draw from another posterior.
+    With a condition y, class numbers ``[n]``, the average stays in the class; a reference brings its ``labels [m]``.
+    Raises ValueError for conditions that are not classes. Reference: Xu et al. 2023, "Stable target field".
+    """
+
+    quantity: str = "velocity"
+    reference: Float[Tensor, "m *d"] | None = None
+    labels: Int[Tensor, "m"] | None = None
+    weighting: Weighting = own
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What the field is asked for."""
+        return (self.quantity,)
+
+    def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
+        if y is not None and (y.ndim != 1 or y.is_floating_point()):
+            raise ValueError(f"Marginal: conditions must be class numbers [n], not {y.dtype} {tuple(y.shape)}")
+        points, labels = (draw.x1, y) if self.reference is None else (self.reference.to(draw.xt), self.labels)
+        with torch.no_grad():
+            oracle = EmpiricalField(field.path, points, labels=labels)
+            (goal,) = oracle.evaluate((self.quantity,), draw.xt, draw.t, y)
+        return regress(field, draw, y, {self.quantity: goal}, self.weighting)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Unbiased:
+    """An objective whose times come from an `Importance` law: each row counts the inverse of the law's density."""
+
+    objective: Objective
+    law: Importance
+
+    def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
+        return self.objective(field, draw, y, generator) * self.law.weight(draw.t).to(draw.xt)
