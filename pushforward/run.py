@@ -150,6 +150,7 @@ def train(
     config: Config,
     budget: Budget,
     *,
+    schema: Path | None = None,
     report: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
     checkpoint_every: int = 5000,
@@ -159,6 +160,7 @@ def train(
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
+    ``schema`` is a file that says of the columns of a table what is not to be inferred.
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
     """
@@ -168,7 +170,7 @@ def train(
     from pushforward.train import Optimiser, fit
     from pushforward.train.checkpoint import latest, save_weights, written_whole
 
-    data = load_data(source)
+    data = load_data(source, schema)
     parts = build(config, data.transform.shape)
     count = sum(p.numel() for p in parts.net.parameters())
     _claim(folder, str(source) if isinstance(source, (str, Path)) else data.name, config, data, count)
@@ -319,9 +321,10 @@ def picture(rows: Rows, transform: Transform, path: Path) -> None:
     import torch
 
     import pushforward.plot as plot
+    from pushforward.data import drawn
 
     names = None if isinstance(rows, np.ndarray) else list(rows.column_names)
-    values = rows if isinstance(rows, np.ndarray) else np.stack([c.to_numpy() for c in rows.columns], 1)
+    values = rows if isinstance(rows, np.ndarray) else drawn(rows)
     x = torch.as_tensor(np.asarray(values, dtype=np.float64))
     figure: Figure
     if transform.kind == "image":
