@@ -59,6 +59,7 @@ def train(
     steps: Annotated[int | None, arg(metavar="INT", help=f"optimiser steps ({DEFAULT_STEPS:,} if no budget)")] = None,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
+    schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
     config: Config = Config(),  # noqa: B008  (frozen)
 ) -> None:
@@ -87,6 +88,7 @@ def train(
             out,
             config,
             budget,
+            schema=schema,
             report=report,
             warn=warn,
             checkpoint_every=checkpoint_every,
@@ -177,14 +179,15 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
 
 def inspect(
     data: Annotated[Positional[str], arg(metavar="DATA", help="a .csv .tsv .parquet .npy .npz file or a built-in set")],
+    schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
 ) -> None:
     """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
     from pushforward.data import inspect as look
 
-    report = look(data)
+    report = look(data, schema)
     print(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     print(f"duplicated rows: {report.duplicated:,}")
-    head = ("name", "type", "min", "max", "mean", "std", "distinct", "missing", "infinite", "")
+    head = ("name", "type", "min", "max", "mean", "std", "distinct", "missing", "infinite", "model")
 
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.6g}"
@@ -197,7 +200,7 @@ def inspect(
             number(c.distinct),
             number(c.missing),
             number(c.infinite),
-            "constant" if c.constant else "",
+            "constant" if c.constant else c.model,
         )
         for c in report.columns
     ]

@@ -165,9 +165,11 @@ GOOD = "a,b\n1,2\n3,5\n7,6\n"
 BAD_DATA = {
     "unknown ending": ("x.txt", GOOD, ["x.txt", ".csv", "'.txt'"]),
     "text in a column of numbers": ("x.csv", "a,b\n1,2\n3,oops\n5,6\n", ["x.csv", "'b'", "line 3", "oops"]),
-    "a column of text": ("x.csv", "a,b\n1,red\n3,blue\n", ["x.csv", "'b'", "text"]),
-    "NaN": ("x.csv", "a,b\n1,2\n3,4\n5,nan\n", ["x.csv", "'b'", "line 4"]),
-    "empty cell": ("x.csv", "a,b\n1,2\n,4\n5,6\n", ["x.csv", "'a'", "line 3"]),
+    "a column of names": (
+        "x.csv",
+        "a,b\n" + "".join(f"{i},name {i}\n" for i in range(20)),
+        ["'b'", "text", "--schema"],
+    ),
     "inf": ("x.csv", "a,b\n1,2\n-inf,4\n5,6\n", ["x.csv", "'a'", "line 3"]),
     "one row": ("x.csv", "a,b\n1,2\n", ["x.csv", "2 rows"]),
     "no rows": ("x.csv", "a,b\n", ["x.csv", "rows"]),
@@ -588,9 +590,9 @@ def test_inspect_reports_what_train_refuses(capsys, tmp_path):
     assert err == "" and "duplicated rows: 1" in out
     cells = {line.split()[0]: line.split() for line in out.splitlines()[3:]}
     assert list(cells) == ["good", "gap", "wild", "word", "same"]
-    # name type min max mean std distinct missing infinite
-    assert cells["good"][2:5] == ["1", "3", "2.25"] and cells["good"][-2:] == ["0", "0"]
-    assert cells["gap"][-2:] == ["1", "0"] and cells["wild"][-2:] == ["0", "1"]
+    # name type min max mean std distinct missing infinite model
+    assert cells["good"][2:5] == ["1", "3", "2.25"] and cells["good"][7:] == ["0", "0", "whole", "number"]
+    assert cells["gap"][7:9] == ["1", "0"] and cells["wild"][7:10] == ["0", "1", "refused:"]
     assert cells["word"][1] == "text" and cells["same"][-1] == "constant"
     refuses(capsys, "train", file, "--out", tmp_path / "run", words=["x.csv"])
 
