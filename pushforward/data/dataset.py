@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pushforward.data import arrays, tables
+from pushforward.data import arrays, images, tables
 from pushforward.data.arrays import Array, Place, Rows, numbered
-from pushforward.data.builtin import BUILTIN
+from pushforward.data.builtin import BUILTIN, CLASSES
+from pushforward.data.images import Pictures, Size, read_size
 from pushforward.data.schema import Schema, read_schema
 from pushforward.data.tables import Stream
 from pushforward.data.transform import Transform, fit
@@ -36,6 +37,8 @@ class Raw:
     rows: Rows  # `read_source` leaves a table from files as a Stream
     labels: Array | None = None
     place: Place = numbered
+    classes: tuple[str, ...] = ()  # labels are numbers of these, if there are any
+    notes: tuple[str, ...] = ()  # what was left out, a line each
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,7 @@ class Dataset:
     y: Int64[Tensor, " n"] | None
     transform: Transform
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what of the source was left out, a line each
 
     def __len__(self) -> int:
         return len(self.x)
@@ -60,34 +64,56 @@ class Dataset:
         held_out, train = order.tensor_split([min(max(round(n * fraction), 1), n - 1)])
         return self._take(train), self._take(held_out)
 
+    def mirrored(self) -> Dataset:
+        """These pictures, and below them each once more with left and right exchanged; for training rows only."""
+        if self.transform.kind != "image":
+            raise InputError(
+                f"{self.name}: only pictures have a mirror image, these rows are of shape {self.x[0].shape}"
+            )
+        y = None if self.y is None else torch.cat([self.y, self.y])
+        return replace(self, x=torch.cat([self.x, self.x.flip(-1)]), y=y)
+
     def _take(self, index: Tensor) -> Dataset:
         return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
 
 
-def load(source: Source, schema: str | Path | Mapping[str, Any] | None = None) -> Dataset:
-    """A data set from a file (by its ending), a folder or a pattern of tables, a built-in name, an array or a table.
+def load(
+    source: Source,
+    schema: str | Path | Mapping[str, Any] | None = None,
+    size: str | int | Sequence[int] | None = None,
+) -> Dataset:
+    """A data set from a file (by its ending), a folder of pictures or tables, a built-in name, an array or a table.
 
     ``schema``, a dict or a JSON file, says of the columns of a table what is not to be inferred (see `read_schema`).
+    ``size`` (32, "32x48", (32, 48): height, width) scales pictures to cover it and cuts them to it at the centre.
     The transform is fitted to all rows; files of tables are read a part at a time, so that only the float32 rows need
     memory. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
     said = read_schema(schema)
-    raw = read_source(source, said)
+    raw = read_source(source, said, read_size(size))
     transform = fit(raw.rows, raw.where, said)
     x = transform.forward(raw.rows, raw.where)
     if raw.labels is None:
-        return Dataset(raw.name, x, None, transform)
+        return Dataset(raw.name, x, None, transform, (), raw.notes)
+    if raw.classes:
+        y = torch.from_numpy(raw.labels.astype(np.int64))
+        return Dataset(raw.name, x, y, transform, raw.classes, raw.notes)
     values, index = np.unique(raw.labels, return_inverse=True)
     y = torch.from_numpy(index.astype(np.int64))
-    return Dataset(raw.name, x, y, transform, tuple(str(value) for value in values.astype(np.str_)))
+    return Dataset(raw.name, x, y, transform, tuple(str(value) for value in values.astype(np.str_)), raw.notes)
 
 
-def read_raw(source: Source, schema: str | Path | Mapping[str, Any] | None = None) -> Raw:
+def read_raw(
+    source: Source,
+    schema: str | Path | Mapping[str, Any] | None = None,
+    size: str | int | Sequence[int] | None = None,
+) -> Raw:
     """Rows in user units, to be fitted or to be put through the transform of an earlier run; tables in memory.
 
+    ``schema`` and ``size`` as in ``load``.
     InputError: no such file or ending, damaged file, missing values in an array, no rows.
     """
-    raw = read_source(source, read_schema(schema))
+    raw = read_source(source, read_schema(schema), read_size(size))
     if isinstance(raw.rows, np.ndarray):
         arrays.check(raw.rows, raw.where, raw.place)
         return raw
@@ -97,8 +123,17 @@ def read_raw(source: Source, schema: str | Path | Mapping[str, Any] | None = Non
     return replace(raw, rows=table)
 
 
-def read_source(source: Source, schema: Schema) -> Raw:
+def read_source(source: Source, schema: Schema, size: Size | None = None) -> Raw:
     """Rows as they stand in the source; only what makes reading itself impossible is an error."""
+    raw = _read(source, schema, size)
+    if size is None:
+        return raw
+    if not isinstance(raw.rows, np.ndarray):
+        raise InputError(f"{raw.where}: a size is for pictures, and this is a table")
+    return replace(raw, rows=images.resized(raw.rows, size, raw.where))
+
+
+def _read(source: Source, schema: Schema, size: Size | None) -> Raw:
     if isinstance(source, Tensor):
         tensor = source.detach().cpu()
         return Raw("tensor", "the tensor", (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
@@ -111,8 +146,10 @@ def read_source(source: Source, schema: Schema) -> Raw:
     path, name = Path(source), str(source)
     try:
         if not path.is_file() and name in BUILTIN:
-            return Raw(name, name, *BUILTIN[name]())
+            return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
         files = _files(path)
+        if (pictures := _pictures(path, files, size)) is not None:
+            return Raw(path.stem, name, pictures.rows, pictures.labels, numbered, pictures.classes, pictures.notes)
         if files[0].suffix.lower() in tables.ENDINGS:
             stream = tables.open_files(files, name, schema)
             return Raw(path.stem, name, stream, None, stream.place)
@@ -124,16 +161,30 @@ def read_source(source: Source, schema: Schema) -> Raw:
     return Raw(path.stem, name, rows, labels)
 
 
+def _pictures(path: Path, files: list[Path], size: Size | None) -> Pictures | None:
+    """What the files hold, if it is pictures."""
+    if images.is_idx(files[0]):
+        return images.read_idx(files[0])
+    if files[0].suffix.lower() in images.ENDINGS:
+        return images.read_folder(path if path.is_dir() else files[0].parent, files, size)
+    if files[0].suffix.lower() == ".parquet" and images.holds_pictures(files[0]):
+        return images.read_parquet(files, str(path), size)
+    return None
+
+
 def _files(path: Path) -> list[Path]:
-    """One file; or those of a folder or a pattern, tables of one ending in the order of their names."""
+    """One file; or those of a folder or a pattern, pictures or tables of one ending, in the order of their names."""
     known = f"endings: {', '.join(ENDINGS)}; built-in data sets: {', '.join(BUILTIN)}"
     if path.is_file():
-        if path.suffix.lower() in ENDINGS:
+        if path.suffix.lower() in ENDINGS or images.is_idx(path):
             return [path]
+        if path.suffix.lower() in images.ENDINGS:
+            raise InputError(f"{path}: one picture; give the folder of all of them")
         raise InputError(f"{path}: unknown ending {path.suffix!r}; save the rows in a format that is known ({known})")
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in tables.ENDINGS and p.is_file())
-        what = "is a folder without tables"
+        known_here = (*tables.ENDINGS, *images.ENDINGS)
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in known_here and p.is_file())
+        what = "is a folder without pictures or tables"
     elif any(mark in str(path) for mark in "*?["):
         found = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if p.is_file()]
         what = "no file has a name like this"
@@ -145,12 +196,10 @@ def _files(path: Path) -> list[Path]:
     if not found:
         raise InputError(f"{path}: {what} ({known})")
     endings = sorted({p.suffix.lower() for p in found})
-    if len(endings) > 1 or endings[0] not in tables.ENDINGS:
-        only = ", ".join(tables.ENDINGS)
-        raise InputError(
-            f"{path}: files read together must be tables of one ending ({only}), found {', '.join(endings)}"
-        )
-    return found
+    if set(endings) <= set(images.ENDINGS) or (len(endings) == 1 and endings[0] in tables.ENDINGS):
+        return found
+    wanted = f"pictures, or tables of one ending ({', '.join(tables.ENDINGS)})"
+    raise InputError(f"{path}: files read together must be {wanted}, found {', '.join(endings)}")
 
 
 ENDINGS: dict[str, Callable[[Path], tuple[Rows, Array | None]]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from pushforward.data.categorical import Categorical
 from pushforward.data.cells import Cells
 from pushforward.data.columns import Coder, Column
 from pushforward.data.dataset import Source, read_source
+from pushforward.data.images import read_size
 from pushforward.data.mixed import Carried, Dropped, Nullable
 from pushforward.data.schema import Schema, read_schema
 from pushforward.data.survey import survey
@@ -54,15 +55,19 @@ class Report:
     shape: tuple[int, ...]  # [n, ...]
     columns: tuple[Summary, ...]
     duplicated: int
+    classes: tuple[str, ...] = ()  # of the labels, if there are any
+    notes: tuple[str, ...] = ()  # what of the source was left out, a line each
 
 
-def inspect(source: Source, schema: str | Path | Mapping[str, Any] | None = None) -> Report:
+def inspect(
+    source: Source, schema: str | Path | Mapping[str, Any] | None = None, size: str | int | Sequence[int] | None = None
+) -> Report:
     """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
 
-    The numbers are those of the whole source, which is read into memory. ``schema`` as in ``load``.
+    The numbers are those of the whole source, which is read into memory. ``schema`` and ``size`` as in ``load``.
     """
     said = read_schema(schema)
-    raw = read_source(source, said)
+    raw = read_source(source, said, read_size(size))
     rows = raw.rows.table() if isinstance(raw.rows, Stream) else raw.rows
     if not isinstance(rows, np.ndarray):
         found = [_summarise_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
@@ -72,8 +77,11 @@ def inspect(source: Source, schema: str | Path | Mapping[str, Any] | None = None
     if rows.dtype.kind not in "biuf" or rows.size == 0:
         arrays.check(rows, raw.where)
     columns = {"x": rows} if rows.ndim > 2 else arrays.columns(rows)
+    classes = raw.classes or (() if raw.labels is None else tuple(map(str, np.unique(raw.labels))))
     summaries = tuple(_summarise(name, rows.dtype.name, values) for name, values in columns.items())
-    return Report(raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows))
+    return Report(
+        raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows), classes, raw.notes
+    )
 
 
 def _summarise(name: str, kind: str, values: Array) -> Summary:

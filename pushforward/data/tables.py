@@ -14,7 +14,16 @@ from pushforward.data.cells import NUMBER, Cells, numbers
 from pushforward.data.schema import Kind, Schema
 from pushforward.errors import InputError
 
-__all__ = ["ENDINGS", "Stream", "Table", "columns", "open_files", "read_csv", "read_parquet", "read_tsv"]
+__all__ = [
+    "ENDINGS",
+    "Stream",
+    "Table",
+    "columns",
+    "open_files",
+    "read_csv",
+    "read_parquet",
+    "read_tsv",
+]
 
 Table: TypeAlias = Any  # pyarrow.Table
 Read: TypeAlias = Callable[[], Iterator[Table]]
