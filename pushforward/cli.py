@@ -54,12 +54,17 @@ def progress_bar(what: str) -> Iterator[Callable[[float, str], None]]:
 
 
 def train(
-    data: Annotated[Positional[str], arg(metavar="DATA", help="a .csv .tsv .parquet .npy .npz file or a built-in set")],
+    data: Annotated[
+        Positional[str], arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set")
+    ],
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; the same command again goes on with it")],
     steps: Annotated[int | None, arg(metavar="INT", help=f"optimiser steps ({DEFAULT_STEPS:,} if no budget)")] = None,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
     schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
+    size: Annotated[
+        str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
+    ] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
     config: Config = Config(),  # noqa: B008  (frozen)
 ) -> None:
@@ -89,6 +94,7 @@ def train(
             config,
             budget,
             schema=schema,
+            size=size,
             report=report,
             warn=warn,
             checkpoint_every=checkpoint_every,
@@ -178,15 +184,24 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
 
 
 def inspect(
-    data: Annotated[Positional[str], arg(metavar="DATA", help="a .csv .tsv .parquet .npy .npz file or a built-in set")],
+    data: Annotated[
+        Positional[str], arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set")
+    ],
     schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
+    size: Annotated[
+        str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
+    ] = None,
 ) -> None:
     """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
     from pushforward.data import inspect as look
 
-    report = look(data, schema)
+    report = look(data, schema, size)
     print(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     print(f"duplicated rows: {report.duplicated:,}")
+    if report.classes:
+        print(f"{len(report.classes)} classes: {', '.join(report.classes[:20])}{', ...' * (len(report.classes) > 20)}")
+    for note in report.notes:
+        print(f"note: {note}")
     head = ("name", "type", "min", "max", "mean", "std", "distinct", "missing", "infinite", "model")
 
     def number(value: float | None) -> str:

@@ -151,6 +151,7 @@ def train(
     budget: Budget,
     *,
     schema: Path | None = None,
+    size: str | None = None,
     report: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
     checkpoint_every: int = 5000,
@@ -160,7 +161,7 @@ def train(
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
-    ``schema`` is a file that says of the columns of a table what is not to be inferred.
+    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``size`` that of pictures.
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
     """
@@ -170,7 +171,7 @@ def train(
     from pushforward.train import Optimiser, fit
     from pushforward.train.checkpoint import latest, save_weights, written_whole
 
-    data = load_data(source, schema)
+    data = load_data(source, schema, size)
     parts = build(config, data.transform.shape)
     count = sum(p.numel() for p in parts.net.parameters())
     _claim(folder, str(source) if isinstance(source, (str, Path)) else data.name, config, data, count)
@@ -196,6 +197,9 @@ def train(
     def tell(words: str) -> None:
         if warn is not None:
             warn(words)
+
+    for note in data.notes:
+        tell(note)
 
     def kept(ema: nn.Module, step: int) -> None:
         save_weights(ema, folder / "model.safetensors")
