@@ -622,3 +622,85 @@ def test_inspect_says_how_columns_enter(tmp_path):
         "when": "datetime, in steps of 3600 s",
         "big": "dropped",
     }
+
+
+# ---- skewed columns
+
+
+def skewed(n=3000):
+    rng = np.random.default_rng(0)
+    gaps = rng.random(n) < 0.1
+    return pa.table(
+        {
+            "wealth": np.exp(3 * rng.normal(size=n)),
+            "count": rng.geometric(0.01, n),
+            "gaps": pa.array(np.round(np.exp(rng.normal(size=n)), 2), mask=gaps),
+            "b": rng.random(n) < 0.3,
+            "c": rng.choice(["u", "v"], n),
+        }
+    )
+
+
+def test_skewed_columns_become_normal_and_come_back():
+    table = skewed()
+    transform = through_json(fit(table, schema=read_schema({"*": {"scaling": "quantile"}})))
+    x = transform.forward(table)
+    back = transform.inverse(x)
+    equal_tables(back.drop_columns(["wealth"]), table.drop_columns(["wealth"]))
+    np.testing.assert_allclose(back["wealth"].to_numpy(), table["wealth"].to_numpy(), rtol=1e-4)
+    for entry in (0, 1):
+        values = x[:, entry].double()
+        assert values.mean().abs() < 0.01 and values.std() == pytest.approx(1, abs=0.02)
+        assert values.quantile(0.9) == pytest.approx(1.2816, abs=0.03)
+    out = transform.inverse(random_points(transform))
+    assert out.schema.equals(table.schema)
+    assert [column.model for column in inspect(table, {"count": {"scaling": "quantile"}}).columns][:2] == [
+        "number",
+        "whole number, by quantiles",
+    ]
+    bounded = fit(table, schema=read_schema({"count": {"scaling": "quantile", "bounds": [1, None]}}))
+    assert min(bounded.inverse(random_points(bounded))["count"].to_pylist()) == 1
+
+
+def test_log_dets_of_skewed_columns_are_those_of_the_jacobian():
+    table = skewed().select(["wealth", "count"])
+    transform = fit(table, schema=read_schema({"wealth": {"scaling": "quantile"}}))
+    fails(None, "'wealth'", "log_dets", call=lambda _: transform.log_det)
+    x = random_points(transform, 200, 1.5).double()
+    wealth = transform.columns[0]
+    above = lambda x: torch.from_numpy(np.interp(x[:, 0], wealth.levels, wealth.knots))  # noqa: E731
+    inside = (x[:, 0] > wealth.levels[0]) & (x[:, 0] < wealth.levels[-1] - 1e-6)
+    slope = (above(x + 1e-7) - above(x)) / 1e-7
+    wanted = -slope.log() - math.log(transform.columns[1].scale)
+    near = (transform.log_dets(x) - wanted).abs()[inside]
+    assert inside.sum() > 150 and (near < 1e-4).float().mean() > 0.99  # a step may cross a knot
+    plain = fit(table)
+    torch.testing.assert_close(plain.log_dets(x), torch.full((200,), plain.log_det, dtype=torch.float64))
+    images = load("digits")
+    assert images.transform.log_dets(images.x[:3]).tolist() == [images.transform.log_det] * 3
+
+
+def test_skewed_columns_in_parts(tmp_path, monkeypatch):
+    from pushforward.data import survey
+
+    save(skewed(), tmp_path / "t.parquet")
+    said = {"wealth": {"scaling": "quantile"}}
+    whole = load(tmp_path / "t.parquet", said)
+    monkeypatch.setattr(tables, "PART", 100)
+    assert load(tmp_path / "t.parquet", said).transform.columns[0].knots == whole.transform.columns[0].knots
+    monkeypatch.setattr(survey, "SAMPLE", 999)
+    thinned = load(tmp_path / "t.parquet", said)
+    assert len(thinned.transform.columns[0].knots) == 750  # of 3000 values every fourth
+    torch.testing.assert_close(thinned.x[:, 0].sort()[0][100:-100], whole.x[:, 0].sort()[0][100:-100], atol=0.2, rtol=0)
+    row = skewed().slice(0, 1)
+    fails({"c": {"scaling": "quantile", "kind": "categorical"}}, "scaling", call=read_schema)
+    fails({"c": {"scaling": "log"}}, "unknown scaling 'log'", call=read_schema)
+    assert thinned.transform.inverse(thinned.transform.forward(row)).schema.equals(row.schema)
+
+
+@pytest.mark.parametrize("change", [{"knots": [0, 1]}, {"levels": []}, {"knots": None}, {"column": {}}])
+def test_malformed_json_of_skewed_columns(change):
+    good = fit(skewed(), schema=read_schema({"count": {"scaling": "quantile"}})).to_json()
+    assert Transform.from_json(good).to_json() == good
+    columns = [good["columns"][0], good["columns"][1] | change, *good["columns"][2:]]
+    fails(good | {"columns": columns}, "transform: column 1", call=Transform.from_json)

@@ -45,6 +45,10 @@ class Coder(ABC):
     def log_scale(self) -> float:
         """Σ log (user units per model unit) over the entries."""
 
+    def log_scales(self, x: Array) -> Array:
+        """log_scale at each row of model units x [n, width]; float64 [n]."""
+        return np.full(len(x), self.log_scale)
+
     @abstractmethod
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units, float32 [n, width]; InputError, which ``where`` opens, for what was not there in training."""
@@ -114,10 +118,14 @@ class Column(Coder):
 
     def inverse(self, x: Array, clip: bool) -> Array:
         """User units in the column's type, within its bounds and that type's range (``clip``: the training range)."""
+        with np.errstate(over="ignore"):  # what overflows is clipped
+            return self.finish(x.astype(np.float64) * self.scale + self.mean, clip)
+
+    def finish(self, above: Array, clip: bool = False) -> Array:
+        """Values v − low in float64 to the column's type, decimals and range, as ``inverse`` does."""
         dtype = np.dtype(self.type)
         low, high = (self.low, self.high) if clip else self._range()
-        with np.errstate(over="ignore"):  # what overflows is clipped
-            above = x.astype(np.float64) * self.scale + self.mean
+        with np.errstate(over="ignore"):
             if not self.integer:
                 values = above + self.low
                 values = values if self.decimals is None else np.round(values, self.decimals)

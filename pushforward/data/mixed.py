@@ -13,6 +13,7 @@ from pushforward.data.arrays import Array, Place
 from pushforward.data.categorical import UNIFORM, categorical_from_json
 from pushforward.data.cells import Cells, arrow_type, counts, is_time, present
 from pushforward.data.columns import Coder, Column, column_from_json
+from pushforward.data.warped import Warped, warped_from_json
 from pushforward.errors import InputError
 
 __all__ = ["Carried", "Dropped", "Nullable", "coder_from_json"]
@@ -107,7 +108,7 @@ class Nullable(Coder):
     ``share`` of the training rows was missing. A missing value is null on the way back, whatever it was before.
     """
 
-    inner: Column | Carried
+    inner: Column | Carried | Warped
     share: float
 
     @property
@@ -134,6 +135,10 @@ class Nullable(Coder):
     def log_scale(self) -> float:
         """Of both."""
         return self.inner.log_scale + math.log(self.scale)
+
+    def log_scales(self, x: Array) -> Array:
+        """Of both."""
+        return self.inner.log_scales(x[:, :-1]) + math.log(self.scale)
 
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units [n, width]."""
@@ -224,7 +229,7 @@ def _carried(entry: dict[str, Any], where: str) -> Carried:
 
 def _nullable(entry: dict[str, Any], where: str) -> Nullable:
     inner, share = coder_from_json(entry["inner"], where), entry["share"]
-    if not isinstance(inner, Column | Carried) or type(share) not in (int, float) or not 0 < share < 1:
+    if not isinstance(inner, Column | Carried | Warped) or type(share) not in (int, float) or not 0 < share < 1:
         raise InputError(f"{where} has missing values that no fit gives; restore the file")
     return Nullable(inner, float(share))
 
@@ -240,4 +245,5 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "carried": (("type", "step", "numbers"), _carried),
     "nullable": (("inner", "share"), _nullable),
     "dropped": (("name",), _dropped),
+    "warped": (("column", "knots", "levels"), warped_from_json),
 }

@@ -20,6 +20,7 @@ from pushforward.data.mixed import Carried, Dropped, Nullable
 from pushforward.data.schema import Schema, read_schema
 from pushforward.data.survey import survey
 from pushforward.data.tables import Stream, Table
+from pushforward.data.warped import Warped
 from pushforward.errors import InputError
 
 __all__ = ["Report", "Summary", "inspect"]
@@ -125,7 +126,7 @@ def _model(column: Table, schema: Schema) -> str:
     """How one column enters the model, in a few words."""
     name = column.column_names[0]
     try:
-        (coder,), _ = survey(Stream.of(column, "here"), {name: schema[name]} if name in schema else {})
+        (coder,), _ = survey(Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema})
     except InputError as error:
         return "refused: " + str(error).removeprefix(f"here: column {name!r} ")
     return _words(coder)
@@ -143,6 +144,8 @@ def _words(coder: Coder) -> str:
         return f"one of {len(coder.categories)} categories, {form}"
     if isinstance(coder, Carried) and coder.step > 1:
         return f"datetime, in steps of {coder.describe_step()}"
+    if isinstance(coder, Warped):
+        return f"{_words(coder.column)}, by quantiles"
     numbers = coder.numbers if isinstance(coder, Carried) else coder
     assert isinstance(numbers, Column)
     bounds = "" if numbers.bounds is None or isinstance(coder, Carried) else f" in {list(numbers.bounds)}"

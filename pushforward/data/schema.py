@@ -17,6 +17,7 @@ from pushforward.errors import InputError, nearest
 __all__ = ["Bounds", "Field", "Kind", "Schema", "read_schema"]
 
 Kind = Literal["number", "categorical", "datetime", "drop"]
+Scaling = Literal["linear", "quantile"]
 Bounds: TypeAlias = tuple[float | None, float | None]
 DIGITS = 8  # of a rounded column, after the point
 
@@ -27,11 +28,13 @@ class Field:
 
     ``bounds``, for numbers: samples are clipped to [low, high], of which either may be None; ``"data"`` is the range of
     the training rows. ``decimals``, for floats: how many digits after the point samples are rounded to.
+    ``scaling``, for numbers: linear is (v - mean) / scale; quantile makes a skewed column about normal.
     """
 
     kind: Kind | None = None
     bounds: Bounds | Literal["data"] | None = None
     decimals: int | None = None
+    scaling: Scaling = "linear"
 
 
 Schema: TypeAlias = dict[str, Field]
@@ -40,8 +43,9 @@ Schema: TypeAlias = dict[str, Field]
 def read_schema(source: str | Path | Mapping[str, Any] | None) -> Schema:
     """The schema in a JSON file, or in a dict of the same form; None is empty: everything is inferred.
 
-    Each column name stands for a kind (number, categorical, datetime, drop) or for an object with the keys kind, bounds
-    and decimals. InputError names the file, the column and what is wrong.
+    Each column name stands for a kind (number, categorical, datetime, drop) or for an object with the keys kind,
+    bounds, decimals and scaling; the name ``*`` for all columns that are not named. InputError names the file, the
+    column and what is wrong.
     """
     where, data = "schema", source
     if isinstance(source, str | Path):
@@ -63,23 +67,26 @@ def _field(entry: Any, where: str) -> Field:
     if isinstance(entry, Field):
         return entry
     said: Any = {"kind": entry} if isinstance(entry, str) else entry
-    if not isinstance(said, Mapping) or not set(said) <= {"kind", "bounds", "decimals"}:
-        raise InputError(f"{where}: expected a kind, or an object with the keys kind, bounds and decimals")
+    if not isinstance(said, Mapping) or not set(said) <= {"kind", "bounds", "decimals", "scaling"}:
+        raise InputError(f"{where}: expected a kind, or an object with the keys kind, bounds, decimals and scaling")
     kind, bounds, decimals = said.get("kind"), said.get("bounds"), said.get("decimals")
+    scaling = said.get("scaling", "linear")
+    if scaling not in get_args(Scaling):
+        raise InputError(f"{where}: {nearest(str(scaling), get_args(Scaling), 'scaling')}")
     if kind is not None and kind not in get_args(Kind):
         raise InputError(f"{where}: {nearest(str(kind), get_args(Kind), 'kind')}")
-    if kind not in (None, "number") and (bounds is not None or decimals is not None):
-        raise InputError(f"{where}: bounds and decimals are for numbers, not for kind {kind}")
+    if kind not in (None, "number") and (bounds is not None or decimals is not None or scaling != "linear"):
+        raise InputError(f"{where}: bounds, decimals and scaling are for numbers, not for kind {kind}")
     if decimals is not None and not (type(decimals) is int and 0 <= decimals <= DIGITS):
         raise InputError(f"{where}: decimals must be an integer from 0 to {DIGITS}, found {decimals!r}")
     if bounds is None or bounds == "data":
-        return Field(kind, bounds, decimals)
+        return Field(kind, bounds, decimals, scaling)
     if not isinstance(bounds, list | tuple) or len(bounds) != 2 or not all(map(_is_bound, bounds)):
         raise InputError(f'{where}: bounds must be [low, high] (null: none) or "data", found {bounds!r}')
     low, high = bounds
     if low is not None and high is not None and not low < high:
         raise InputError(f"{where}: bounds [{low}, {high}] hold nothing; give low < high")
-    return Field(kind, (low, high), decimals)
+    return Field(kind, (low, high), decimals, scaling)
 
 
 def _is_bound(value: Any) -> bool:

@@ -18,10 +18,13 @@ from pushforward.data.columns import Coder, Column, above
 from pushforward.data.mixed import Carried, Dropped, Nullable
 from pushforward.data.schema import DIGITS, Field, Schema
 from pushforward.data.tables import Stream
+from pushforward.data.warped import Warped, warped
 from pushforward.errors import InputError
 
 __all__ = ["fit_numbers", "survey"]
 
+OTHERS = "*"  # in a schema: all columns that it does not name
+SAMPLE = 1 << 20  # values of which quantiles are taken, at most; of more every second, fourth, ... one
 CATEGORIES = 1 << 16  # of a column, at most
 FEW = 10  # different texts that are no sign of an identifier, however few the rows
 SECONDS = (86400, 3600, 60, 1)
@@ -38,11 +41,11 @@ def survey(stream: Stream, schema: Schema | None = None) -> tuple[tuple[Coder, .
         repeated = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{where}: column {repeated!r} appears twice; give every column its own name")
     for name in schema:
-        if name not in names:
+        if name not in names and name != OTHERS:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise InputError(f"{where}: the schema speaks of a column {name!r}, which is not there{hint}")
-    found = [_Found(name, f"{where}: column {name!r}", schema.get(name, Field())) for name in names]
+    found = [_Found(name, f"{where}: column {name!r}", schema.get(name, schema.get(OTHERS, Field()))) for name in names]
     rows = 0
     for first, part in stream.parts():
         for one in found:
@@ -87,6 +90,8 @@ class _Found:
     divisor: int = 0  # the greatest that all counts of a date share
     tally: Counter[Value] = field(default_factory=Counter)
     dictionary: dict[Value, None] = field(default_factory=dict)  # in its order
+    sample: list[Array] = field(default_factory=list)
+    stride: int = 1
     sums: list[float] = field(default_factory=list)
     squares: list[float] = field(default_factory=list)
 
@@ -151,6 +156,8 @@ class _Found:
         raise InputError(f"{self.where} has type {kind}, where the schema says {wanted}{form}")
 
     def _see_numbers(self, values: Array) -> None:
+        if self.said.scaling == "quantile" and self.kind == "number" and values.dtype.kind != "b":
+            self._see_sample(values)
         number = int if values.dtype.kind in "biu" else float
         low, high = number(values.min()), number(values.max())
         self.low, self.high = (min(self.low, low), max(self.high, high)) if self.present else (low, high)
@@ -161,6 +168,12 @@ class _Found:
             digits = np.finfo(values.dtype).nmant
             while self.decimals <= DIGITS and not _rounded(values, self.decimals, digits):
                 self.decimals += 1
+
+    def _see_sample(self, values: Array) -> None:
+        """Every ``stride``-th of the values before these and of these."""
+        self.sample.append(values[-self.present % self.stride :: self.stride])
+        if sum(map(len, self.sample)) > SAMPLE:
+            self.sample, self.stride = [np.concatenate(self.sample)[::2]], 2 * self.stride
 
     def _see_values(self, cells: Cells, there: Array, place: Place) -> None:
         import pyarrow as pa
@@ -235,7 +248,7 @@ class _Found:
             return Dropped(self.name)
         if self.kind == "categorical" or not self.present:
             return self._categorical(rows)
-        inner: Column | Carried
+        inner: Column | Carried | Warped
         if self.kind == "datetime":
             step, (low, high) = self._step(), _range(self.type)
             inner = Carried(str(self.type), step, self.column(np.dtype(np.int64), (-(-low // step), high // step)))
@@ -243,6 +256,8 @@ class _Found:
             inner = Carried(str(self.type), 1, self.column(np.dtype(np.float64)))
         else:
             inner = self.column(np.dtype(self.type.to_pandas_dtype()))
+            if self.sample and not inner.constant:
+                inner = warped(inner, np.concatenate(self.sample))
         return Nullable(inner, 1 - self.present / rows) if self.present < rows else inner
 
     def column(self, dtype: np.dtype[Any], bounds: tuple[int, int] | None = None) -> Column:

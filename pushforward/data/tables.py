@@ -31,7 +31,7 @@ MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", 
 PART = 1 << 20  # rows looked at together
 HOLD = 1 << 27  # bytes of a table that is kept in memory; a larger one is read again for each pass
 FIRST = 64  # cells tried before the whole column, because a cast does not stop at the first cell that it cannot take
-BLOCK = 1 << 24  # bytes of text parsed together; a line must fit in one
+BLOCK = 1 << 23  # bytes of text parsed together; a line must fit in one
 PADDED = r"^[+-]?0\d+$"  # 007 is a name, not a number
 
 

@@ -54,10 +54,19 @@ class Transform:
         Added to the log-density of a model row it is that of the user's row: a density per unit of every continuous
         column, a probability in every column of integers, rounded numbers (per unit of the last decimal: add
         decimals · log 10), dates (per step), categories and gaps, if the model was trained with ``jitter``. The entry
-        of a missing number is noise about 0, with a density of its own that a number would have there.
+        of a missing number is noise about 0, with a density of its own that a number would have there. InputError: a
+        column of scaling quantile, for which ask ``log_dets``.
         """
         entries = math.prod(self.row_shape) if self.kind == "image" else 1
         return -entries * math.fsum(column.log_scale for column in self.columns)
+
+    def log_dets(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n"]:
+        """``log_det`` at each of the model rows x [n, *shape], float64: the same for all unless a column is warped."""
+        if self.kind != "table":
+            return torch.full((len(x),), self.log_det, dtype=torch.float64)
+        ends = np.cumsum([column.width for column in self.columns])[:-1]
+        parts = zip(self.columns, np.split(x.detach().cpu().double().numpy(), ends, axis=1), strict=True)
+        return -torch.from_numpy(np.sum([column.log_scales(part) for column, part in parts], axis=0))
 
     def forward(self, raw: Rows | Stream, where: str = "the rows") -> Float[Tensor, "n *shape"]:
         """User rows to model units: float32 [n, *shape], contiguous.
