@@ -381,7 +381,7 @@ def test_schema(tmp_path):
         "size": "whole number",
         "when": "datetime",
         "age": "whole number in [0, None]",
-        "x": "number in [0.0, 3.6666666666666665], 1 decimals",
+        "x": "number in [0.0, 3.6666666666666665], 1 decimal",
     }
     codes = pa.table({"k": [3, 1, 2, 1], "x": [1, 2, 3, 4]})
     kept = fit(codes, schema=read_schema({"k": "categorical"}))
@@ -606,7 +606,7 @@ def test_malformed_json_of_columns(kind, change):
 def test_drawn_and_saved_as_numbers(tmp_path):
     table = pa.table({"x": [1.5, None], "c": ["b", "a"], "d": pa.array([3, None], pa.date32()), "n": pa.nulls(2)})
     np.testing.assert_array_equal(drawn(table), [[1.5, 1, 3, np.nan], [np.nan, 0, np.nan, np.nan]])
-    fails(tmp_path / "a.npy", "'c' holds text", call=lambda path: save(table.select(["c"]), path))
+    fails(tmp_path / "a.npy", "a.npy", "'c' holds text", ".csv", call=lambda path: save(table.select(["c"]), path))
 
 
 def test_inspect_says_how_columns_enter(tmp_path):
@@ -615,7 +615,7 @@ def test_inspect_says_how_columns_enter(tmp_path):
     models = {c.name: c.model for c in inspect(write(tmp_path / "t.csv", text), {"big": "drop"}).columns}
     assert models.pop("id").startswith("refused: holds text with 12 different values")
     assert models == {
-        "n": "number, 1 decimals",
+        "n": "number, 1 decimal",
         "gap": "whole number, or missing",
         "word": "one of 2 categories, one-hot",
         "same": "constant",

@@ -151,4 +151,5 @@ def _words(coder: Coder) -> str:
     bounds = "" if numbers.bounds is None or isinstance(coder, Carried) else f" in {list(numbers.bounds)}"
     if numbers.integer:
         return "datetime" if isinstance(coder, Carried) else f"whole number{bounds}"
-    return f"number{bounds}" + ("" if numbers.decimals is None else f", {numbers.decimals} decimals")
+    digits = "" if numbers.decimals is None else f", {numbers.decimals} decimal{'s' * (numbers.decimals != 1)}"
+    return f"number{bounds}{digits}"

@@ -35,9 +35,9 @@ def save(rows: Rows, path: Path) -> None:
     try:
         with temporary.open("wb") as file:
             if ending == ".npy":
-                np.save(file, _matrix(rows), allow_pickle=False)
+                np.save(file, _matrix(rows, path), allow_pickle=False)
             elif ending == ".npz":
-                np.savez(file, x=_matrix(rows))
+                np.savez(file, x=_matrix(rows, path))
             else:
                 _write_table(_table(rows, path), file, ending)
         os.replace(temporary, path)
@@ -58,10 +58,18 @@ def _table(rows: Rows, path: Path) -> tables.Table:
     return pa.table(arrays.columns(rows))
 
 
-def _matrix(rows: Rows) -> Array:
+def _matrix(rows: Rows, path: Path) -> Array:
     if isinstance(rows, np.ndarray):
         return rows
-    return np.stack([values.astype(np.float64) for values in tables.columns(rows, "the rows").values()], axis=1)
+    return np.stack(
+        [
+            values.astype(np.float64)
+            for values in tables.columns(
+                rows, f"{path}: takes a table of numbers only (.csv and .parquet take any)"
+            ).values()
+        ],
+        axis=1,
+    )
 
 
 def _write_table(table: tables.Table, file: IO[bytes], ending: str) -> None:
