@@ -148,6 +148,8 @@ def sample(
     model = runs.load(run, pick_device(device))
     if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
+    if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
+        raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
     with progress_bar("sample") as show:
         rows = model.sample(
             n, steps=steps, stepper=method, seed=seed, on_batch=lambda done, total: show(done / total, f"{done:,}")

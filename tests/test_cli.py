@@ -573,6 +573,55 @@ def test_steppers_and_steps_are_obeyed(trained, tmp_path):
     assert len(seen) == len(pf.STEPPERS)
 
 
+def test_a_table_of_any_columns(capsys, tmp_path):
+    text = "id,size,kind,when,n\n"
+    text += "".join(
+        f"k{i},{i % 7 / 4 if i % 5 else ''},{'ab'[i % 2]},2024-01-{i % 28 + 1:02d},{i % 3}\n" for i in range(60)
+    )
+    (tmp_path / "t.csv").write_text(text)
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"id": "drop", "n": "categorical"}')
+    refuses(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "run", *TINY, words=["'id'", "--schema"])
+    call("train", tmp_path / "t.csv", "--out", tmp_path / "run", "--schema", schema, "--steps", 3, *TINY)
+    for ending in (".csv", ".parquet", ".png"):
+        call("sample", tmp_path / "run", "-n", 40, "-o", tmp_path / f"new{ending}", "--steps", 2)
+    new = pd.read_csv(tmp_path / "new.csv", parse_dates=["when"])
+    assert list(new.columns) == ["size", "kind", "when", "n"]
+    assert set(new["kind"]) <= {"a", "b"} and set(new["n"]) <= {0, 1, 2}
+    assert str(pq.read_schema(tmp_path / "new.parquet").field("when").type) == "date32[day]"
+    capsys.readouterr()
+    refuses(
+        capsys,
+        "sample",
+        tmp_path / "run",
+        "-n",
+        3,
+        "-o",
+        tmp_path / "x.npy",
+        "--steps",
+        2,
+        words=["x.npy", "not all numbers", ".csv"],
+    )
+
+
+def test_a_folder_of_pictures(capsys, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        (tmp_path / "pets" / "cd"[i % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8 + i % 3, 9), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pets" / "cd"[i % 2] / f"{i}.png")
+    (tmp_path / "pets" / "c" / "bad.png").write_text("not a picture")
+    refuses(capsys, "train", tmp_path / "pets", "--out", tmp_path / "run", *TINY, words=["3 sizes", "--size"])
+    call("inspect", tmp_path / "pets", "--size", "8")
+    assert "2 classes: c, d" in (out := capsys.readouterr().out) and "1 of 13 pictures" in out and "bad.png" in out
+    call("train", tmp_path / "pets", "--out", tmp_path / "run", "--size", "8x9", "--steps", 3, *TINY)
+    assert "1 of 13 pictures could not be decoded" in capsys.readouterr().err
+    call("sample", tmp_path / "run", "-n", 2, "-o", tmp_path / "x.npy", "--steps", 2)
+    assert np.load(tmp_path / "x.npy").shape == (2, 8, 9)
+
+
 # ---- inspect
 
 

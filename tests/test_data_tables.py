@@ -178,6 +178,7 @@ def test_gaps_are_modelled_and_come_back_as_null():
     table = pa.table({"f": [1.5, None, 2.25, math.nan], "b": [True, None, False, True], "c": ["u", "v", None, "u"]})
     transform = fit(table)
     assert [column.width for column in transform.columns] == [2, 2, 3]
+    assert not transform.numeric and not fit(table.select(["f"])).numeric and fit(pa.table({"x": [1, 2]})).numeric
     back = transform.inverse(transform.forward(table))
     assert back["f"].to_pylist() == [1.5, None, 2.25, None]  # NaN and null are both missing
     equal_tables(back.select(["b", "c"]), table.select(["b", "c"]))

@@ -18,6 +18,7 @@ from pushforward.data.mixed import Dropped, coder_from_json
 from pushforward.data.schema import Schema
 from pushforward.data.survey import fit_numbers, survey
 from pushforward.data.tables import Stream
+from pushforward.data.warped import Warped
 from pushforward.errors import InputError
 
 __all__ = ["Column", "Transform", "fit"]
@@ -46,6 +47,12 @@ class Transform:
         if self._channels_last():
             return (self.row_shape[-1], *self.row_shape[:-1])
         return (1, *self.row_shape) if len(self.row_shape) == 2 else self.row_shape
+
+    @property
+    def numeric(self) -> bool:
+        """Whether rows in user units are numbers without gaps, so that they fit an array."""
+        plain = (Column, Dropped, Warped)
+        return all(isinstance(c, plain) or getattr(c, "type", "").startswith("decimal") for c in self.columns)
 
     @property
     def log_det(self) -> float:
