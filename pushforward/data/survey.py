@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -283,8 +282,8 @@ class _Found:
         inferred = is_text(self.type) and self.said.kind is None and not pa.types.is_dictionary(self.type)
         if inferred and len(self.tally) > max(FEW, self.present / 2):
             raise self._identifier(f"{len(self.tally):,} different values in {self.present:,} rows")
-        order: Callable[[Any], Any] = list(self.dictionary).index if self.dictionary else lambda value: value
-        known: list[Value] = sorted(self.tally, key=order)
+        position = {value: i for i, value in enumerate(self.dictionary)}
+        known: list[Any] = sorted(self.tally, key=position.__getitem__ if position else None)
         shares = [self.tally[value] / rows for value in known]
         if self.present < rows:
             known, shares = [*known, None], [*shares, 1 - self.present / rows]
