@@ -165,9 +165,11 @@ GOOD = "a,b\n1,2\n3,5\n7,6\n"
 BAD_DATA = {
     "unknown ending": ("x.txt", GOOD, ["x.txt", ".csv", "'.txt'"]),
     "text in a column of numbers": ("x.csv", "a,b\n1,2\n3,oops\n5,6\n", ["x.csv", "'b'", "line 3", "oops"]),
-    "a column of text": ("x.csv", "a,b\n1,red\n3,blue\n", ["x.csv", "'b'", "text"]),
-    "NaN": ("x.csv", "a,b\n1,2\n3,4\n5,nan\n", ["x.csv", "'b'", "line 4"]),
-    "empty cell": ("x.csv", "a,b\n1,2\n,4\n5,6\n", ["x.csv", "'a'", "line 3"]),
+    "a column of names": (
+        "x.csv",
+        "a,b\n" + "".join(f"{i},name {i}\n" for i in range(20)),
+        ["'b'", "text", "--schema"],
+    ),
     "inf": ("x.csv", "a,b\n1,2\n-inf,4\n5,6\n", ["x.csv", "'a'", "line 3"]),
     "one row": ("x.csv", "a,b\n1,2\n", ["x.csv", "2 rows"]),
     "no rows": ("x.csv", "a,b\n", ["x.csv", "rows"]),
@@ -600,6 +602,55 @@ def test_tuned_samplers_are_kept_and_used(copy, tmp_path, capsys):
     refuses(capsys, "sample", copy, "-n", 4, "-o", tmp_path / "x.npy", words=["sampler.json: damaged"])
 
 
+def test_a_table_of_any_columns(capsys, tmp_path):
+    text = "id,size,kind,when,n\n"
+    text += "".join(
+        f"k{i},{i % 7 / 4 if i % 5 else ''},{'ab'[i % 2]},2024-01-{i % 28 + 1:02d},{i % 3}\n" for i in range(60)
+    )
+    (tmp_path / "t.csv").write_text(text)
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"id": "drop", "n": "categorical"}')
+    refuses(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "run", *TINY, words=["'id'", "--schema"])
+    call("train", tmp_path / "t.csv", "--out", tmp_path / "run", "--schema", schema, "--steps", 3, *TINY)
+    for ending in (".csv", ".parquet", ".png"):
+        call("sample", tmp_path / "run", "-n", 40, "-o", tmp_path / f"new{ending}", "--steps", 2)
+    new = pd.read_csv(tmp_path / "new.csv", parse_dates=["when"])
+    assert list(new.columns) == ["size", "kind", "when", "n"]
+    assert set(new["kind"]) <= {"a", "b"} and set(new["n"]) <= {0, 1, 2}
+    assert str(pq.read_schema(tmp_path / "new.parquet").field("when").type) == "date32[day]"
+    capsys.readouterr()
+    refuses(
+        capsys,
+        "sample",
+        tmp_path / "run",
+        "-n",
+        3,
+        "-o",
+        tmp_path / "x.npy",
+        "--steps",
+        2,
+        words=["x.npy", "not all numbers", ".csv"],
+    )
+
+
+def test_a_folder_of_pictures(capsys, tmp_path):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        (tmp_path / "pets" / "cd"[i % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (8 + i % 3, 9), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "pets" / "cd"[i % 2] / f"{i}.png")
+    (tmp_path / "pets" / "c" / "bad.png").write_text("not a picture")
+    refuses(capsys, "train", tmp_path / "pets", "--out", tmp_path / "run", *TINY, words=["3 sizes", "--size"])
+    call("inspect", tmp_path / "pets", "--size", "8")
+    assert "2 classes: c, d" in (out := capsys.readouterr().out) and "1 of 13 pictures" in out and "bad.png" in out
+    call("train", tmp_path / "pets", "--out", tmp_path / "run", "--size", "8x9", "--steps", 3, *TINY)
+    assert "1 of 13 pictures could not be decoded" in capsys.readouterr().err
+    call("sample", tmp_path / "run", "-n", 2, "-o", tmp_path / "x.npy", "--steps", 2)
+    assert np.load(tmp_path / "x.npy").shape == (2, 8, 9)
+
+
 # ---- inspect
 
 
@@ -617,9 +668,9 @@ def test_inspect_reports_what_train_refuses(capsys, tmp_path):
     assert err == "" and "duplicated rows: 1" in out
     cells = {line.split()[0]: line.split() for line in out.splitlines()[3:]}
     assert list(cells) == ["good", "gap", "wild", "word", "same"]
-    # name type min max mean std distinct missing infinite
-    assert cells["good"][2:5] == ["1", "3", "2.25"] and cells["good"][-2:] == ["0", "0"]
-    assert cells["gap"][-2:] == ["1", "0"] and cells["wild"][-2:] == ["0", "1"]
+    # name type min max mean std distinct missing infinite model
+    assert cells["good"][2:5] == ["1", "3", "2.25"] and cells["good"][7:] == ["0", "0", "whole", "number"]
+    assert cells["gap"][7:9] == ["1", "0"] and cells["wild"][7:10] == ["0", "1", "refused:"]
     assert cells["word"][1] == "text" and cells["same"][-1] == "constant"
     refuses(capsys, "train", file, "--out", tmp_path / "run", words=["x.csv"])
 

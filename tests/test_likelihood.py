@@ -17,11 +17,13 @@ def linear(theta, source=None):
     return pf.Learned(lambda x, t, y: -theta * x, pf.Affine(pf.CondOT(), source or pf.Normal()))
 
 
-@pytest.mark.parametrize("case", golden("linear_field_likelihood")["cases"], ids=lambda c: f"{c['theta']}-{c['x']}")
-def test_linear_field(case):
-    x = tensor([[case["x"]]])
-    assert float(pf.log_prob(linear(case["theta"]), x, tol=1e-8)) == pytest.approx(case["log_prob"], abs=1e-8)
-    assert float(pf.log_prob(linear(case["theta"]), x, steps=200)) == pytest.approx(case["log_prob"], abs=1e-8)
+@pytest.mark.parametrize("theta", [-1.0, 0.3, 2.0])
+def test_linear_field(theta):
+    cases = [case for case in golden("linear_field_likelihood")["cases"] if case["theta"] == theta]
+    x, expected = tensor([[case["x"]] for case in cases]), tensor([case["log_prob"] for case in cases])
+    assert len(cases) == 3
+    torch.testing.assert_close(pf.log_prob(linear(theta), x, tol=1e-8), expected, rtol=0, atol=1e-8)
+    torch.testing.assert_close(pf.log_prob(linear(theta), x, steps=120), expected, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("d", [2, 5, 64])
@@ -31,9 +33,14 @@ def test_mixtures_through_their_exact_fields(d):
     found = pf.log_likelihood(field, x, tol=1e-5)
     torch.testing.assert_close(found.log_prob, field.log_prob(x), rtol=0, atol=1e-5)
     assert float(found.step_error.max()) <= 1e-5 and bool((found.std_error == 0).all())
-    default = pf.log_likelihood(field, x)
-    assert float((default.log_prob - field.log_prob(x)).abs().max()) < 1e-3
-    torch.testing.assert_close(pf.log_prob(field, x, steps=100), field.log_prob(x), rtol=0, atol=1e-4)
+    torch.testing.assert_close(pf.log_prob(field, x, steps=50), field.log_prob(x), rtol=0, atol=1e-3)
+
+
+def test_the_tolerance_is_in_nats():
+    field, x = mixture(), randn(6, 2, seed=1)
+    for tol in (1e-1, 1e-3):
+        found = pf.log_likelihood(field, x, tol=tol)
+        assert float((found.log_prob - field.log_prob(x)).abs().max()) < tol and float(found.step_error.max()) <= tol
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -45,9 +52,9 @@ def test_every_schedule_gives_the_density_of_its_own_flow(name):
     field = pf.MixtureField(pf.Affine(schedule), torch.zeros(1, 2).double(), tensor([s]))
     alpha, beta = (float(v) for v in schedule(tensor(0.0)))
     std = beta * s / math.sqrt((alpha * s) ** 2 + beta**2)
-    x = randn(6, 2, seed=2)
+    x = randn(4, 2, seed=2)
     expected = torch.distributions.Normal(0.0, std).log_prob(x).sum(1)
-    torch.testing.assert_close(pf.log_prob(field, x, tol=1e-4), expected, rtol=0, atol=2e-4)
+    torch.testing.assert_close(pf.log_prob(field, x, tol=1e-2), expected, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("source", [pf.Laplace(0.7), pf.Uniform(-3, 3)], ids=str)
@@ -87,10 +94,10 @@ def test_hutch_plus_plus_is_exact_on_low_rank():
 @pytest.mark.parametrize("method", [pf.Hutchinson(4), pf.Hutchinson(4, "gaussian"), pf.HutchPlusPlus(4)], ids=str)
 def test_stochastic_methods_are_unbiased_and_know_their_error(method):
     field, x = mixture(d=5), 0.7 * randn(4, 5, seed=8)
-    exact = pf.log_prob(field, x, steps=30)
-    runs = [pf.log_likelihood(field, x, method=method, steps=30, seed=seed) for seed in range(60)]
+    exact = pf.log_prob(field, x, steps=12)
+    runs = [pf.log_likelihood(field, x, method=method, steps=12, seed=seed) for seed in range(40)]
     values = torch.stack([r.log_prob for r in runs])
-    z = (values.mean(0) - exact) / (values.std(0) / 60**0.5)
+    z = (values.mean(0) - exact) / (values.std(0) / 40**0.5)
     assert bool((z.abs() < 4.5).all()), z
     stated = torch.stack([r.std_error for r in runs]).square().mean(0).sqrt()
     assert bool(((stated / values.std(0)).log().abs() < 0.5).all())
@@ -100,7 +107,7 @@ def test_shapes_batches_and_splits_do_not_matter():
     flat = mixture(d=12)
     image = pf.MixtureField(flat.path, flat.means.reshape(3, 3, 2, 2), flat.stds, flat.weights)
     x = randn(5, 12, seed=9)
-    torch.testing.assert_close(pf.log_prob(image, x.reshape(5, 3, 2, 2)), pf.log_prob(flat, x), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(pf.log_prob(image, x.reshape(5, 3, 2, 2), steps=10), pf.log_prob(flat, x, steps=10), rtol=1e-9, atol=1e-9)
     for method in ("exact", "hutchinson"):
         whole = pf.log_likelihood(flat, x, method=method, steps=10)
         small = pf.log_likelihood(flat, x, method=method, steps=10, batch_size=2)
@@ -113,7 +120,7 @@ def test_gradients_of_points_and_parameters_are_finite_differences():
     net = MLP((2,), 16, 1).double()
     torch.nn.init.normal_(net.leave.weight if hasattr(net, "leave") else list(net.parameters())[-2], std=0.3)
     field, x = pf.Learned(net, pf.Affine()), randn(3, 2, seed=10).requires_grad_()
-    for how in ({"steps": 8}, {"tol": 1e-6}):
+    for how in ({"steps": 5}, {"tol": 1e-2}):
         value = pf.log_prob(field, x, **how).sum()
         weight = next(p for p in net.parameters() if p.ndim == 2)
         gx, gw = torch.autograd.grad(value, [x, weight])
@@ -128,8 +135,8 @@ def test_gradients_of_points_and_parameters_are_finite_differences():
                 weight[0, 0] -= dw
             return out
 
-        assert float(gx[1, 0]) == pytest.approx((at(dx=h) - at(dx=-h)) / (2 * h), rel=1e-3, abs=1e-4)
-        assert float(gw[0, 0]) == pytest.approx((at(dw=h) - at(dw=-h)) / (2 * h), rel=1e-3, abs=1e-4)
+        assert float(gx[1, 0]) == pytest.approx((at(dx=h) - at(dx=-h)) / (2 * h), rel=1e-2, abs=1e-3)
+        assert float(gw[0, 0]) == pytest.approx((at(dw=h) - at(dw=-h)) / (2 * h), rel=1e-2, abs=1e-3)
     for p in net.parameters():
         p.requires_grad_(False)
     assert not pf.log_prob(field, x.detach(), steps=3).requires_grad
@@ -145,7 +152,7 @@ def test_density_of_a_network_integrates_to_one():
     net.requires_grad_(False)
     edge = torch.arange(-6, 6, 0.15) + 0.075
     grid = torch.cartesian_prod(edge, edge)
-    total = pf.log_prob(pf.Learned(net, pf.Affine()), grid, steps=20).double().exp().sum() * 0.15**2
+    total = pf.log_prob(pf.Learned(net, pf.Affine()), grid, steps=12).double().exp().sum() * 0.15**2
     assert float(total) == pytest.approx(1, abs=0.01)
 
 

@@ -38,15 +38,25 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
 
 
 def inspect(
-    data: Annotated[Positional[str], arg(metavar="DATA", help="a .csv .tsv .parquet .npy .npz file or a built-in set")],
+    data: Annotated[
+        Positional[str], arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set")
+    ],
+    schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
+    size: Annotated[
+        str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
+    ] = None,
 ) -> None:
     """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
     from pushforward.data import inspect as look
 
-    report = look(data)
+    report = look(data, schema, size)
     print(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     print(f"duplicated rows: {report.duplicated:,}")
-    head = ("name", "type", "min", "max", "mean", "std", "distinct", "missing", "infinite", "")
+    if report.classes:
+        print(f"{len(report.classes)} classes: {', '.join(report.classes[:20])}{', ...' * (len(report.classes) > 20)}")
+    for note in report.notes:
+        print(f"note: {note}")
+    head = ("name", "type", "min", "max", "mean", "std", "distinct", "missing", "infinite", "model")
 
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.6g}"
@@ -59,7 +69,7 @@ def inspect(
             number(c.distinct),
             number(c.missing),
             number(c.infinite),
-            "constant" if c.constant else "",
+            "constant" if c.constant else c.model,
         )
         for c in report.columns
     ]

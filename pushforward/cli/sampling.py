@@ -63,6 +63,8 @@ def sample(
     method, times = sampler(model.field.path, stepper, steps, grid, sigma)
     if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
+    if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
+        raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
     try:
         with progress_bar("sample") as show:
             rows = model.sample(

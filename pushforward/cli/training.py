@@ -21,11 +21,17 @@ DEFAULT_STEPS = 20_000
 
 
 def train(
-    data: Annotated[Positional[str], arg(metavar="DATA", help="a .csv .tsv .parquet .npy .npz file or a built-in set")],
+    data: Annotated[
+        Positional[str], arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set")
+    ],
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; the same command again goes on with it")],
     steps: Annotated[int | None, arg(metavar="INT", help=f"optimiser steps ({DEFAULT_STEPS:,} if no budget)")] = None,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
+    schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
+    size: Annotated[
+        str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
+    ] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
     config: Config = Config(),  # noqa: B008  (frozen)
 ) -> None:
@@ -54,6 +60,8 @@ def train(
             out,
             config,
             budget,
+            schema=schema,
+            size=size,
             report=report,
             warn=warn,
             checkpoint_every=checkpoint_every,

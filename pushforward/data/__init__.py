@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from pushforward.data.builtin import BUILTIN
-from pushforward.data.dataset import ENDINGS, Dataset, Raw, Report, Summary, inspect, load, read_raw, save
-from pushforward.data.transform import Column, Transform, fit
+from pushforward.data.cells import drawn
+from pushforward.data.columns import Coder, Column
+from pushforward.data.dataset import ENDINGS, Dataset, Raw, load, read_raw
+from pushforward.data.report import Report, Summary, inspect
+from pushforward.data.schema import Field, Schema, read_schema
+from pushforward.data.transform import Transform, fit
+from pushforward.data.write import save
 
 __all__ = [
     "BUILTIN",
     "ENDINGS",
+    "Coder",
     "Column",
     "Dataset",
+    "Field",
     "Raw",
     "Report",
+    "Schema",
     "Summary",
     "Transform",
+    "drawn",
     "fit",
     "inspect",
     "load",
     "read_raw",
+    "read_schema",
     "save",
 ]

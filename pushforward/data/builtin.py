@@ -1,15 +1,19 @@
-"""Small data sets that need no download: digits and three planar shapes. Each is the same on every call."""
+"""Data sets that need no download: digits, three planar shapes, Debian's Fashion-MNIST. The same on every call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from pushforward.data.arrays import Array
+from pushforward.data.images import read_idx
+from pushforward.errors import InputError
 
-__all__ = ["BUILTIN"]
+__all__ = ["BUILTIN", "CLASSES"]
 
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 PLANAR_ROWS = 10_000
 
 
@@ -46,9 +50,27 @@ def checkerboard() -> tuple[Array, None]:
     return (corner + rng.random(corner.shape)).astype(np.float32), None
 
 
+def fashion_mnist() -> tuple[Array, Array]:
+    """Fashion-MNIST's 60,000 training pictures [60000, 28, 28], uint8, and their classes, from Debian's package."""
+    path = FASHION / "train-images-idx3-ubyte.gz"
+    if not path.is_file():
+        raise InputError(f"fashion-mnist: there is no {path}; on Debian: apt-get install dataset-fashion-mnist")
+    found = read_idx(path)
+    if found.labels is None:
+        raise InputError(f"fashion-mnist: there are no labels beside {path}; install dataset-fashion-mnist again")
+    return found.rows, found.labels.astype(np.int64)
+
+
 BUILTIN: dict[str, Callable[[], tuple[Array, Array | None]]] = {
     "digits": digits,
     "moons": moons,
     "8gaussians": eight_gaussians,
     "checkerboard": checkerboard,
+    "fashion-mnist": fashion_mnist,
+}
+CLASSES: dict[str, tuple[str, ...]] = {  # names of the labels, where they are not their numbers
+    "fashion-mnist": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
 }

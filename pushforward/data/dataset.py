@@ -1,41 +1,44 @@
-"""The way in and out: files, arrays and built-in names to a Dataset in model units, and rows back to files."""
+"""The way in: files, arrays and built-in names to a Dataset in model units."""
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import difflib
-import io
-import os
-from collections.abc import Callable
+import glob
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pushforward.data import arrays, tables
+from pushforward.data import arrays, images, tables
 from pushforward.data.arrays import Array, Place, Rows, numbered
-from pushforward.data.builtin import BUILTIN
+from pushforward.data.builtin import BUILTIN, CLASSES
+from pushforward.data.images import Pictures, Size, read_size
+from pushforward.data.schema import Schema, read_schema
+from pushforward.data.tables import Stream
 from pushforward.data.transform import Transform, fit
 from pushforward.errors import InputError
 
-__all__ = ["ENDINGS", "Dataset", "Raw", "Report", "Summary", "inspect", "load", "read_raw", "save"]
+__all__ = ["ENDINGS", "Dataset", "Raw", "Source", "load", "read_raw", "read_source"]
+
+Source: TypeAlias = str | Path | Array | Tensor | tables.Table
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """Rows in user units as they were read: an array or a pyarrow.Table, with labels [n] if the source has them."""
+    """Rows in user units as they were read: an array or a table, with labels [n] if the source has them."""
 
     name: str
     where: str  # opens every message about these rows
-    rows: Rows
+    rows: Rows  # `read_source` leaves a table from files as a Stream
     labels: Array | None = None
     place: Place = numbered
+    classes: tuple[str, ...] = ()  # labels are numbers of these, if there are any
+    notes: tuple[str, ...] = ()  # what was left out, a line each
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,7 @@ class Dataset:
     y: Int64[Tensor, " n"] | None
     transform: Transform
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what of the source was left out, a line each
 
     def __len__(self) -> int:
         return len(self.x)
@@ -60,214 +64,142 @@ class Dataset:
         held_out, train = order.tensor_split([min(max(round(n * fraction), 1), n - 1)])
         return self._take(train), self._take(held_out)
 
+    def mirrored(self) -> Dataset:
+        """These pictures, and below them each once more with left and right exchanged; for training rows only."""
+        if self.transform.kind != "image":
+            raise InputError(
+                f"{self.name}: only pictures have a mirror image, these rows are of shape {self.x[0].shape}"
+            )
+        y = None if self.y is None else torch.cat([self.y, self.y])
+        return replace(self, x=torch.cat([self.x, self.x.flip(-1)]), y=y)
+
     def _take(self, index: Tensor) -> Dataset:
         return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One column, or all entries of an image set; the numbers are of its finite values, None for text and the like."""
+def load(
+    source: Source,
+    schema: str | Path | Mapping[str, Any] | None = None,
+    size: str | int | Sequence[int] | None = None,
+) -> Dataset:
+    """A data set from a file (by its ending), a folder of pictures or tables, a built-in name, an array or a table.
 
-    name: str
-    type: str
-    missing: int  # empty or NaN
-    infinite: int
-    distinct: int | None = None
-    min: float | None = None
-    max: float | None = None
-    mean: float | None = None
-    std: float | None = None
-
-    @property
-    def constant(self) -> bool:
-        """Whether all values present are the same."""
-        return self.distinct == 1
-
-
-@dataclass(frozen=True)
-class Report:
-    """What ``inspect`` found; ``duplicated`` counts rows equal to an earlier one."""
-
-    name: str
-    kind: str  # array, image or table
-    shape: tuple[int, ...]  # [n, ...]
-    columns: tuple[Summary, ...]
-    duplicated: int
-
-
-def load(source: str | Path | Array | Tensor | tables.Table) -> Dataset:
-    """A data set from a file (by its ending), a built-in name, an array, a tensor or a pyarrow.Table.
-
-    The transform is fitted to all rows. InputError names the file, the column and the row at fault; see ``read_raw``
-    and ``fit``.
+    ``schema``, a dict or a JSON file, says of the columns of a table what is not to be inferred (see `read_schema`).
+    ``size`` (32, "32x48", (32, 48): height, width) scales pictures to cover it and cuts them to it at the centre.
+    The transform is fitted to all rows; files of tables are read a part at a time, so that only the float32 rows need
+    memory. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
-    raw = read_raw(source)
-    transform = fit(raw.rows, raw.where)
+    said = read_schema(schema)
+    raw = read_source(source, said, read_size(size))
+    transform = fit(raw.rows, raw.where, said)
     x = transform.forward(raw.rows, raw.where)
     if raw.labels is None:
-        return Dataset(raw.name, x, None, transform)
+        return Dataset(raw.name, x, None, transform, (), raw.notes)
+    if raw.classes:
+        y = torch.from_numpy(raw.labels.astype(np.int64))
+        return Dataset(raw.name, x, y, transform, raw.classes, raw.notes)
     values, index = np.unique(raw.labels, return_inverse=True)
     y = torch.from_numpy(index.astype(np.int64))
-    return Dataset(raw.name, x, y, transform, tuple(str(value) for value in values.astype(np.str_)))
+    return Dataset(raw.name, x, y, transform, tuple(str(value) for value in values.astype(np.str_)), raw.notes)
 
 
-def read_raw(source: str | Path | Array | Tensor | tables.Table) -> Raw:
-    """Checked rows in user units, to be fitted or to be put through the transform of an earlier run.
+def read_raw(
+    source: Source,
+    schema: str | Path | Mapping[str, Any] | None = None,
+    size: str | int | Sequence[int] | None = None,
+) -> Raw:
+    """Rows in user units, to be fitted or to be put through the transform of an earlier run; tables in memory.
 
-    InputError: no such file or ending, damaged file, text or missing values (with line or row), no rows.
+    ``schema`` and ``size`` as in ``load``.
+    InputError: no such file or ending, damaged file, missing values in an array, no rows.
     """
-    raw = _read(source)
+    raw = read_source(source, read_schema(schema), read_size(size))
     if isinstance(raw.rows, np.ndarray):
         arrays.check(raw.rows, raw.where, raw.place)
-    else:
-        tables.columns(raw.rows, raw.where, raw.place)
-    return raw
+        return raw
+    table = raw.rows.table()
+    if not len(table):
+        raise InputError(f"{raw.where}: no rows after the header; give a table with rows")
+    return replace(raw, rows=table)
 
 
-def inspect(source: str | Path | Array | Tensor | tables.Table) -> Report:
-    """Describe a source without loading it; text, NaN and infinite values are reported, not refused."""
-    raw = _read(source)
-    rows = raw.rows
-    if not isinstance(rows, np.ndarray):
-        found = [_summarise_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
-        codes = np.stack([code for _, code in found], axis=1) if found else np.zeros((0, 0))
-        return Report(raw.name, "table", rows.shape, tuple(s for s, _ in found), _duplicated(codes))
-    if rows.dtype.kind not in "biuf" or rows.size == 0:
-        arrays.check(rows, raw.where)
-    columns = {"x": rows} if rows.ndim > 2 else arrays.columns(rows)
-    summaries = tuple(_summarise(name, rows.dtype.name, values) for name, values in columns.items())
-    return Report(raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows))
-
-
-def save(rows: Rows, path: Path) -> None:
-    """Write rows in user units to .csv, .tsv, .parquet, .npy or .npz (key ``x``), all or nothing.
-
-    An array [n, d] gets the column names x0, x1, ...; a table becomes a float64 matrix in .npy and .npz.
-    InputError: unknown ending, images to a table, a place that cannot be written.
-    """
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
-        raise InputError(f"{path}: cannot write the ending {ending!r}; use one of {', '.join(ENDINGS)}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            if ending == ".npy":
-                np.save(file, _matrix(rows), allow_pickle=False)
-            elif ending == ".npz":
-                np.savez(file, x=_matrix(rows))
-            else:
-                _write_table(_table(rows, path), file, ending)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write: {error.strerror or error}; choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def _read(source: str | Path | Array | Tensor | tables.Table) -> Raw:
+def read_source(source: Source, schema: Schema, size: Size | None = None) -> Raw:
     """Rows as they stand in the source; only what makes reading itself impossible is an error."""
+    raw = _read(source, schema, size)
+    if size is None:
+        return raw
+    if not isinstance(raw.rows, np.ndarray):
+        raise InputError(f"{raw.where}: a size is for pictures, and this is a table")
+    return replace(raw, rows=images.resized(raw.rows, size, raw.where))
+
+
+def _read(source: Source, schema: Schema, size: Size | None) -> Raw:
     if isinstance(source, Tensor):
         tensor = source.detach().cpu()
         return Raw("tensor", "the tensor", (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
     if isinstance(source, np.ndarray):
         return Raw("array", "the array", source)
     if hasattr(source, "column_names"):
-        return Raw("table", "the table", source)
+        return Raw("table", "the table", Stream.of(source, "the table"))
     if not isinstance(source, str | Path):
         raise InputError(f"cannot read rows from a {type(source).__name__}; give a path, a built-in name or an array")
     path, name = Path(source), str(source)
     try:
         if not path.is_file() and name in BUILTIN:
-            return Raw(name, name, *BUILTIN[name]())
-        rows, labels = _reader(path)(path)
+            return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
+        files = _files(path)
+        if (pictures := _pictures(path, files, size)) is not None:
+            return Raw(path.stem, name, pictures.rows, pictures.labels, numbered, pictures.classes, pictures.notes)
+        if files[0].suffix.lower() in tables.ENDINGS:
+            stream = tables.open_files(files, name, schema)
+            return Raw(path.stem, name, stream, None, stream.place)
+        rows, labels = ENDINGS[path.suffix.lower()](path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot read: {error.strerror or error}; check the file and its permissions"
         ) from error
-    place = partial(tables.line_of, path) if path.suffix.lower() in (".csv", ".tsv") else numbered
-    return Raw(path.stem, name, rows, labels, place)
+    return Raw(path.stem, name, rows, labels)
 
 
-def _reader(path: Path) -> Callable[[Path], tuple[Rows, Array | None]]:
+def _pictures(path: Path, files: list[Path], size: Size | None) -> Pictures | None:
+    """What the files hold, if it is pictures."""
+    if images.is_idx(files[0]):
+        return images.read_idx(files[0])
+    if files[0].suffix.lower() in images.ENDINGS:
+        return images.read_folder(path if path.is_dir() else files[0].parent, files, size)
+    if files[0].suffix.lower() == ".parquet" and images.holds_pictures(files[0]):
+        return images.read_parquet(files, str(path), size)
+    return None
+
+
+def _files(path: Path) -> list[Path]:
+    """One file; or those of a folder or a pattern, pictures or tables of one ending, in the order of their names."""
     known = f"endings: {', '.join(ENDINGS)}; built-in data sets: {', '.join(BUILTIN)}"
+    if path.is_file():
+        if path.suffix.lower() in ENDINGS or images.is_idx(path):
+            return [path]
+        if path.suffix.lower() in images.ENDINGS:
+            raise InputError(f"{path}: one picture; give the folder of all of them")
+        raise InputError(f"{path}: unknown ending {path.suffix!r}; save the rows in a format that is known ({known})")
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; give one file ({known})")
-    if not path.exists():
+        known_here = (*tables.ENDINGS, *images.ENDINGS)
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in known_here and p.is_file())
+        what = "is a folder without pictures or tables"
+    elif any(mark in str(path) for mark in "*?["):
+        found = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if p.is_file()]
+        what = "no file has a name like this"
+    else:
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, [*siblings, *BUILTIN], n=1)
         hint = f"did you mean {close[0]!r}? " if close else "check the path "
         raise InputError(f"{path}: no such file; {hint}({known})")
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"{path}: unknown ending {path.suffix!r}; save the rows in a format that is known ({known})")
-    return ENDINGS[path.suffix.lower()]
-
-
-def _summarise(name: str, kind: str, values: Array) -> Summary:
-    flat = values.reshape(-1)
-    finite = flat[np.isfinite(flat)].astype(np.float64)
-    missing = int(np.isnan(flat).sum())
-    infinite = flat.size - missing - finite.size
-    if not finite.size:
-        return Summary(name, kind, missing, infinite, 0)
-    distinct = len(np.unique(flat)) - len(np.unique(flat[~np.isfinite(flat)]))
-    with np.errstate(over="ignore"):  # the standard deviation of numbers near 1e200 is shown as inf
-        low, high, mean, std = (float(f(finite)) for f in (np.min, np.max, np.mean, np.std))
-    return Summary(name, kind, missing, infinite, distinct, low, high, mean, std)
-
-
-def _summarise_column(name: str, column: tables.Table) -> tuple[Summary, Array]:
-    """Summary of a pyarrow column, and per row an integer that equal values share."""
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_boolean(kind):
-        column = column.cast(pa.uint8())
-    elif pa.types.is_decimal(kind) or pa.types.is_null(kind):
-        column = column.cast(pa.float64())
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        values = column.to_numpy()
-        return _summarise(name, str(kind), values), np.unique(values, return_inverse=True)[1]
-    index: dict[str, int] = {}
-    codes = np.array([index.setdefault(str(value), len(index)) for value in column.to_pylist()])
-    missing = column.null_count
-    return Summary(
-        name, "text" if pa.types.is_string(kind) else str(kind), missing, 0, len(index) - bool(missing)
-    ), codes
-
-
-def _duplicated(rows: Array) -> int:
-    return len(rows) - len({hash(row.tobytes()) for row in rows})
-
-
-def _table(rows: Rows, path: Path) -> tables.Table:
-    import pyarrow as pa
-
-    if not isinstance(rows, np.ndarray):
-        return rows
-    if rows.ndim > 2:
-        raise InputError(f"{path}: rows of shape {rows.shape[1:]} do not fit a table; save them as .npy or .npz")
-    return pa.table(arrays.columns(rows))
-
-
-def _matrix(rows: Rows) -> Array:
-    if isinstance(rows, np.ndarray):
-        return rows
-    return np.stack([values.astype(np.float64) for values in tables.columns(rows, "the rows").values()], axis=1)
-
-
-def _write_table(table: tables.Table, file: IO[bytes], ending: str) -> None:
-    from pyarrow import csv as pacsv
-    from pyarrow import parquet
-
-    if ending == ".parquet":
-        parquet.write_table(table, file)
-        return
-    delimiter = "," if ending == ".csv" else "\t"
-    header = io.StringIO()  # pyarrow would put every name in quotes
-    csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(table.column_names)
-    file.write(header.getvalue().encode())
-    pacsv.write_csv(table, file, pacsv.WriteOptions(include_header=False, delimiter=delimiter))
+    if not found:
+        raise InputError(f"{path}: {what} ({known})")
+    endings = sorted({p.suffix.lower() for p in found})
+    if set(endings) <= set(images.ENDINGS) or (len(endings) == 1 and endings[0] in tables.ENDINGS):
+        return found
+    wanted = f"pictures, or tables of one ending ({', '.join(tables.ENDINGS)})"
+    raise InputError(f"{path}: files read together must be {wanted}, found {', '.join(endings)}")
 
 
 ENDINGS: dict[str, Callable[[Path], tuple[Rows, Array | None]]] = {

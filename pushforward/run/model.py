@@ -123,7 +123,7 @@ class Model:
         # the mean density; its error, of independent directions, by the shares of the draws
         logs = torch.stack([p.log_prob.double() for p in parts])
         share, errors = logs.softmax(0), torch.stack([p.std_error.double() for p in parts])
-        log_prob = logs.logsumexp(0) - math.log(len(parts)) + self.transform.log_det
+        log_prob = logs.logsumexp(0) - math.log(len(parts)) + self.transform.log_dets(x).to(logs)
         step_error = torch.stack([p.step_error for p in parts]).amax(0)
         error = (share * errors).square().sum(0).sqrt()
         return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))
@@ -191,9 +191,10 @@ def picture(rows: Rows, transform: Transform, path: Path) -> None:
     import torch
 
     import pushforward.plot as plot
+    from pushforward.data import drawn
 
     names = None if isinstance(rows, np.ndarray) else list(rows.column_names)
-    values = rows if isinstance(rows, np.ndarray) else np.stack([c.to_numpy() for c in rows.columns], 1)
+    values = rows if isinstance(rows, np.ndarray) else drawn(rows)
     x = torch.as_tensor(np.asarray(values, dtype=np.float64))
     figure: Figure
     if transform.kind == "image":

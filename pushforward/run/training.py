@@ -88,6 +88,8 @@ def train(
     config: Config,
     budget: Budget,
     *,
+    schema: Path | None = None,
+    size: str | None = None,
     report: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
     checkpoint_every: int = 5000,
@@ -97,6 +99,7 @@ def train(
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
+    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``size`` that of pictures.
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
     """
@@ -106,7 +109,7 @@ def train(
     from pushforward.train import Optimiser, fit
     from pushforward.train.checkpoint import latest, save_weights, written_whole
 
-    data = load_data(source)
+    data = load_data(source, schema, size)
     parts = build(config, data.transform.shape)
     count = sum(p.numel() for p in parts.net.parameters())
     _claim(folder, str(source) if isinstance(source, (str, Path)) else data.name, config, data, count)
@@ -132,6 +135,9 @@ def train(
     def tell(words: str) -> None:
         if warn is not None:
             warn(words)
+
+    for note in data.notes:
+        tell(note)
 
     def kept(ema: nn.Module, step: int) -> None:
         save_weights(ema, folder / "model.safetensors")
