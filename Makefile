@@ -21,7 +21,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 docs: $(READY)
 	$(BIN)/mkdocs build --strict

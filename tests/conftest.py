@@ -1,6 +1,7 @@
 """What every test shares: exact problems and the reference figures."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 import pushforward as pf
 
 GOLDEN = Path(__file__).parent / "golden"
-torch.set_num_threads(2)
+# one process per core (make test): threads of their own would stand in each other's way
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 # the schedules of the reference figures, by the names used there
 GOLDEN_SCHEDULES = {"condot": pf.CondOT(), "cosine": pf.Cosine(), "polynomial2": pf.Polynomial(2), "vp_0.1_20": pf.VP()}

@@ -23,13 +23,14 @@ def test_linear_field(theta):
     x, expected = tensor([[case["x"]] for case in cases]), tensor([case["log_prob"] for case in cases])
     assert len(cases) == 3
     torch.testing.assert_close(pf.log_prob(linear(theta), x, tol=1e-8), expected, rtol=0, atol=1e-8)
-    torch.testing.assert_close(pf.log_prob(linear(theta), x, steps=120), expected, rtol=0, atol=1e-8)
+    torch.testing.assert_close(pf.log_prob(linear(theta), x, steps=100), expected, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("d", [2, 5, 64])
 def test_mixtures_through_their_exact_fields(d):
     field = mixture(d=d)
-    x = field.means[torch.arange(8) % 3] + 0.5 * randn(8, d, seed=1)
+    n = 2 if d == 64 else 6
+    x = field.means[torch.arange(n) % 3] + 0.5 * randn(n, d, seed=1)
     found = pf.log_likelihood(field, x, tol=1e-5)
     torch.testing.assert_close(found.log_prob, field.log_prob(x), rtol=0, atol=1e-5)
     assert float(found.step_error.max()) <= 1e-5 and bool((found.std_error == 0).all())
@@ -107,7 +108,9 @@ def test_shapes_batches_and_splits_do_not_matter():
     flat = mixture(d=12)
     image = pf.MixtureField(flat.path, flat.means.reshape(3, 3, 2, 2), flat.stds, flat.weights)
     x = randn(5, 12, seed=9)
-    torch.testing.assert_close(pf.log_prob(image, x.reshape(5, 3, 2, 2), steps=10), pf.log_prob(flat, x, steps=10), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        pf.log_prob(image, x.reshape(5, 3, 2, 2), steps=10), pf.log_prob(flat, x, steps=10), rtol=1e-9, atol=1e-9
+    )
     for method in ("exact", "hutchinson"):
         whole = pf.log_likelihood(flat, x, method=method, steps=10)
         small = pf.log_likelihood(flat, x, method=method, steps=10, batch_size=2)
@@ -185,7 +188,7 @@ def test_encode_and_decode_are_inverse(name):
 
 def test_interpolation_is_spherical_in_a_normal_source():
     field = linear(0.4)
-    a, b = randn(3, 8, seed=13), randn(3, 8, seed=14)
+    a, b = (z / z.norm(dim=1, keepdim=True) for z in randn(2, 3, 8, seed=13))
     way = pf.interpolate(field, a, b, 5, tol=1e-8)
     torch.testing.assert_close(way[0], a, rtol=0, atol=1e-6)
     torch.testing.assert_close(way[-1], b, rtol=0, atol=1e-6)
@@ -223,6 +226,11 @@ def test_stochastic_samplers_and_two_ways_are_refused():
 # -- residual flow -----------------------------------------------------------------------------------------------------
 
 
+def wide(d):
+    """Components wide enough that twelve layers are contractions."""
+    return pf.MixtureField(pf.Affine(), randn(3, d, seed=19), tensor([0.6, 0.8, 1.0]))
+
+
 def test_residual_flow_is_exact_for_a_linear_field():
     # layers x -> (1 - theta/K) x: log p = log N(x / (1 - theta/K)^K) - d K log(1 - theta/K)
     x, theta, layers = randn(5, 3, seed=16), 0.8, 7
@@ -234,14 +242,14 @@ def test_residual_flow_is_exact_for_a_linear_field():
 
 
 def test_residual_flow_converges_to_the_continuous_one_at_order_one():
-    field, x, layers = mixture(), randn(12, 2, seed=17), [20, 40, 80]
+    field, x, layers = wide(2), randn(12, 2, seed=17), [20, 40, 80]
     exact = field.log_prob(x)
     errors = [float((pf.residual_log_prob(field, x, k).log_prob - exact).abs().mean()) for k in layers]
     assert abs(slope(layers, errors) - 1) < 0.15, errors
 
 
 def test_residual_series_is_unbiased():
-    field, x = mixture(d=3), randn(3, 3, seed=18)
+    field, x = wide(3), randn(3, 3, seed=18)
     exact = pf.residual_log_prob(field, x, 12, method="exact").log_prob
     runs = [pf.residual_log_prob(field, x, 12, method="series", certain=2, probes=8, seed=seed) for seed in range(40)]
     values = torch.stack([r.log_prob for r in runs])

@@ -18,7 +18,7 @@ from pushforward.errors import nearest
 from pushforward.field import Field
 from pushforward.likelihood.divergence import METHODS, Divergence, velocity_and_divergence
 from pushforward.path import Affine, Path
-from pushforward.sample import RK4, DormandPrince, Multistep, RungeKutta, Stepper, default_grid, integrate
+from pushforward.sample import RK5, DormandPrince, Multistep, RungeKutta, Stepper, default_grid, integrate
 from pushforward.tensor import Points, Time, clock, dimension, per_sample, time_dtype
 
 __all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_with_log_prob"]
@@ -136,7 +136,7 @@ def check_flow(stepper: Stepper) -> None:
     if not flows and not (isinstance(stepper, Multistep) and stepper.predicts == "velocity"):
         raise ValueError(
             f"{stepper}: a likelihood follows the flow's velocity. Stochastic samplers have no density that one "
-            "trajectory could give, and methods on other predictions no divergence to integrate; use RK4() or Adams()"
+            "trajectory could give, and methods on other predictions no divergence to integrate; use RK5() or Adams()"
         )
 
 
@@ -160,7 +160,7 @@ def log_likelihood(
     Args:
         x: data in the field's units, ``[n, *d]``, any shape; ``y`` conditions, one row per point.
         method: "exact", "hutchinson", "hutch++", or one of these with its numbers, such as ``Hutchinson(probes=16)``.
-        steps, grid, tol: a number of steps (`RK4` on the default grid), times from 1 down to 0, or a tolerance in nats
+        steps, grid, tol: a number of steps (`RK5` on the default grid), times from 1 down to 0, or a tolerance in nats
             (default 1e-3): adaptive steps for each point, tightened until its answer changes by less.
         stepper: for ``steps`` and ``grid``, a method that follows the velocity.
         seed, first: of the random directions; those of point i depend on (seed, first + i) alone.
@@ -207,7 +207,7 @@ def log_likelihood(
         directions = how.directions(x[some], first + done, seed)
         moving = Augmented(field, x[some], condition, how, directions)
         if grid is not None:
-            parts.append(_finish(moving, carry(moving, x[some], grid, RK4() if stepper is None else stepper)))
+            parts.append(_finish(moving, carry(moving, x[some], grid, RK5() if stepper is None else stepper)))
         else:
             parts.append(_tighten(moving, x[some], TOLERANCE if tol is None else tol))
         if on_batch is not None:
@@ -272,7 +272,7 @@ def sample_with_log_prob(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Points, Likelihood]:
-    """New samples ``[n, *shape]`` and their log-densities from one pass of `RK4` along the flow.
+    """New samples ``[n, *shape]`` and their log-densities from one pass of `RK5` along the flow.
 
     Sample i depends on (seed, first + i) alone. See `log_likelihood` for the methods and the errors.
     """
@@ -289,7 +289,7 @@ def sample_with_log_prob(
         start = field.path.start(x0)
         condition = None if y is None else y[done : done + count].to(device)
         moving = Augmented(field, start, condition, how, how.directions(start, first + done, seed))
-        there = carry(moving, start, default_grid(field, steps), RK4())
+        there = carry(moving, start, default_grid(field, steps), RK5())
         out.append(there.x.to(dtype))
         parts.append(_finish(moving, Carried(start.to(there.x), there.integral, there.nfe), -1.0))
     return torch.cat(out), join(parts)

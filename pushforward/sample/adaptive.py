@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.sample.loop import Bound, Noise, Stepper
-from pushforward.sample.ode import advance, slopes
+from pushforward.sample.ode import RungeKutta, advance, slopes
 from pushforward.tensor import Points, time_dtype
 
-__all__ = ["DormandPrince"]
+__all__ = ["RK5", "DormandPrince"]
 
 A: tuple[tuple[float, ...], ...] = (
     (),
@@ -28,6 +28,11 @@ A: tuple[tuple[float, ...], ...] = (
 FIFTH = (*A[6], 0.0)
 FOURTH = (5179 / 57600, 0.0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)
 ERROR = tuple(p - q for p, q in zip(FIFTH, FOURTH, strict=True))
+
+
+def RK5() -> RungeKutta:
+    """Order 5, six evaluations: Dormand and Prince's method with steps of a given size."""
+    return RungeKutta("rk5", a=A[:6], b=FIFTH[:6], order=5)
 
 
 class State(NamedTuple):
