@@ -108,9 +108,8 @@ def test_shapes_batches_and_splits_do_not_matter():
     flat = mixture(d=12)
     image = pf.MixtureField(flat.path, flat.means.reshape(3, 3, 2, 2), flat.stds, flat.weights)
     x = randn(5, 12, seed=9)
-    torch.testing.assert_close(
-        pf.log_prob(image, x.reshape(5, 3, 2, 2), steps=10), pf.log_prob(flat, x, steps=10), rtol=1e-9, atol=1e-9
-    )
+    as_image, as_row = pf.log_prob(image, x.reshape(5, 3, 2, 2), steps=10), pf.log_prob(flat, x, steps=10)
+    torch.testing.assert_close(as_image, as_row, rtol=1e-9, atol=1e-9)
     for method in ("exact", "hutchinson"):
         whole = pf.log_likelihood(flat, x, method=method, steps=10)
         small = pf.log_likelihood(flat, x, method=method, steps=10, batch_size=2)
@@ -171,7 +170,7 @@ def test_samples_come_with_their_density():
     x, found = pf.sample_with_log_prob(field, 40, (2,), steps=60, seed=3, dtype=torch.float64)
     torch.testing.assert_close(found.log_prob, field.log_prob(x), rtol=0, atol=1e-4)
     torch.testing.assert_close(
-        x, pf.generate(field, 40, (2,), pf.RK4(), grid=pf.GRIDS["shifted"](60), dtype=torch.float64, seed=3)
+        x, pf.generate(field, 40, (2,), pf.RK5(), grid=pf.GRIDS["shifted"](60), dtype=torch.float64, seed=3)
     )
     split, _ = pf.sample_with_log_prob(field, 7, (2,), steps=60, seed=3, first=33, dtype=torch.float64, batch_size=3)
     torch.testing.assert_close(split, x[33:], rtol=1e-9, atol=1e-9)
@@ -242,7 +241,7 @@ def test_residual_flow_is_exact_for_a_linear_field():
 
 
 def test_residual_flow_converges_to_the_continuous_one_at_order_one():
-    field, x, layers = wide(2), randn(12, 2, seed=17), [20, 40, 80]
+    field, x, layers = wide(2), 0.7 * randn(12, 2, seed=17), [20, 40, 80]
     exact = field.log_prob(x)
     errors = [float((pf.residual_log_prob(field, x, k).log_prob - exact).abs().mean()) for k in layers]
     assert abs(slope(layers, errors) - 1) < 0.15, errors

@@ -129,7 +129,9 @@ def test_sliced_is_implicit_in_the_mean_over_directions(shape, rng):
         pf.SlicedScore(0)
 
 
-@pytest.mark.parametrize("objective", [pf.ImplicitScore(static=True), pf.SlicedScore(static=True)], ids=str)
+@pytest.mark.parametrize(
+    "objective", [pf.ImplicitScore(static=True), pf.SlicedScore(static=True)], ids=["implicit", "sliced"]
+)
 def test_static_score_matching_finds_the_precision_of_a_normal_law(objective, rng):
     # for s = -A x the loss is quadratic in A, and its minimiser the inverse covariance of the sample
     x = randn(4000, 2) @ torch.tensor([[1.0, 0.5], [0.0, 0.7]], dtype=DOUBLE)
