@@ -651,6 +651,51 @@ def test_a_folder_of_pictures(capsys, tmp_path):
     assert np.load(tmp_path / "x.npy").shape == (2, 8, 9)
 
 
+# ---- score and encode
+
+
+def test_scores_are_densities_in_the_users_units(copy, table_file, tmp_path, capsys):
+    call("score", copy, table_file, "-o", tmp_path / "s.csv", "--steps", 12)
+    out = capsys.readouterr().out
+    assert "bits per dimension" in out and "total log-likelihood" in out
+    rows, scores = pd.read_csv(table_file), pd.read_csv(tmp_path / "s.csv")
+    assert len(rows) == len(scores) and list(scores["row"]) == list(range(len(rows)))
+    model = pf.load(copy)
+    found = model.log_likelihood(pacsv.read_csv(table_file), steps=12)
+    np.testing.assert_allclose(scores["log_prob"], found.log_prob.numpy(), rtol=1e-5, atol=1e-4)
+    total = float(re.search(r"likelihood +([-\d.,]+) nats", out)[1].replace(",", ""))
+    assert total == pytest.approx(scores["log_prob"].sum(), rel=1e-4)
+    # the density of the rows is that of the model's, times the scale of the map between the units
+    x = model.transform.forward(pacsv.read_csv(table_file))
+    inner = pf.log_prob(model.field, x, steps=12)
+    if model.transform.jitter() is None:
+        np.testing.assert_allclose(found.log_prob - inner, model.transform.log_dets(x), atol=1e-4)
+    call("score", copy, table_file, "-o", tmp_path / "h.parquet", "--steps", 6, "--method", "hutchinson")
+    noisy = pq.read_table(tmp_path / "h.parquet").to_pandas()
+    assert (
+        bool((noisy["std_error"] >= 0).all())
+        and noisy["std_error"].mean() > 0
+        and "random directions" in capsys.readouterr().out
+    )
+
+
+def test_codes_lead_back_to_their_rows(copy, table_file, tmp_path):
+    call("encode", copy, table_file, "-o", tmp_path / "z.npy")
+    codes = np.load(tmp_path / "z.npy", allow_pickle=False)
+    model = pf.load(copy)
+    x = model.transform.forward(pacsv.read_csv(table_file))
+    back = pf.decode(model.field, torch.from_numpy(codes))
+    torch.testing.assert_close(back, x, rtol=0, atol=2e-3)
+    call("encode", copy, table_file, "-o", tmp_path / "z.csv")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "z.csv").to_numpy(), codes, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("flags", [("--tol", "-1"), ("--steps", "0"), ("--tol", "1", "--steps", "3"), ("--draws", "0")])
+def test_score_refuses_flags_that_make_no_sense(copy, table_file, tmp_path, capsys, flags):
+    refuses(capsys, "score", copy, table_file, "-o", tmp_path / "s.csv", *flags, words=[flags[0].strip("-")])
+    refuses(capsys, "score", copy, table_file, "-o", tmp_path / "s.txt", words=["unknown ending '.txt'"])
+
+
 # ---- inspect
 
 

@@ -1,7 +1,8 @@
 """The velocity and its divergence from one evaluation: exactly, or by random directions.
 
-Products ``v^T J`` with many directions are one backward pass with a batch of gradients, which shares the forward pass
-and measures faster than forward mode on networks (`benchmarks/likelihood.py`).
+Products ``v^T J`` share one forward pass and are backward passes: one by one where the points already fill the
+processor, several as a batch of gradients where they are few. Both measure faster than forward mode on networks
+(`benchmarks/likelihood.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pushforward.tensor import Points, dimension, per_sample
 
 __all__ = ["METHODS", "Divergence", "Exact", "HutchPlusPlus", "Hutchinson", "velocity_and_divergence"]
+
+ROWS = 256  # points times directions in a backward pass: more leave the cache, fewer are all overhead
 
 # v [m, n, *d] -> v^T J [m, n, *d]
 Pull = Callable[[Tensor], Tensor]
@@ -53,10 +56,14 @@ def velocity_and_divergence(
         def pull(v: Tensor) -> Tensor:
             if not u.requires_grad:  # a velocity that does not depend on the point
                 return torch.zeros_like(v)
-            (product,) = torch.autograd.grad(
-                u, point, v, retain_graph=True, create_graph=outside, is_grads_batched=True, materialize_grads=True
-            )
-            return product
+            options = {"retain_graph": True, "create_graph": outside, "materialize_grads": True}
+            parts = []
+            for some in v.split(max(1, ROWS // max(len(x), 1))):
+                if len(some) == 1:
+                    parts.append(torch.autograd.grad(u, point, some[0], **options)[0][None])
+                else:
+                    parts.append(torch.autograd.grad(u, point, some, is_grads_batched=True, **options)[0])
+            return torch.cat(parts)
 
         parts = how.of(pull, point, directions)
     return (u, parts) if outside else (u.detach(), parts.detach())
