@@ -71,7 +71,6 @@ if TYPE_CHECKING:
     from pushforward.run import load as load
     from pushforward.sample import DDIM as DDIM
     from pushforward.sample import RK4 as RK4
-    from pushforward.sample import RK5 as RK5
     from pushforward.sample import STEPPERS as STEPPERS
     from pushforward.sample import Adams as Adams
     from pushforward.sample import AdamsMoulton as AdamsMoulton

@@ -24,7 +24,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from torch import Tensor
 
 from pushforward.field import Field, Learned
-from pushforward.objective import Matching
+from pushforward.objective import WEIGHTS, Matching
 from pushforward.oracle import EmpiricalField, MixtureField
 from pushforward.path import Affine, Characteristics, Path, convert
 from pushforward.sample import RK4, Euler, integrate
@@ -230,7 +230,7 @@ def _matching(quantity: str) -> float:
     x0, x1, w = _quadrature_draws(field, t)
     draw = field.path.draw(x0, x1, t)
     exact = getattr(field, quantity)(draw.xt, t)
-    objective, g = Matching(quantity), generator(0, "unused")
+    objective, g = Matching(quantity, WEIGHTS[quantity]), generator(0, "unused")  # the bare squared error
     floor = (w * objective(field, draw, None, g)).sum()
     differences = []
     for a in (0.3, -1.2):

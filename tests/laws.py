@@ -466,7 +466,7 @@ def mixture_flow():
 @pytest.mark.parametrize("name", FLOWS)
 def test_stepper_order_is_as_declared(name, mixture_flow):
     stepper, (field, x, end) = pf.STEPPERS[name](), mixture_flow
-    steps = [24, 48, 96] if isinstance(stepper, pf.RungeKutta) else [64, 128, 256]
+    steps = [8, 16, 32] if isinstance(stepper, pf.RungeKutta) else [64, 128, 256]
     grids = [torch.linspace(0.3, 0.7, n + 1, dtype=torch.float64) for n in steps]
     errors = [float((pf.integrate(field, x, grid, stepper).x[-1] - end).norm()) for grid in grids]
     assert abs(slope(steps, errors) - stepper.order) < 0.15, (slope(steps, errors), errors)
@@ -477,7 +477,7 @@ def test_stepper_carries_a_gaussian_exactly_in_the_limit(name):
     field, flow = gaussian_flow(pf.VP(), torch.tensor([1.0, -2.0], dtype=torch.float64), 0.4)
     x, grid = randn(20, 2, seed=19), torch.linspace(0.05, 0.95, 201, dtype=torch.float64)
     error = (pf.integrate(field, x, grid, pf.STEPPERS[name]()).x[-1] - flow(x, 0.05, 0.95)).abs().max()
-    assert float(error) < {1.0: 4e-2, 2.0: 4e-3, 3.0: 3e-4, 4.0: 1e-7, 5.0: 1e-9}[float(pf.STEPPERS[name]().order)]
+    assert float(error) < {1.0: 4e-2, 2.0: 4e-3, 3.0: 3e-4, 4.0: 1e-7}[float(pf.STEPPERS[name]().order)]
 
 
 @schedules

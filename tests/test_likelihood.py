@@ -10,6 +10,7 @@ from laws import SCHEDULES, randn, slope
 import pushforward as pf
 from pushforward.likelihood.divergence import METHODS, velocity_and_divergence
 from pushforward.nn import MLP, DiT
+from pushforward.sample.adaptive import RK5
 
 
 def linear(theta, source=None):
@@ -170,7 +171,7 @@ def test_samples_come_with_their_density():
     x, found = pf.sample_with_log_prob(field, 40, (2,), steps=60, seed=3, dtype=torch.float64)
     torch.testing.assert_close(found.log_prob, field.log_prob(x), rtol=0, atol=1e-4)
     torch.testing.assert_close(
-        x, pf.generate(field, 40, (2,), pf.RK5(), grid=pf.GRIDS["shifted"](60), dtype=torch.float64, seed=3)
+        x, pf.generate(field, 40, (2,), RK5(), grid=pf.GRIDS["shifted"](60), dtype=torch.float64, seed=3)
     )
     split, _ = pf.sample_with_log_prob(field, 7, (2,), steps=60, seed=3, first=33, dtype=torch.float64, batch_size=3)
     torch.testing.assert_close(split, x[33:], rtol=1e-9, atol=1e-9)

@@ -501,11 +501,12 @@ def test_equidistribution_grid_has_equal_shares_of_the_change_it_measures():
 @pytest.fixture
 def short_search(monkeypatch):
     kept = ("adams_moulton", "unipc_3", "heun")
-    monkeypatch.setattr("pushforward.sample.tune.FLOWS", {name: FLOWS[name] for name in kept})
-    monkeypatch.setattr("pushforward.sample.tune.SHIFTS", (0.45, 0.8))
-    monkeypatch.setattr("pushforward.sample.tune.ATTEMPTS", 12)
-    monkeypatch.setattr("pushforward.sample.tune.SEARCHED", 1)
-    monkeypatch.setattr("pushforward.sample.tune.REFERENCE_STEPS", 100)
+    room = sys.modules["pushforward.sample.tune"]  # the name in the package is the function
+    monkeypatch.setattr(room, "FLOWS", {name: FLOWS[name] for name in kept})
+    monkeypatch.setattr(room, "SHIFTS", (0.45, 0.8))
+    monkeypatch.setattr(room, "ATTEMPTS", 12)
+    monkeypatch.setattr(room, "SEARCHED", 1)
+    monkeypatch.setattr(room, "REFERENCE_STEPS", 100)
 
 
 def test_tune_is_better_than_the_default_on_new_noise_and_never_worse_than_what_it_tried(short_search):

@@ -18,7 +18,8 @@ from pushforward.errors import nearest
 from pushforward.field import Field
 from pushforward.likelihood.divergence import METHODS, Divergence, velocity_and_divergence
 from pushforward.path import Affine, Path
-from pushforward.sample import RK5, DormandPrince, Multistep, RungeKutta, Stepper, default_grid, integrate
+from pushforward.sample import DormandPrince, Multistep, RungeKutta, Stepper, default_grid, integrate
+from pushforward.sample.adaptive import RK5
 from pushforward.tensor import Points, Time, clock, dimension, per_sample, time_dtype
 
 __all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_with_log_prob"]
@@ -136,7 +137,7 @@ def check_flow(stepper: Stepper) -> None:
     if not flows and not (isinstance(stepper, Multistep) and stepper.predicts == "velocity"):
         raise ValueError(
             f"{stepper}: a likelihood follows the flow's velocity. Stochastic samplers have no density that one "
-            "trajectory could give, and methods on other predictions no divergence to integrate; use RK5() or Adams()"
+            "trajectory could give, and methods on other predictions no divergence to integrate; use RK4() or Adams()"
         )
 
 
@@ -160,8 +161,8 @@ def log_likelihood(
     Args:
         x: data in the field's units, ``[n, *d]``, any shape; ``y`` conditions, one row per point.
         method: "exact", "hutchinson", "hutch++", or one of these with its numbers, such as ``Hutchinson(probes=16)``.
-        steps, grid, tol: a number of steps (`RK5` on the default grid), times from 1 down to 0, or a tolerance in nats
-            (default 1e-3): adaptive steps for each point, tightened until its answer changes by less.
+        steps, grid, tol: a number of steps (of order 5, on the default grid), times from 1 down to 0, or a tolerance in
+            nats (default 1e-3): adaptive steps for each point, tightened until its answer changes by less.
         stepper: for ``steps`` and ``grid``, a method that follows the velocity.
         seed, first: of the random directions; those of point i depend on (seed, first + i) alone.
         batch_size: points at a time; ``on_batch`` is called with (points done, points in all).
@@ -272,7 +273,7 @@ def sample_with_log_prob(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Points, Likelihood]:
-    """New samples ``[n, *shape]`` and their log-densities from one pass of `RK5` along the flow.
+    """New samples ``[n, *shape]`` and their log-densities from one pass of a method of order 5 along the flow.
 
     Sample i depends on (seed, first + i) alone. See `log_likelihood` for the methods and the errors.
     """

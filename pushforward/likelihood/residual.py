@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.likelihood.divergence import Hutchinson
-from pushforward.likelihood.flow import Likelihood, log_source, start_scale
+from pushforward.likelihood.flow import Likelihood, log_source, needs_graph, start_scale
 from pushforward.tensor import Points, dimension, generator, time_dtype
 
 __all__ = ["residual_flow", "residual_log_prob"]
@@ -53,7 +53,7 @@ def residual_log_prob(
     if layers < 1:
         raise ValueError(f"layers={layers}: at least one")
     exact = method == "exact" or (method == "auto" and dimension(x) <= SMALL)
-    outside, dtype = torch.is_grad_enabled(), x.dtype
+    outside, dtype = torch.is_grad_enabled() and needs_graph(field, x, y), x.dtype
     precision = max(1e-13, 4 * torch.finfo(dtype).eps)
     x = x.to(time_dtype(x.device))
     directions = Hutchinson(probes).directions(x, 0, seed)
@@ -64,7 +64,8 @@ def residual_log_prob(
         def layer(z: Tensor, t: float = k / layers) -> Tensor:
             return field.velocity(z.to(dtype), t, y).to(z) / layers
 
-        x, rounds = invert(layer, x, k, precision)
+        with torch.set_grad_enabled(outside):
+            x, rounds = invert(layer, x, k, precision)
         evaluations += rounds + 1
         with torch.enable_grad():
             point = x if outside and x.requires_grad else x.detach().requires_grad_()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pushforward.sample.adaptive import RK5, DormandPrince
+from pushforward.sample.adaptive import DormandPrince
 from pushforward.sample.ancestral import DDIM, Ancestral
 from pushforward.sample.default import DEFAULT_STEPS, default_grid, default_stepper, generate
 from pushforward.sample.langevin import AnnealedLangevin, Langevin, PredictorCorrector
@@ -28,7 +28,6 @@ __all__ = [
     "DDIM",
     "DEFAULT_STEPS",
     "RK4",
-    "RK5",
     "STEPPERS",
     "Adams",
     "AdamsMoulton",
@@ -69,7 +68,6 @@ STEPPERS: dict[str, Callable[..., Stepper]] = {
     "ralston": Ralston,
     "kutta3": Kutta3,
     "rk4": RK4,
-    "rk5": RK5,
     "dormand_prince": DormandPrince,
     "adams_2": lambda: Adams(2),
     "adams_3": lambda: Adams(3),

@@ -233,9 +233,9 @@ def Adams(order: int = 2) -> Multistep:
 def AdamsMoulton(points: int = 2) -> Multistep:
     """Adams-Bashforth predictor, Adams-Moulton corrector (PEC) on the straight flow; the default for sampling.
 
-    One evaluation a step, order ``points + 1``, indifferent to the schedule. Affine paths.
+    One evaluation a step, of order 3 (the start allows no more), indifferent to the schedule. Affine paths.
     """
-    return Multistep(f"adams_moulton_{points}", "flow", "flow_time", points, points + 1, "always")
+    return Multistep(f"adams_moulton_{points}", "flow", "flow_time", points, min(points + 1, 3), "always")
 
 
 def unip(order: int = 3) -> Multistep:
