@@ -520,6 +520,8 @@ def test_tune_is_better_than_the_default_on_new_noise_and_never_worse_than_what_
     assert tuned < 0.7 * endpoint_error(field, x0, end, default_grid(field, 6), pf.AdamsMoulton())
     again = tune(field, 6, n=64, seed=1)
     assert torch.equal(again.grid, found.grid) and again.name == found.name
+    uniform = pf.EmpiricalField(pf.Affine(source=pf.Uniform()), eight().means)  # no score: no diffusion is tried
+    assert tune(uniform, 3, (2,), n=16, data=randn(40, 2), dtype=torch.float64).error >= 0
     for nfe in (1, 2):
         few = tune(field, nfe, n=32)
         assert pf.integrate(field, x0, few.grid, few.stepper).nfe <= nfe

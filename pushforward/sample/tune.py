@@ -25,6 +25,7 @@ from pushforward.sample.multistep import Adams, AdamsMoulton, dpmpp_2m, sde_dpmp
 from pushforward.sample.ode import Heun
 from pushforward.sample.sde import Churn, EulerMaruyama
 from pushforward.schedule import Schedule
+from pushforward.source import Normal
 from pushforward.tensor import Points, generator, per_sample
 from pushforward.times import GRIDS, shifted
 
@@ -190,8 +191,10 @@ def tune(
     rows = n if data is None else min(n, len(data) // 2)
     one, other = (reference[:n], reference[n : 2 * n]) if data is None else (data[:rows], data[rows : 2 * rows])
     floor, distance = sliced(one, other, seed), sliced(end(stepper, grid, 0)[:rows], other, seed)
-    for label, (make_sde, cost) in DIFFUSIONS.items() if data is not None and nfe > 1 else ():
-        for words, times in (("shifted", shifted(nfe // cost, schedule)), ("the best flow's", grid)):
+    best_grid = grid
+    noisy = data is not None and nfe > 1 and isinstance(field.path.source, Normal)  # other sources have no score
+    for label, (make_sde, cost) in DIFFUSIONS.items() if noisy else ():
+        for words, times in (("shifted", shifted(nfe // cost, schedule)), ("the best flow's", best_grid)):
             if (len(times) - 1) * cost <= nfe:
                 got = sliced(end(make_sde(), times, 0, seed)[:rows], other, seed)
                 tried.append(Trial(label, words, got, "distance of samples"))
