@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import itertools
 import json
+import math
 import os
 import shutil
 import signal
@@ -26,6 +28,7 @@ import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for, fingerprint
 from pushforward.data import load as load_data
+from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
 from pushforward.train import Budget, Feed, Optimiser, checkpoint, fit, latest
@@ -645,3 +648,23 @@ def test_weights_are_a_function_of_the_seed():
         return torch.cat([p.detach().flatten() for p in net.parameters()])
 
     assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
+
+
+# ---- densities in the user's units
+
+
+def test_density_changes_by_the_scale_of_the_units_and_integrates_to_one(straight):
+    model = pf.load(straight)
+    rows = ROWS[:20].astype(np.float64)
+    # the same rows in other units, under a transform fitted to those: the model sees the same points
+    scale, shift = np.array([1e3, 0.01]), np.array([5.0, -7.0])
+    other = dataclasses.replace(model, transform=fit_transform(ROWS.astype(np.float64) * scale + shift))
+    here, there = (m.log_prob(r, steps=15) for m, r in ((model, rows), (other, rows * scale + shift)))
+    np.testing.assert_allclose(there - here, np.full(20, -math.log(1e3 * 0.01)), atol=2e-4)
+    # a trained model's density over the plane, in model units
+    edge = torch.arange(-7, 7, 0.1) + 0.05
+    points = torch.cartesian_prod(edge, edge)
+    total = pf.log_prob(model.field, points, steps=10).double().exp().sum() * 0.1**2
+    assert float(total) == pytest.approx(1, abs=0.01)
+    codes = model.encode(ROWS[:5])
+    np.testing.assert_allclose(model.decode(codes), ROWS[:5], rtol=1e-3, atol=5e-2)
