@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pushforward import data as data
+    from pushforward import likelihood as likelihood
+    from pushforward import metrics as metrics
+    from pushforward import nn as nn
+    from pushforward import plot as plot
+    from pushforward import sample as sample
     from pushforward.coupling import COUPLINGS as COUPLINGS
     from pushforward.coupling import Immiscible as Immiscible
     from pushforward.coupling import OptimalTransport as OptimalTransport
@@ -126,7 +132,12 @@ _HOME = {
 __all__ = ["__version__", *sorted(_HOME)]
 
 
+_ROOMS = {"data", "likelihood", "metrics", "nn", "plot", "sample"}  # pf.sample.tune, pf.metrics.mmd, ...
+
+
 def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(f"pushforward.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'pushforward' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -135,4 +146,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -554,3 +554,9 @@ def test_tune_says_what_it_needs():
         tune(pf.Learned(lambda x, t, y: x, pf.Affine()), 4)
     with pytest.raises(ValueError, match="not finite"):
         tune(pf.Learned(lambda x, t, y: x / 0, pf.Affine()), 4, (2,))
+
+
+def test_rooms_are_reached_from_the_package():
+    code = "import pushforward as pf; assert pf.sample.tune and pf.metrics.mmd and pf.likelihood.METHODS; pf.nothing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "no attribute 'nothing'" in done.stderr
