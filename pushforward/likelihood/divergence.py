@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pushforward.tensor import Points, dimension, per_sample
 
-__all__ = ["METHODS", "Divergence", "Exact", "HutchPlusPlus", "Hutchinson", "velocity_and_divergence"]
+__all__ = ["METHODS", "Divergence", "Exact", "HutchPlusPlus", "Hutchinson", "pull_back", "velocity_and_divergence"]
 
 ROWS = 256  # points times directions in a backward pass: more leave the cache, fewer are all overhead
 
@@ -52,21 +52,22 @@ def velocity_and_divergence(
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention takes no batch of gradients
         point = x if outside and x.requires_grad else x.detach().requires_grad_()
         u = velocity(point)
-
-        def pull(v: Tensor) -> Tensor:
-            if not u.requires_grad:  # a velocity that does not depend on the point
-                return torch.zeros_like(v)
-            options = {"retain_graph": True, "create_graph": outside, "materialize_grads": True}
-            parts = []
-            for some in v.split(max(1, ROWS // max(len(x), 1))):
-                if len(some) == 1:
-                    parts.append(torch.autograd.grad(u, point, some[0], **options)[0][None])
-                else:
-                    parts.append(torch.autograd.grad(u, point, some, is_grads_batched=True, **options)[0])
-            return torch.cat(parts)
-
-        parts = how.of(pull, point, directions)
+        parts = how.of(lambda v: pull_back(u, point, v, outside), point, directions)
     return (u, parts) if outside else (u.detach(), parts.detach())
+
+
+def pull_back(u: Points, x: Points, v: Tensor, graph: bool) -> Tensor:
+    """``v^T du/dx`` for directions ``v [m, n, *d]``; ``graph`` keeps it differentiable."""
+    if not u.requires_grad:  # a velocity that does not depend on the point
+        return torch.zeros_like(v)
+    options = {"retain_graph": True, "create_graph": graph, "materialize_grads": True}
+    parts = []
+    for some in v.split(max(1, ROWS // max(len(x), 1))):
+        if len(some) == 1:
+            parts.append(torch.autograd.grad(u, x, some[0], **options)[0][None])
+        else:
+            parts.append(torch.autograd.grad(u, x, some, is_grads_batched=True, **options)[0])
+    return torch.cat(parts)
 
 
 @final

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.likelihood.divergence import Hutchinson
+from pushforward.likelihood.divergence import Hutchinson, pull_back
 from pushforward.likelihood.flow import Likelihood, log_source, needs_graph, start_scale
 from pushforward.tensor import Points, dimension, generator, time_dtype
 
@@ -94,21 +94,11 @@ def invert(layer: Callable[[Tensor], Tensor], y: Points, k: int, precision: floa
     raise ValueError(f"layer {k + 1} of the residual flow is not a contraction here: use more layers")
 
 
-def _pull(u: Points, x: Points, v: Tensor, graph: bool) -> Tensor:
-    """``v^T J`` for directions ``[m, n, *d]``."""
-    if not u.requires_grad:
-        return torch.zeros_like(v)
-    (product,) = torch.autograd.grad(
-        u, x, v, retain_graph=True, create_graph=graph, is_grads_batched=True, materialize_grads=True
-    )
-    return product
-
-
 def _exact(u: Points, x: Points, graph: bool) -> Float[Tensor, "1 n"]:
     """``log |det (I + J)|`` of each point."""
     d = dimension(x)
     unit = torch.eye(d, dtype=x.dtype, device=x.device)
-    rows = _pull(u, x, unit.reshape(d, 1, *x.shape[1:]).expand(d, *x.shape), graph).flatten(2)
+    rows = pull_back(u, x, unit.reshape(d, 1, *x.shape[1:]).expand(d, *x.shape), graph).flatten(2)
     log_det: Tensor = torch.linalg.slogdet(unit + rows.transpose(0, 1))[1]
     return log_det[None]
 
@@ -120,7 +110,7 @@ def _series(
     stops = certain + torch.empty(len(v), dtype=torch.float64).geometric_(0.5, generator=g) - 1
     total, w = x.new_zeros(len(v), len(x)), v
     for j in range(1, int(stops.max()) + 1):
-        w = _pull(u, x, w, graph)
+        w = pull_back(u, x, w, graph)
         # the chance that a probe is still going
         weight = torch.where(stops >= j, 2.0 ** max(j - certain, 0), 0.0).to(x)
         total = total + (-1) ** (j + 1) / j * weight[:, None] * (w * v).flatten(2).sum(2)
