@@ -105,9 +105,11 @@ def test_sde_weak_order_for_any_sigma(make, sigma):
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0])
-def test_stochastic_exponential_weak_order(tau):
+@pytest.mark.parametrize("predicts", ["data", "noise"])
+def test_stochastic_exponential_weak_order(tau, predicts):
     counts = [64, 128, 256]
-    stepper = pf.STEPPERS["sde_dpmpp_2m"](tau)
+    published = pf.STEPPERS["sde_dpmpp_2m"](tau)
+    stepper = published if predicts == "data" else pf.Multistep("noise", predicts, "log_snr", 2, 1, tau=tau)
     errors = weak_errors(stepper, pf.Cosine(), 0.2, 0.8, counts)
     assert slope(counts, errors) > stepper.order - 0.15, errors
 

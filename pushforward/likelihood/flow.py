@@ -186,33 +186,20 @@ def log_likelihood(
         grid = default_grid(field, steps).flip(0)
     if y is not None and len(y) != len(x):
         raise ValueError(f"y has {len(y)} rows for {len(x)} points")
-    if torch.is_grad_enabled() and not needs_graph(field, x, y):
-        with torch.no_grad():  # nothing here wants a gradient: keep no graph of the solve
-            return log_likelihood(
-                field,
-                x,
-                y,
-                how,
-                grid=grid,
-                tol=tol,
-                stepper=stepper,
-                seed=seed,
-                first=first,
-                batch_size=batch_size,
-                on_batch=on_batch,
-            )
     parts: list[Likelihood] = []
-    for done in range(0, len(x), batch_size):
-        some = slice(done, done + batch_size)
-        condition = None if y is None else y[some]
-        directions = how.directions(x[some], first + done, seed)
-        moving = Augmented(field, x[some], condition, how, directions)
-        if grid is not None:
-            parts.append(_finish(moving, carry(moving, x[some], grid, RK5() if stepper is None else stepper)))
-        else:
-            parts.append(_tighten(moving, x[some], TOLERANCE if tol is None else tol))
-        if on_batch is not None:
-            on_batch(min(done + batch_size, len(x)), len(x))
+    # where nothing wants a gradient, no graph of the solve is kept
+    with torch.set_grad_enabled(torch.is_grad_enabled() and needs_graph(field, x, y)):
+        for done in range(0, len(x), batch_size):
+            some = slice(done, done + batch_size)
+            condition = None if y is None else y[some]
+            directions = how.directions(x[some], first + done, seed)
+            moving = Augmented(field, x[some], condition, how, directions)
+            if grid is not None:
+                parts.append(_finish(moving, carry(moving, x[some], grid, RK5() if stepper is None else stepper)))
+            else:
+                parts.append(_tighten(moving, x[some], TOLERANCE if tol is None else tol))
+            if on_batch is not None:
+                on_batch(min(done + batch_size, len(x)), len(x))
     return join(parts)
 
 
