@@ -119,7 +119,8 @@ def tune(
         n: noises to search on, and three times as many to decide on.
         data: rows that samples should look like, in model units. With them SDEs are tried too, by the sliced
             Wasserstein distance of samples to rows: what a diffusion can mend is the field's own error, of which its
-            trajectories know nothing. One is chosen if it is closer than the best flow by a quarter of the floor.
+            trajectories know nothing. One is chosen if it is closer than the best flow by more than the floor: less may
+            be chance.
         on_step: called with (share done, words).
 
     Raises ValueError for fewer than one evaluation, a path that is not affine, or reference trajectories that are not
@@ -198,7 +199,7 @@ def tune(
             if (len(times) - 1) * cost <= nfe:
                 got = sliced(end(make_sde(), times, 0, seed)[:rows], other, seed)
                 tried.append(Trial(label, words, got, "distance of samples"))
-                if got < distance - floor / 4:
+                if got < distance - floor:
                     distance, name, stepper, grid = got, label, make_sde(), times
     tried.sort(key=lambda trial: (trial.measure != "end-point error", trial.score))
     return Tuned(name, stepper, grid, error, min(u[0] for u in untuned), distance, floor, tuple(tried))
