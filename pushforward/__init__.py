@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from pushforward.field import Learned as Learned
     from pushforward.field import Preconditioned as Preconditioned
     from pushforward.field import Rescheduled as Rescheduled
+    from pushforward.guidance import Auto as Auto
+    from pushforward.guidance import Classifier as Classifier
+    from pushforward.guidance import ClassifierFree as ClassifierFree
     from pushforward.likelihood import Exact as Exact
     from pushforward.likelihood import Hutchinson as Hutchinson
     from pushforward.likelihood import HutchPlusPlus as HutchPlusPlus

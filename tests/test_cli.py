@@ -642,10 +642,10 @@ def test_a_folder_of_pictures(capsys, tmp_path):
         pixels = rng.integers(0, 256, (8 + i % 3, 9), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "pets" / "cd"[i % 2] / f"{i}.png")
     (tmp_path / "pets" / "c" / "bad.png").write_text("not a picture")
-    refuses(capsys, "train", tmp_path / "pets", "--out", tmp_path / "run", *TINY, words=["3 sizes", "--size"])
-    call("inspect", tmp_path / "pets", "--size", "8")
+    refuses(capsys, "train", tmp_path / "pets", "--out", tmp_path / "run", *TINY, words=["3 sizes", "--resize"])
+    call("inspect", tmp_path / "pets", "--resize", "8")
     assert "2 classes: c, d" in (out := capsys.readouterr().out) and "1 of 13 pictures" in out and "bad.png" in out
-    call("train", tmp_path / "pets", "--out", tmp_path / "run", "--size", "8x9", "--steps", 3, *TINY)
+    call("train", tmp_path / "pets", "--out", tmp_path / "run", "--resize", "8x9", "--steps", 3, *TINY)
     assert "1 of 13 pictures could not be decoded" in capsys.readouterr().err
     call("sample", tmp_path / "run", "-n", 2, "-o", tmp_path / "x.npy", "--steps", 2)
     assert np.load(tmp_path / "x.npy").shape == (2, 8, 9)

@@ -99,7 +99,7 @@ def test_mixed_sizes_need_a_size(tmp_path):
     folder = put(tmp_path / "mixed", GREY)
     wide = np.repeat(np.arange(20, dtype=np.uint8)[None] * 10, 4, 0)
     Image.fromarray(wide).save(folder / "wide.png")
-    fails(folder, "2 sizes", "5x7 (0.png)", "4x20 (wide.png)", "--size")
+    fails(folder, "2 sizes", "5x7 (0.png)", "4x20 (wide.png)", "--resize")
     fails(folder, "2 sizes", call=inspect)
     for size, shape in (("4x6", (4, 6)), (4, (4, 4)), ((3, 9), (3, 9)), ("8", (8, 8))):
         rows = read_raw(folder, size=size).rows
@@ -154,7 +154,7 @@ def test_sizes_in_headers_are_judged_before_memory_is_taken(tmp_path, monkeypatc
         data = load(folder)
         assert len(data) == 5 and "too many" in data.notes[0]
     monkeypatch.setattr("pushforward.data.images.ENTRIES", 5 * 5 * 7 - 1)
-    fails(folder, "do not fit in memory", "--size")
+    fails(folder, "do not fit in memory", "--resize")
 
 
 # ---- IDX

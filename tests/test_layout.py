@@ -20,7 +20,7 @@ LEVELS = """
     schedule
     source
     path
-    coupling times
+    coupling times condition
     field
     oracle guidance adapters
     objective

@@ -20,8 +20,14 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
 
     file, lines = read(run), [row for row in history(run) if "loss" in row]
     data, config = file.data, file.config
-    print(f"{run}: {file.parameters:,} parameters, made by pushforward {file.pushforward} with torch {file.torch}")
+    cost = f", {file.flops / 1e6:,.3g} MFLOP per evaluation" if file.flops else ""
+    print(
+        f"{run}: {file.parameters:,} parameters{cost}, made by pushforward {file.pushforward} with torch {file.torch}"
+    )
     print(f"data        {data.source}: {data.rows:,} rows of shape {data.shape}")
+    if data.classes:
+        shown = ", ".join(f"{name} {share:.1%}" for name, share in zip(data.classes[:12], data.shares, strict=False))
+        print(f"classes     {len(data.classes)}: {shown}{', ...' * (len(data.classes) > 12)}")
     for name, section in config:
         print(f"{name:11s} " + ", ".join(f"{key} {value}" for key, value in section))
     if lines:
@@ -42,14 +48,14 @@ def inspect(
         Positional[str], arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set")
     ],
     schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
-    size: Annotated[
+    resize: Annotated[
         str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
     ] = None,
 ) -> None:
     """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
     from pushforward.data import inspect as look
 
-    report = look(data, schema, size)
+    report = look(data, schema, resize)
     print(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     print(f"duplicated rows: {report.duplicated:,}")
     if report.classes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from pushforward.cli.terminal import pick_device, print_table, progress_bar
 from pushforward.config import choices, make
@@ -14,7 +14,10 @@ from pushforward.errors import InputError, nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pushforward.field import Field
     from pushforward.path import Path as TrajectoryPath
+    from pushforward.run import Model
+    from pushforward.run.asked import Guidance
     from pushforward.sample import Stepper
 
 __all__ = ["sample", "tune"]
@@ -25,8 +28,25 @@ GRIDS = choices("times.py", "GRIDS")
 
 def sample(
     run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a trained run")],
-    n: Annotated[int, arg(aliases=["-n"], help="how many rows or images")],
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="by ending: .csv .tsv .parquet .npy .npz .png")],
+    n: Annotated[int | None, arg(aliases=["-n"], metavar="INT", help="how many rows or images")] = None,
+    y: Annotated[str | None, arg(metavar="CLASS", help="class of all samples, by its label")] = None,
+    per_class: Annotated[int | None, arg(metavar="INT", help="so many of each class, instead of -n")] = None,
+    where: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="COLUMN=VALUE", help="a column of a table that is known (several times: several; empty: missing)"),
+    ] = (),
+    fill: Annotated[str | None, arg(metavar="DATA", help="fill the gaps of this table, instead of -n")] = None,
+    guidance: Annotated[
+        float | None, arg(metavar="FLOAT", help="lean towards the condition: 0 ignores it, 1 samples it as it is")
+    ] = None,
+    interval: Annotated[
+        tuple[float, float] | None, arg(metavar="FROM TO", help="times within 0 and 1 in which guidance acts")
+    ] = None,
+    rescale: Annotated[float, arg(help="share in which guidance is kept from raising contrast, 0 to 1")] = 0.0,
+    weak: Annotated[
+        Path | None, arg(metavar="RUN", help="guide away from this worse run of the same data (autoguidance)")
+    ] = None,
     stepper: Annotated[
         str | None, arg(metavar="NAME", help=f"method: {', '.join(STEPPERS)} (tuned or default)")
     ] = None,
@@ -40,17 +60,29 @@ def sample(
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
 ) -> None:
     """Make new rows: pushforward sample runs/flights -n 1000 -o new.csv"""
-    if n < 1:
+    counts = [flag for flag, value in (("-n", n), ("--per-class", per_class), ("--fill", fill)) if value is not None]
+    if len(counts) != 1:
+        raise InputError(f"give one of -n, --per-class and --fill, not {' and '.join(counts) or 'none'}")
+    if n is not None and n < 1:
         raise InputError(f"-n {n}: at least 1")
+    if per_class is not None and (per_class < 1 or y is not None or where):
+        raise InputError(f"--per-class {per_class}: at least 1, without --y and --where")
+    if fill is not None and (y is not None or where):
+        raise InputError("--fill: without --y and --where, the file says what is known")
     if steps is not None and steps < 1:
         raise InputError(f"--steps {steps}: at least 1")
     if tol is not None and (not tol > 0 or any(way is not None for way in (stepper, steps, grid, sigma))):
         raise InputError(f"--tol {tol}: a positive number, without --stepper, --steps, --grid or --sigma")
+    if fill is not None and any(way is not None for way in (stepper, grid, sigma, tol)):
+        raise InputError("--fill: takes --steps, not --stepper, --grid, --sigma or --tol")
     for spec, names, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
         if spec is not None and spec.partition(":")[0] not in names:
             raise InputError(nearest(spec.partition(":")[0], names, what))
+    columns = dict(pair.partition("=")[::2] for pair in where)
+    if odd := [pair for pair in where if "=" not in pair]:
+        raise InputError(f"--where {odd[0]}: write COLUMN=VALUE")
     from pushforward import run as runs
-    from pushforward.data import ENDINGS, save
+    from pushforward.data import ENDINGS, read_raw, save
 
     endings = [*ENDINGS, ".png"]
     if out.suffix.lower() not in endings:
@@ -65,27 +97,81 @@ def sample(
         raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
     if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
         raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
-    try:
-        with progress_bar("sample") as show:
-            rows = model.sample(
-                n,
-                steps=steps if times is None else None,
-                stepper=method,
-                grid=times,
-                tol=tol,
-                seed=seed,
-                on_batch=lambda done, total: show(done / total, f"{done:,}"),
-            )
-    except ValueError as error:  # a sampler that this path does not allow
-        raise InputError(f"--stepper {stepper or method}: {error}") from error
+    lean = leaning(model, guidance, interval, rescale, weak)
+    classes = model.run.data.classes
+    wanted: str | list[str] | None = y
+    if per_class is not None:
+        if model.run.config.condition.condition != "labels":
+            raise InputError("--per-class: this model was trained without classes; give -n")
+        wanted = [name for name in classes for _ in range(per_class)]
+        n = len(wanted)
+    labels = None
+    with progress_bar("sample") as show:
+
+        def shown(done: int, total: int) -> None:
+            show(done / total, f"{done:,}")
+
+        if fill is not None:
+            rows = model.fill(read_raw(fill).rows, guidance=lean, steps=steps, seed=seed, where=fill, on_batch=shown)
+        else:
+            assert n is not None
+            labels = model.labels(n, wanted, seed)
+            try:
+                rows = model.sample(
+                    n,
+                    y=wanted,
+                    where={name: value or None for name, value in columns.items()} or None,
+                    guidance=lean,
+                    steps=steps if times is None else None,
+                    stepper=method,
+                    grid=times,
+                    tol=tol,
+                    seed=seed,
+                    on_batch=shown,
+                )
+            except InputError:
+                raise
+            except ValueError as error:  # a sampler that this path does not allow
+                raise InputError(f"--stepper {stepper or method}: {error}") from error
+    titles = None if labels is None else [classes[k] for k in labels.tolist()]
     try:
         if out.suffix.lower() == ".png":
-            runs.picture(rows, model.transform, out)
+            runs.picture(rows, model.transform, out, titles, per_class)
         else:
-            save(rows, out)
+            save(rows, out, titles)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    print(f"{n:,} samples: {out}")
+    print(f"{len(rows):,} {'rows' if fill is not None else 'samples'}: {out}")
+
+
+def leaning(
+    model: Model, scale: float | None, interval: tuple[float, float] | None, rescale: float, weak: Path | None
+) -> Guidance:
+    """The guidance that the flags of ``sample`` mean; None where they ask for none."""
+    from pushforward import run as runs
+    from pushforward.guidance import Auto, ClassifierFree
+
+    if scale is None:
+        if interval is not None or rescale or weak is not None:
+            raise InputError("--interval, --rescale and --weak: give --guidance, the scale, too")
+        return None
+    within = (0.0, 1.0) if interval is None else interval
+    worse = None if weak is None else runs.load(weak, model.device)
+    if worse is not None and worse.run.data.fingerprint != model.run.data.fingerprint:
+        raise InputError(f"--weak {weak}: was trained on other data than {model.folder}")
+    if worse is None:
+        runs.guided(model.field, model.run, scale)  # refused before anything is computed
+
+    def lean(field: Field) -> Field:
+        try:
+            if worse is None:
+                return ClassifierFree(field, scale, within, rescale)
+            return Auto(field, worse.field, scale, within, rescale)
+        except ValueError as error:
+            raise InputError(f"--guidance: {error}") from error
+
+    lean(model.field)
+    return lean
 
 
 def sampler(

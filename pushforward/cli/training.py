@@ -29,7 +29,7 @@ def train(
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
     schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
-    size: Annotated[
+    resize: Annotated[
         str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
     ] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
@@ -61,7 +61,7 @@ def train(
             config,
             budget,
             schema=schema,
-            size=size,
+            resize=resize,
             report=report,
             warn=warn,
             checkpoint_every=checkpoint_every,

@@ -49,9 +49,24 @@ class Coder(ABC):
         """log_scale at each row of model units x [n, width]; float64 [n]."""
         return np.full(len(x), self.log_scale)
 
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """Its entries in parts that may be known without the others."""
+        return (self.width,) if self.width else ()
+
     @abstractmethod
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units, float32 [n, width]; InputError, which ``where`` opens, for what was not there in training."""
+
+    def partial(self, cells: Cells, where: str, place: Place) -> Array:
+        """``encode`` with NaN for the entries of gaps, which are not known."""
+        import pyarrow as pa
+
+        there = _cells.present(cells)
+        index, x = np.flatnonzero(there), np.full((len(cells), self.width), np.nan, np.float32)
+        if len(index):
+            x[there] = self.encode(cells.filter(pa.array(there)), where, lambda row: place(int(index[row])))
+        return x
 
     @abstractmethod
     def decode(self, x: Array) -> Cells | None:

@@ -193,12 +193,12 @@ def _decoded(
             f"{h}x{w} ({name.removeprefix(where).lstrip('/, ')})" for (h, w), name in [*shapes.items()][:3]
         )
         raise InputError(
-            f"{where}: pictures of {len(shapes)} sizes (height x width): {listed}; make them one with --size, as in "
-            "--size 64 or --size 48x64: each is scaled to cover it and cut to it at the centre"
+            f"{where}: pictures of {len(shapes)} sizes (height x width): {listed}; make them one with --resize, as in "
+            "--resize 64 or --resize 48x64: each is scaled to cover it and cut to it at the centre"
         )
     height, width = size or next(iter(shapes), (0, 0))
     if len(kept) * height * width * (1 if grey else 3) > ENTRIES:
-        raise InputError(f"{where}: {len(kept):,} pictures of {height}x{width} do not fit in memory; give a --size")
+        raise InputError(f"{where}: {len(kept):,} pictures of {height}x{width} do not fit in memory; give a --resize")
     rows = np.empty((len(kept), height, width, *(() if grey else (3,))), np.uint8)
     done: list[int] = []
     for i in kept:

@@ -127,6 +127,11 @@ class Nullable(Coder):
         return self.inner.width + 1
 
     @property
+    def pieces(self) -> tuple[int, ...]:
+        """The value, and whether it is missing."""
+        return (*self.inner.pieces, 1)
+
+    @property
     def jitter(self) -> list[float]:
         """As inside, and one unit of the indicator."""
         return [*self.inner.jitter, 1 / self.scale]
@@ -150,6 +155,12 @@ class Nullable(Coder):
         if len(index):
             x[there, :-1] = self.inner.encode(cells.filter(pa.array(there)), where, lambda row: place(int(index[row])))
         x[:, -1] = (~there - self.share) / self.scale
+        return x
+
+    def partial(self, cells: Cells, where: str, place: Place) -> Array:
+        """A gap is a value that is there but unknown."""
+        x = super().partial(cells, where, place)
+        x[:, -1] = -self.share / self.scale
         return x
 
     def decode(self, x: Array) -> Cells:

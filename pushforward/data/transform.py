@@ -19,7 +19,7 @@ from pushforward.data.schema import Schema
 from pushforward.data.survey import fit_numbers, survey
 from pushforward.data.tables import Stream
 from pushforward.data.warped import Warped
-from pushforward.errors import InputError
+from pushforward.errors import InputError, nearest
 
 __all__ = ["Column", "Transform", "fit"]
 
@@ -47,6 +47,11 @@ class Transform:
         if self._channels_last():
             return (self.row_shape[-1], *self.row_shape[:-1])
         return (1, *self.row_shape) if len(self.row_shape) == 2 else self.row_shape
+
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """A table's model row cut into what may be known without the rest: columns, and whether a value is missing."""
+        return tuple(width for column in self.columns for width in column.pieces) if self.kind == "table" else ()
 
     @property
     def numeric(self) -> bool:
@@ -124,6 +129,35 @@ class Transform:
         if not blocks:
             raise InputError(f"{where}: no rows after the header; give a table with rows")
         return torch.from_numpy(blocks[0] if len(blocks) == 1 else _stacked(blocks))
+
+    def partial(self, raw: Rows, where: str = "the rows", gaps: bool = True) -> Float[Tensor, "n d"]:
+        """Rows of a table of which some is known, in model units: NaN for columns that are not there and for gaps.
+
+        A gap stands for a value that exists but is unknown, also where gaps were learned; without ``gaps`` it says that
+        the value is missing. InputError as in ``forward``.
+        """
+        if self.kind != "table" or isinstance(raw, np.ndarray):
+            raise InputError(f"{where}: only rows of a table, of a model of tables, can be known in part")
+        known = {column.name: column for column in self.columns if not isinstance(column, Dropped)}
+        for name in raw.column_names:
+            if name not in known:
+                raise InputError(f"{where}: {nearest(name, known, 'column')}")
+        stream, blocks = Stream.of(raw, where), []
+        for first, part in stream.parts():
+            blocks.append(
+                np.concatenate(
+                    [
+                        (column.partial if gaps else column.encode)(
+                            part.column(name), f"{where}: column {name!r}", stream.at(first)
+                        )
+                        if name in part.column_names
+                        else np.full((len(part), column.width), np.nan, np.float32)
+                        for name, column in known.items()
+                    ],
+                    axis=1,
+                )
+            )
+        return torch.from_numpy(np.concatenate(blocks))
 
     def inverse(self, x: Float[Tensor, "n *shape"]) -> Rows:
         """Model rows [n, *shape] to user units, dtype, columns and order: array [n, *row_shape] or pyarrow.Table.

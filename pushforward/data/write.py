@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -22,10 +23,11 @@ __all__ = ["save"]
 WHOLE = 1e15  # floats below that are whole are written with a point
 
 
-def save(rows: Rows, path: Path) -> None:
+def save(rows: Rows, path: Path, labels: Sequence[str] | None = None) -> None:
     """Write rows in user units to .csv, .tsv, .parquet, .npy or .npz (key ``x``), all or nothing.
 
-    An array [n, d] gets the column names x0, x1, ...; a table becomes a float64 matrix in .npy and .npz.
+    An array [n, d] gets the column names x0, x1, ...; a table becomes a float64 matrix in .npy and .npz. Labels [n] go
+    to key ``y`` of .npz, as integers if all are, and are left out of any other file.
     InputError: unknown ending, images to a table, a place that cannot be written.
     """
     ending = path.suffix.lower()
@@ -37,7 +39,8 @@ def save(rows: Rows, path: Path) -> None:
             if ending == ".npy":
                 np.save(file, _matrix(rows, path), allow_pickle=False)
             elif ending == ".npz":
-                np.savez(file, x=_matrix(rows, path))
+                held = {"x": _matrix(rows, path)} | ({} if labels is None else {"y": _classes(labels)})
+                np.savez(file, allow_pickle=False, **held)
             else:
                 _write_table(_table(rows, path), file, ending)
         os.replace(temporary, path)
@@ -46,6 +49,13 @@ def save(rows: Rows, path: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _classes(labels: Sequence[str]) -> Array:
+    try:
+        return np.array([int(label) for label in labels])
+    except ValueError:
+        return np.array(labels)
 
 
 def _table(rows: Rows, path: Path) -> tables.Table:

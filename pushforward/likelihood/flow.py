@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pushforward.errors import nearest
 from pushforward.field import Field
+from pushforward.guidance import Guided
 from pushforward.likelihood.divergence import METHODS, Divergence, velocity_and_divergence
 from pushforward.path import Affine, Path
 from pushforward.sample import DormandPrince, Multistep, RungeKutta, Stepper, default_grid, integrate
@@ -65,6 +66,11 @@ class Augmented(Field):
     """The ODE of points and of their divergences' integrals; states ``[n, D + estimates]``, y their row numbers."""
 
     def __init__(self, field: Field, x: Points, y: Tensor | None, how: Divergence, directions: Tensor | None) -> None:
+        if isinstance(field, Guided):
+            raise ValueError(
+                f"{type(field).__name__}: a guided field is the velocity of no path of the data, so that it has no "
+                "density; ask the field that it guides"
+            )
         self.path, self.field, self.y, self.how, self.directions = field.path, field, y, how, directions
         self.shape, self.dtype = x.shape[1:], x.dtype
 

@@ -22,24 +22,33 @@ POSITIONS = 64  # at most, on a U-Net's coarsest level: those of an image of 8 x
 
 
 @dataclass(frozen=True)
-class Size:
-    """Width and depth of each kind of network; for a transformer the most tokens that its patches may leave, too."""
+class Dial:
+    """Width and depth of a network; of a transformer the most tokens that its patches may leave, too."""
 
-    mlp: tuple[int, int]
-    unet: tuple[int, int]
-    dit: tuple[int, int, int]
+    width: int
+    depth: int
+    tokens: int = 0
 
 
-def sized(kind: str, shape: tuple[int, ...], size: str = "small", conditions: Conditions | None = None) -> nn.Module:
+def sized(
+    kind: str,
+    shape: tuple[int, ...],
+    size: str = "small",
+    conditions: Conditions | None = None,
+    width: int | None = None,
+    depth: int | None = None,
+) -> nn.Module:
     """A network of `NETS` for points of ``shape`` in one of the `SIZES`, each several times as large as the one before.
 
-    A U-Net halves the space until 64 positions are left, a transformer's patches double until it has few enough tokens.
-    InputError for an unknown name, and for a U-Net or a transformer of vectors.
+    ``width`` and ``depth`` are those of the size, if not given. A U-Net halves the space until 64 positions are left, a
+    transformer's patches double until it has few enough tokens. InputError for an unknown name, and for a U-Net or a
+    transformer of vectors.
     """
     for word, choices, what in ((kind, NETS, "network"), (size, SIZES, "size")):
         if word not in choices:
             raise InputError(nearest(word, choices, what))
-    return NETS[kind](shape, SIZES[size], conditions)
+    dial = SIZES[size][kind]
+    return NETS[kind](shape, Dial(width or dial.width, depth or dial.depth, dial.tokens), conditions)
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -59,30 +68,27 @@ def flops(net: nn.Module, shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops())
 
 
-def _mlp(shape: tuple[int, ...], size: Size, conditions: Conditions | None) -> nn.Module:
-    width, depth = size.mlp
-    return MLP(shape, width, depth, conditions)
+def _mlp(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None) -> nn.Module:
+    return MLP(shape, dial.width, dial.depth, conditions)
 
 
-def _unet(shape: tuple[int, ...], size: Size, conditions: Conditions | None) -> nn.Module:
-    width, depth = size.unet
+def _unet(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None) -> nn.Module:
     levels = max(2, 1 + halvings(grid_of(shape, "a U-Net"), POSITIONS))
-    return UNet(shape, width, depth, (1, *[2] * (levels - 1)), conditions=conditions)
+    return UNet(shape, dial.width, dial.depth, (1, *[2] * (levels - 1)), conditions=conditions)
 
 
-def _dit(shape: tuple[int, ...], size: Size, conditions: Conditions | None) -> nn.Module:
-    width, depth, tokens = size.dit
-    patch = 2 ** halvings(grid_of(shape, "a transformer"), tokens)
-    return DiT(shape, width, depth, patch, conditions)
+def _dit(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None) -> nn.Module:
+    patch = 2 ** halvings(grid_of(shape, "a transformer"), dial.tokens)
+    return DiT(shape, dial.width, dial.depth, patch, conditions)
 
 
-SIZES: dict[str, Size] = {
-    "tiny": Size(mlp=(128, 3), unet=(16, 1), dit=(128, 4, 64)),
-    "small": Size(mlp=(256, 4), unet=(32, 1), dit=(256, 5, 64)),
-    "base": Size(mlp=(512, 6), unet=(64, 2), dit=(384, 10, 64)),
-    "large": Size(mlp=(1024, 8), unet=(128, 2), dit=(768, 12, 256)),
+SIZES: dict[str, dict[str, Dial]] = {
+    "tiny": {"mlp": Dial(128, 3), "unet": Dial(16, 1), "dit": Dial(128, 4, 64)},
+    "small": {"mlp": Dial(256, 4), "unet": Dial(32, 1), "dit": Dial(256, 5, 64)},
+    "base": {"mlp": Dial(512, 6), "unet": Dial(64, 2), "dit": Dial(384, 10, 64)},
+    "large": {"mlp": Dial(1024, 8), "unet": Dial(128, 2), "dit": Dial(768, 12, 256)},
 }
-NETS: dict[str, Callable[[tuple[int, ...], Size, Conditions | None], nn.Module]] = {
+NETS: dict[str, Callable[[tuple[int, ...], Dial, Conditions | None], nn.Module]] = {
     "mlp": _mlp,
     "unet": _unet,
     "dit": _dit,

@@ -5,9 +5,10 @@
 executed.
 """
 
+from pushforward.run.asked import guided
 from pushforward.run.model import Model, load, picture, preview
 from pushforward.run.record import RunFile, history, read, read_tuned
 from pushforward.run.training import train
 from pushforward.run.tuning import tune
 
-__all__ = ["Model", "RunFile", "history", "load", "picture", "preview", "read", "read_tuned", "train", "tune"]
+__all__ = ["Model", "RunFile", "guided", "history", "load", "picture", "preview", "read", "read_tuned", "train", "tune"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pushforward.config import build, make
 from pushforward.errors import InputError
+from pushforward.run.asked import Asked, Guidance, class_numbers, drawn_classes, guided, known, one_row, rounded
 from pushforward.run.record import RunFile, TunedSampler, read, read_tuned
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pushforward.sample import Stepper
 
 __all__ = ["Model", "load", "picture", "preview"]
+
+ATTEMPTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,9 @@ class Model:
         self,
         n: int,
         *,
+        y: Asked = None,
+        where: Mapping[str, Any] | None = None,
+        guidance: Guidance = None,
         steps: int | None = None,
         stepper: Stepper | None = None,
         grid: Tensor | None = None,
@@ -54,35 +60,114 @@ class Model:
     ) -> Rows:
         """``n`` new rows in the units, columns and types of the training data: an array, or a pyarrow.Table.
 
+        ``y`` is a class by its label, one for all rows or one for each, and -1 for none; without it classes are as
+        frequent as in the data (`labels`). ``where`` gives columns of a table their values, None a missing one.
+        ``guidance`` is the scale of `ClassifierFree`, 1 for none, or a function from field to field such as
+        ``lambda field: pf.Auto(field, weaker, 2.0)``.
+
         Row i depends on (seed, first + i) alone. Where nothing but ``steps`` is said, what was tuned for as many
         evaluations is used, or the latest that was tuned; else the defaults of `integrate`.
         """
+        if where is not None:
+            if y is not None:
+                raise InputError("give y or where: a class, or columns of a table")
+            there = known(self.transform, self.run, one_row(where), "where", False).expand(n, -1)
+        else:
+            there = None
+        condition = self.labels(n, y, seed, first) if there is None else rounded(there, self.transform, seed, first)
+        x = self._generate(n, condition, guidance, steps, stepper, grid, tol, seed, first, on_batch)
+        if there is not None:
+            x = there.where(~there.isnan(), x)
+        return self.transform.inverse(x)
+
+    def labels(self, n: int, y: Asked = None, seed: int = 0, first: int = 0) -> Tensor | None:
+        """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
+        return drawn_classes(self.run, n, seed, first) if y is None else class_numbers(self.run, y, n)
+
+    def fill(
+        self,
+        rows: Rows,
+        *,
+        guidance: Guidance = None,
+        steps: int | None = None,
+        seed: int = 0,
+        where: str = "the rows",
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> Rows:
+        """Rows of a table with their gaps filled, each by one draw from its law given what the row holds.
+
+        Columns that ``rows`` does not have are gaps as a whole. What is known stays as it is. A gap is never filled by
+        a missing value. InputError for a model that has not learned to be told columns (`resolve`).
+        """
+        import numpy as np
+        import pyarrow as pa
+        import torch
+
+        from pushforward.tensor import generator
+
+        there = known(self.transform, self.run, rows, where, True)
+        x, todo = there.clone(), torch.arange(len(there))
+        for attempt in range(ATTEMPTS):  # a gap that was filled by a missing value is drawn again
+            say = on_batch if attempt == 0 else None
+            again = seed if attempt == 0 else int(torch.randint(2**31, (), generator=generator(seed, "fill", attempt)))
+            some = there[todo]
+            condition = rounded(some, self.transform, again, 0)
+            new = self._generate(len(todo), condition, guidance, steps, None, None, None, again, 0, say)
+            x[todo] = some.where(~some.isnan(), new)
+            table = self.transform.inverse(x)
+            assert isinstance(table, pa.Table)
+            gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)
+            todo = torch.from_numpy(np.flatnonzero(gaps))
+            if not len(todo):
+                return table
+        raise InputError(
+            f"{where}: {len(todo)} rows were not filled after {ATTEMPTS} attempts: the model has learned that these "
+            "values are missing whenever the rest is as it is here"
+        )
+
+    def _generate(
+        self,
+        n: int,
+        condition: Tensor | None,
+        guidance: Guidance,
+        steps: int | None,
+        stepper: Stepper | None,
+        grid: Tensor | None,
+        tol: float | None,
+        seed: int,
+        first: int,
+        on_batch: Callable[[int, int], None] | None,
+    ) -> Tensor:
+        """Samples in model units, with the tuned sampler where nothing else is asked for."""
         from pushforward.sample import STEPPERS, generate
 
+        if guidance is not None and condition is None and self.run.config.condition.condition != "none":
+            raise InputError("guidance: towards what? say what is known of the rows (--where COLUMN=VALUE)")
         if stepper is None and grid is None and tol is None:
             fitting = [t for t in self.tuned if steps in (None, t.nfe)]
             if fitting:
                 stepper, grid, steps = make(STEPPERS, fitting[-1].stepper, "stepper"), fitting[-1].times(), None
-        x = generate(
-            self.field,
+        return generate(
+            guided(self.field, self.run, guidance),
             n,
             self.transform.shape,
             stepper,
             steps,
             seed,
+            y=condition,
             grid=grid,
             tol=tol,
             first=first,
             device=self.device,
             on_batch=on_batch,
         )
-        return self.transform.inverse(x)
 
     def log_likelihood(
         self,
         rows: Rows,
         method: str | Divergence = "auto",
         *,
+        y: Asked = None,
         steps: int | None = None,
         tol: float | None = None,
         draws: int = 1,
@@ -95,8 +180,8 @@ class Model:
         ``log p(row) = log p_model(forward(row)) + log |det d forward / d row|``. Integers stand for the unit interval
         around them (uniform dequantisation): the density is a mean over ``draws`` points in it, and its logarithm a
         lower bound, in expectation, on that of their probability. ``method`` "auto" is exact up to 128 dimensions and
-        Hutchinson's above. What a row holds in a column that was constant in training is not looked at. See
-        `log_likelihood`.
+        Hutchinson's above. ``y`` is the class of the rows, by label, and the density then ``p(row | y)``. What a row
+        holds in a column that was constant in training is not looked at. See `log_likelihood`.
         """
         import torch
 
@@ -104,7 +189,7 @@ class Model:
         from pushforward.tensor import per_sample
 
         x = self.transform.forward(rows, where)
-        jitter = self.transform.jitter()
+        jitter, condition = self.transform.jitter(), self._told(y, len(x))
         if method == "auto":
             method = "exact" if x[0].numel() <= 128 else "hutchinson"
         if draws < 1:
@@ -118,7 +203,9 @@ class Model:
             with torch.no_grad():
                 point = point.to(self.device)
                 parts.append(
-                    log_likelihood(self.field, point, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch)
+                    log_likelihood(
+                        self.field, point, condition, method, steps=steps, tol=tol, seed=seed, on_batch=on_batch
+                    )
                 )
         # the mean density; its error, of independent directions, by the shares of the draws
         logs = torch.stack([p.log_prob.double() for p in parts])
@@ -128,27 +215,37 @@ class Model:
         error = (share * errors).square().sum(0).sqrt()
         return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))
 
-    def log_prob(self, rows: Rows, *, steps: int | None = None, tol: float | None = None) -> Float[Tensor, "n"]:
+    def log_prob(
+        self, rows: Rows, *, y: Asked = None, steps: int | None = None, tol: float | None = None
+    ) -> Float[Tensor, "n"]:
         """``log p(row)`` in nats, ``[n]``, in the user's own units: `log_likelihood` without its errors."""
-        return self.log_likelihood(rows, steps=steps, tol=tol).log_prob
+        return self.log_likelihood(rows, y=y, steps=steps, tol=tol).log_prob
 
-    def encode(self, rows: Rows, *, where: str = "the rows") -> Float[Tensor, "n *d"]:
+    def encode(self, rows: Rows, *, y: Asked = None, where: str = "the rows") -> Float[Tensor, "n *d"]:
         """The source draws whose flow ends at these rows: `likelihood.encode` from the user's units."""
         import torch
 
         from pushforward.likelihood import encode
 
+        x = self.transform.forward(rows, where)
         with torch.no_grad():
-            return encode(self.field, self.transform.forward(rows, where).to(self.device)).cpu()
+            return encode(self.field, x.to(self.device), self._told(y, len(x))).cpu()
 
-    def decode(self, x0: Float[Tensor, "n *d"]) -> Rows:
+    def decode(self, x0: Float[Tensor, "n *d"], *, y: Asked = None) -> Rows:
         """The rows to which source draws are carried, in the user's units: the inverse of `encode`."""
         import torch
 
         from pushforward.likelihood import decode
 
         with torch.no_grad():
-            return self.transform.inverse(decode(self.field, x0.to(self.device)).cpu())
+            return self.transform.inverse(decode(self.field, x0.to(self.device), self._told(y, len(x0))).cpu())
+
+    def _told(self, y: Asked, n: int) -> Tensor | None:
+        """Classes for a density; InputError where the law without a class was not learned and none is given."""
+        if y is None and self.run.config.condition.condition == "labels" and not self.run.config.condition.drop:
+            raise InputError("this model was trained with --drop 0 and knows the law of each class only: give y")
+        numbers = class_numbers(self.run, y, n)
+        return None if numbers is None else numbers.to(self.device)
 
     def __repr__(self) -> str:
         data = self.run.data
@@ -170,7 +267,7 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
         transform = Transform.from_json(run.data.transform)
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
-        parts = build(run.config, run.data.shape)
+        parts = build(run.config, run.data.shape, len(run.data.classes), transform.pieces)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
     if not (folder / "model.safetensors").is_file():
@@ -185,8 +282,10 @@ def preview(model: Model, path: Path) -> None:
     picture(model.sample(64, steps=20), model.transform, path)
 
 
-def picture(rows: Rows, transform: Transform, path: Path) -> None:
-    """Samples as a picture: a grid of images, a scatter of two columns, or a histogram per column."""
+def picture(
+    rows: Rows, transform: Transform, path: Path, labels: list[str] | None = None, columns: int | None = None
+) -> None:
+    """Samples as a picture: a grid of images with their labels, a scatter of two columns, or a histogram per column."""
     import numpy as np
     import torch
 
@@ -197,10 +296,8 @@ def picture(rows: Rows, transform: Transform, path: Path) -> None:
     values = rows if isinstance(rows, np.ndarray) else drawn(rows)
     x = torch.as_tensor(np.asarray(values, dtype=np.float64))
     figure: Figure
-    if transform.kind == "image":
-        figure = (
-            plot.images(transform.forward(rows)) if x.ndim in (3, 4) else plot.columns({"samples": x.flatten(1)}, None)
-        )
+    if transform.kind == "image" and x.ndim in (3, 4):
+        figure = plot.images(transform.forward(rows), columns, labels)
     elif x.ndim == 2 and x.shape[1] == 2:
         figure = plot.scatter({"samples": x})
     else:

@@ -29,6 +29,10 @@ class DataRecord(Section):
     shape: tuple[int, ...]
     fingerprint: str
     transform: dict[str, Any]
+    classes: tuple[str, ...] = ()
+    """names of the classes, if the rows have labels"""
+    shares: tuple[float, ...] = ()
+    """how frequent each class is"""
 
 
 class RunFile(Section):
@@ -39,6 +43,8 @@ class RunFile(Section):
     torch: str
     convention: str = CONVENTION
     parameters: int
+    flops: int = 0
+    """of one evaluation at one point"""
     config: Config
     data: DataRecord
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pushforward
-from pushforward.config import Config, Section, build, feed_for, fingerprint
+from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
 from pushforward.errors import InputError
 from pushforward.run.model import Model, preview
 from pushforward.run.record import DataRecord, RunFile, history, read
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pushforward.data import Dataset
     from pushforward.path import Draw
-    from pushforward.train import Budget, Progress
+    from pushforward.train import Budget, Feed, Progress
 
 __all__ = ["train"]
 
@@ -38,10 +38,11 @@ def differences(old: Section, new: Section) -> list[str]:
     return out
 
 
-def _claim(folder: Path, source: str, config: Config, data: Dataset, parameters: int) -> None:
+def _claim(folder: Path, source: str, config: Config, data: Dataset, net: nn.Module) -> None:
     """Start a run in ``folder``, or check that the one there is this very run."""
     import torch
 
+    from pushforward.nn import count_parameters, flops
     from pushforward.train.checkpoint import written_whole
 
     if (folder / "config.json").exists():
@@ -66,11 +67,14 @@ def _claim(folder: Path, source: str, config: Config, data: Dataset, parameters:
         shape=data.transform.shape,
         fingerprint=fingerprint(data),
         transform=data.transform.to_json(),
+        classes=data.classes,
+        shares=() if data.y is None else tuple((data.y.bincount(minlength=len(data.classes)) / len(data)).tolist()),
     )
     file = RunFile(
         pushforward=pushforward.__version__,
         torch=torch.__version__,
-        parameters=parameters,
+        parameters=count_parameters(net),
+        flops=flops(net, data.transform.shape),
         config=config,
         data=record,
     )
@@ -89,7 +93,7 @@ def train(
     budget: Budget,
     *,
     schema: Path | None = None,
-    size: str | None = None,
+    resize: str | None = None,
     report: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
     checkpoint_every: int = 5000,
@@ -99,7 +103,8 @@ def train(
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
-    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``size`` that of pictures.
+    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size
+    of pictures.
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
     """
@@ -109,24 +114,30 @@ def train(
     from pushforward.train import Optimiser, fit
     from pushforward.train.checkpoint import latest, save_weights, written_whole
 
-    data = load_data(source, schema, size)
-    parts = build(config, data.transform.shape)
-    count = sum(p.numel() for p in parts.net.parameters())
-    _claim(folder, str(source) if isinstance(source, (str, Path)) else data.name, config, data, count)
+    data = load_data(source, schema, resize)
+    shape, classes, pieces = data.transform.shape, len(data.classes), data.transform.pieces
+    config = resolve(config, shape, classes, pieces)
+    parts = build(config, shape, classes, pieces)
+    _claim(folder, str(source) if isinstance(source, (str, Path)) else data.name, config, data, parts.net)
     c, on = config.train, torch.device(device)
     train_rows, held_out_rows = data.split(c.held_out, c.seed)
+    train_rows = train_rows.mirrored() if c.mirror else train_rows
     jitter = data.transform.jitter()
-    feed = feed_for(
-        train_rows.x, None, parts.path, parts.couple, parts.times, c.batch, c.seed, jitter, pool=config.path.pool
-    )
+
+    def batches(rows: Dataset, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
+        y = rows.y if config.condition.condition == "labels" else None
+        path, couple, times = parts.path, parts.couple, parts.times
+        return feed_for(rows.x, y, path, couple, times, size, seed, jitter, pool, ahead, parts.tell)
+
+    feed = batches(train_rows, c.batch, c.seed, config.path.pool, None)
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's
     rows = min(len(held_out_rows), HELD_OUT_ROWS)
-    fixed = feed_for(held_out_rows.x, None, parts.path, parts.couple, parts.times, rows, c.seed + 1, jitter, ahead=1)(0)
+    fixed = batches(held_out_rows, rows, c.seed + 1, 1, 1)(0)
     net = parts.net.to(on)
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
         draw, y = batch
-        return parts.objective(parts.field_of(net), draw.to(on), y, generator)
+        return parts.objective(parts.field_of(net), draw.to(on), None if y is None else y.to(on), generator)
 
     @torch.no_grad()
     def held_out(ema: nn.Module) -> float:

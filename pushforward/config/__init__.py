@@ -1,0 +1,7 @@
+"""`Config`, what the command line and a run's ``config.json`` say, and `build`, the crossroads of all rooms."""
+
+from pushforward.config.feed import feed_for, fingerprint
+from pushforward.config.parts import Parts, build, resolve
+from pushforward.config.sections import Config, Section, choices, make
+
+__all__ = ["Config", "Parts", "Section", "build", "choices", "feed_for", "fingerprint", "make", "resolve"]

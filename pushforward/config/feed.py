@@ -1,0 +1,74 @@
+"""From rows to batches: source points, coupling, times, trajectories, and what the network is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pushforward.condition import Tell
+    from pushforward.coupling import Coupling
+    from pushforward.data import Dataset
+    from pushforward.path import Draw
+    from pushforward.path import Path as TrajectoryPath
+    from pushforward.times import TimeLaw
+    from pushforward.train import Feed
+
+__all__ = ["feed_for", "fingerprint"]
+
+
+def feed_for(
+    x: Tensor,
+    y: Tensor | None,
+    path: TrajectoryPath,
+    couple: Coupling,
+    times: TimeLaw,
+    batch: int,
+    seed: int,
+    jitter: Tensor | None = None,
+    pool: int = 1,
+    ahead: int | None = None,
+    tell: Tell | None = None,
+) -> Feed[tuple[Draw, Tensor | None]]:
+    """Batches ``(draw, y)`` of a data set on a path: rows, source points, coupling, times, trajectories.
+
+    The coupling sees ``pool`` batches at once, which are then split; `Semidiscrete` is fitted to ``x, y``
+    here. ``ahead`` batches are prepared together (default: by their size), rounded to whole pools. ``tell`` makes what
+    the network is told of the rows, after their labels have decided on the coupling; by default it is the labels.
+    """
+    import torch
+
+    from pushforward.coupling import Semidiscrete
+    from pushforward.train import Feed
+    from pushforward.train.feed import pool_size
+
+    if isinstance(couple, Semidiscrete):
+        couple, jitter = couple.fit(x, y, path.source, seed, jitter), None
+
+    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Draw, Tensor | None]]:
+        x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
+        size = pool * batch
+        conditions = [None] * (len(x1) // size) if y is None else y.split(size)
+        pairs = [couple(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True)]
+        draw = path.draw(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), times(len(x1), g), g)
+        labels = [pair[2] for pair in pairs if pair[2] is not None]
+        told = torch.cat(labels) if labels else None
+        told = told if tell is None else tell(draw.x1, told, g)
+        parts = [None] * (len(x1) // batch) if told is None else told.split(batch)
+        return list(zip(draw.split(batch), parts, strict=True))
+
+    whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
+    return Feed(x, y, batch, seed, prepare, jitter, whole)
+
+
+def fingerprint(data: Dataset) -> str:
+    """A digest of the rows in model units and of the way back, by which a run knows its data again."""
+    digest = hashlib.blake2b(digest_size=12)
+    digest.update(repr(tuple(data.x.shape)).encode())
+    digest.update(json.dumps(data.transform.to_json()).encode())  # the same rows in metres and in feet differ here only
+    digest.update(data.x.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,193 @@
+"""From a configuration to the parts of a run: the crossroads of all rooms."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pushforward.config.sections import ConditionConfig, Config, make
+from pushforward.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pushforward.condition import Tell
+    from pushforward.coupling import Coupling
+    from pushforward.field import Learned
+    from pushforward.nn import Conditions
+    from pushforward.objective import Objective
+    from pushforward.path import Path
+    from pushforward.tensor import Time
+    from pushforward.times import TimeLaw
+
+__all__ = ["Parts", "build", "resolve"]
+
+SMALL = 256  # entries of a picture that a plain perceptron serves best
+DROPPED = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a configuration builds: the network, and the rooms it is trained with."""
+
+    net: nn.Module
+    path: Path
+    predicts: str
+    objective: Objective
+    couple: Coupling
+    times: TimeLaw
+    tell: Tell
+
+    def field_of(self, net: nn.Module) -> Learned:
+        """The field of a network of this make: the one in training, or its average."""
+        from pushforward.field import Learned
+
+        return Learned(net, self.path, self.predicts)
+
+
+def _coupling(spec: str) -> Coupling:
+    """The registry's coupling, or another of its kind with the numbers of ``name:number,number``."""
+    from pushforward.coupling import COUPLINGS
+
+    name, colon, arguments = spec.partition(":")
+    if not colon:
+        return COUPLINGS[name]
+    kind: Any = type(COUPLINGS[name])
+    if not hasattr(kind, "__dataclass_fields__"):
+        raise InputError(f"coupling {spec!r}: takes no arguments, write {name}")
+    try:
+        return cast("Coupling", kind(*[int(a) if a.isdecimal() else float(a) for a in arguments.split(",") if a]))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"coupling {spec!r}: {error}") from error
+
+
+def _objective(config: Config, path: Path) -> Objective:
+    """The registry's objective with the weighting asked for; InputError where path or coupling do not allow it."""
+    import torch
+
+    from pushforward.objective import OBJECTIVES, WEIGHTS, Marginal
+
+    objective: Any = OBJECTIVES[config.objective.objective]
+    if isinstance(objective, Marginal) and config.path.coupling != "independent":
+        raise InputError(
+            f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
+            f"{config.path.coupling}, or take --objective flow"
+        )
+    name, _, arguments = config.objective.weighting.partition(":")
+    numbers = [float(a) for a in arguments.split(",") if arguments]
+
+    def weighting(t: Time, path: Path, quantity: str, like: Tensor) -> Tensor:
+        return WEIGHTS[name](t, path, quantity, like, *numbers)
+
+    try:
+        for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
+            weighting(0.5, path, quantity, torch.zeros(1, 1))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"--objective {config.objective.objective} with --weighting {config.objective.weighting}: {error}"
+        ) from error
+    return cast("Objective", dataclasses.replace(objective, weighting=weighting))
+
+
+def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tuple[int, ...] = ()) -> Config:
+    """The configuration with everything written out that it leaves to the data: nothing depends on a default any more.
+
+    For rows of ``shape`` with ``classes`` classes (0: no labels), cut into ``pieces`` if they are those of a table.
+    InputError for conditions that the data do not have.
+    """
+    from pushforward.nn import SIZES
+
+    net, told, paired = config.net.net, config.condition.condition, config.path.coupling != "independent"
+    if net == "auto":
+        net = "dit" if len(shape) > 1 and math.prod(shape) > SMALL else "mlp"
+    if told == "auto":
+        free = not paired and config.objective.objective != "marginal"
+        told = "labels" if classes > 1 else "columns" if len(pieces) > 1 and free else "none"
+    if told == "labels" and classes < 2:
+        raise InputError("--condition labels: these data have no classes; leave it out, or give labelled data")
+    if told == "columns" and len(pieces) < 2:
+        raise InputError("--condition columns: for tables of two columns and more; leave it out")
+    if told == "columns" and paired:
+        raise InputError(
+            f"--condition columns: --coupling {config.path.coupling} pairs rows without a look at their columns, so "
+            "that the source would not be the same for all; leave out one of them"
+        )
+    dial, drop = SIZES[config.net.size][net], config.condition.drop
+    width, depth = config.net.width or dial.width, config.net.depth or dial.depth
+    return config.model_copy(
+        update={
+            "net": config.net.model_copy(update={"net": net, "width": width, "depth": depth}),
+            "condition": ConditionConfig(condition=told, drop=DROPPED[told] if drop is None else drop),
+        }
+    )
+
+
+def _network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The network with weights from the seed; InputError for one that does not fit into memory."""
+    import torch
+
+    from pushforward.nn import Classes, Picture, sized
+    from pushforward.tensor import generator
+
+    kinds: dict[str, Conditions] = {
+        "none": {},
+        "labels": {"label": Classes(classes)},
+        "columns": {"columns": Picture(math.prod(shape))},
+    }
+    net, width, depth = config.net.net, config.net.width, config.net.depth
+    assert width is not None and depth is not None  # resolved
+    # weights come from torch's global stream, which is put back as it was
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(generator(config.train.seed, "weights").get_state())
+        try:
+            # less than the network holds: refused at once, where layer after layer would fill the memory first
+            torch.empty(depth, width, width)
+            return sized(net, shape, config.net.size, kinds[config.condition.condition], width, depth)
+        except (MemoryError, RuntimeError) as error:
+            size = f"width {width} and depth {depth}"
+            raise InputError(f"a network of {size} for rows of shape {shape} does not fit into memory") from error
+
+
+def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tuple[int, ...] = ()) -> Parts:
+    """The parts of a run for rows of ``shape``, ``classes`` and ``pieces`` (see `resolve`).
+
+    Weights are a function of the seed. InputError for what cannot be combined.
+    """
+    from pushforward.condition import Labels, Masked, nothing
+    from pushforward.field import Learned
+    from pushforward.path import Affine
+    from pushforward.schedule import SCHEDULES
+    from pushforward.source import SOURCES
+    from pushforward.tensor import generator
+    from pushforward.times import TIMES
+
+    config = resolve(config, shape, classes, pieces)
+    path = Affine(
+        make(SCHEDULES, config.path.schedule, "schedule"),
+        make(SOURCES, config.path.source, "source"),
+    )
+    net = _network(config, shape, classes)
+    objective = _objective(config, path)
+    try:
+        Learned(net, path, config.objective.predicts)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    name, _, arguments = config.objective.times.partition(":")
+    law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
+    try:
+        law(1, generator(0), path.schedule, *numbers)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"time law {config.objective.times!r}: {error}") from error
+    told, drop = config.condition.condition, config.condition.drop
+    assert drop is not None  # resolved
+    return Parts(
+        net,
+        path,
+        config.objective.predicts,
+        objective,
+        _coupling(config.path.coupling),
+        lambda n, generator: law(n, generator, path.schedule, *numbers),
+        Labels(drop) if told == "labels" else Masked(drop, pieces) if told == "columns" else nothing,
+    )

@@ -1,0 +1,170 @@
+"""The configuration of a run: one frozen class per room, checked by pydantic.
+
+The command line's flags are made from these classes. Importing this module does not import torch: the choices of a
+registry are read from the source of the file that holds it, so that ``--help`` and ``info`` start at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pushforward.errors import InputError, nearest
+
+__all__ = ["Config", "Section", "choices", "make"]
+
+
+@functools.cache
+def choices(room: str, registry: str) -> list[str]:
+    """The names in a registry, read from the dict literal at the foot of its file without importing it."""
+    tree = ast.parse((Path(__file__).parent.parent / room).read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == registry:
+            assert isinstance(node.value, ast.Dict)
+            return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
+    raise KeyError(f"{room} has no registry {registry}")
+
+
+def _known(
+    spec: str, room: str, registry: str, what: str, takes_numbers: bool = True, more: tuple[str, ...] = ()
+) -> str:
+    """Check the name in ``name`` or ``name:number,number``."""
+    name, colon, arguments = spec.partition(":")
+    names = [*more, *choices(room, registry)]
+    if name not in names:
+        raise InputError(nearest(name, set(names) - NOT_BY_NAME, what))
+    if name in NOT_BY_NAME:
+        raise InputError(f"{what} {name!r} needs tensors or functions: use it from Python")
+    if colon and not takes_numbers:
+        raise InputError(f"{what} {spec!r}: takes no arguments, write {name}")
+    try:
+        finite = all(math.isfinite(float(a)) for a in arguments.split(",") if arguments)
+    except ValueError:
+        finite = False
+    if not finite:
+        raise InputError(f"{what} {spec!r}: write arguments as numbers, for instance {name}:0.1,20")
+    return spec
+
+
+def make(registry: dict[str, Any], spec: str, what: str) -> Any:
+    """The registry's entry for ``name`` or ``name:number,number``, with those arguments."""
+    name, _, arguments = spec.partition(":")
+    if name not in registry:
+        raise InputError(nearest(name, registry, what))
+    try:
+        return registry[name](*[float(a) for a in arguments.split(",") if arguments])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} {spec!r}: {error}") from error
+
+
+# what needs tensors or functions, and so Python, to be built
+NOT_BY_NAME = {"mixture", "empirical", "warped", "custom"}
+
+
+class Section(BaseModel):
+    """Frozen, and closed: an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _named(cls, value: Any, info: Any) -> Any:  # pydantic.ValidationInfo, which no run-time check can test
+        extra = cls.model_fields[info.field_name].json_schema_extra
+        return _known(value, *cast("Any", extra["named"])) if isinstance(extra, dict) else value
+
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+def chosen(default: str, help: str, room: str, registry: str, what: str, takes_numbers: bool = True, *more: str) -> Any:
+    """A field that names a registry's entry: the names stand in its help, and `Section` checks the word given.
+
+    ``more`` are words besides those of the registry."""
+    names = [name for name in [*more, *choices(room, registry)] if name not in NOT_BY_NAME]
+    named: list[Any] = [room, registry, what, takes_numbers, list(more)]
+    return Field(default, description=f"{help}: {', '.join(names)}", json_schema_extra={"named": named})
+
+
+class PathConfig(Section):
+    """Which trajectories carry the source to the data."""
+
+    schedule: str = chosen(
+        "condot", "how data and noise are mixed over time", "schedule/__init__.py", "SCHEDULES", "schedule"
+    )
+    source: str = chosen("normal", "the law in which trajectories begin", "source.py", "SOURCES", "source")
+    coupling: str = chosen(
+        "independent", "which source point travels where", "coupling/__init__.py", "COUPLINGS", "coupling"
+    )
+    pool: Positive = 1
+    """batches coupled together: optimal transport of pool x batch points is nearer to that of the whole data"""
+
+
+class ObjectiveConfig(Section):
+    """What training makes small."""
+
+    objective: str = chosen("flow", "what is matched", "objective/__init__.py", "OBJECTIVES", "objective", False)
+    weighting: str = chosen("own", "what an error counts at each time", "objective/weights.py", "WEIGHTS", "weighting")
+    predicts: str = chosen(
+        "velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS", "prediction", False
+    )
+    times: str = chosen("uniform", "the training law of the time", "times.py", "TIMES", "time law")
+
+
+class NetConfig(Section):
+    """The network."""
+
+    net: str = chosen(
+        "auto", "kind of network (auto: by the shape of a row)", "nn/sizes.py", "NETS", "network", False, "auto"
+    )
+    size: str = chosen("small", "one dial for width and depth", "nn/sizes.py", "SIZES", "size", False)
+    width: Positive | None = None
+    """hidden units, or channels; by the size, if not given"""
+    depth: Positive | None = None
+    """blocks, of a U-Net per level; by the size, if not given"""
+
+
+class ConditionConfig(Section):
+    """What the network is told of a row."""
+
+    condition: Literal["auto", "none", "labels", "columns"] = "auto"
+    """labels: its class; columns: some of its own, at random; auto: what the data have and the rest allows"""
+    drop: Annotated[float, Field(ge=0, le=1)] | None = None
+    """share of the rows that are told nothing (0.1 for labels, 0.8 for columns)"""
+
+
+class TrainConfig(Section):
+    """How it is trained."""
+
+    batch: Positive = 256
+    """rows per optimiser step"""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """peak learning rate"""
+    warmup: Annotated[int, Field(ge=0)] = 500
+    """steps over which the learning rate rises"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay"""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """largest norm of a gradient"""
+    ema: Annotated[float, Field(ge=0)] = 7.0
+    """exponent of the power-function average of the weights; larger forgets faster"""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """share of the rows kept for measuring, never trained on"""
+    mirror: bool = False
+    """train on every picture and on its mirror image"""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """of everything random in training"""
+
+
+class Config(Section):
+    """Everything that decides what a run learns. Budgets and report intervals are not part of it."""
+
+    path: PathConfig = PathConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    net: NetConfig = NetConfig()
+    condition: ConditionConfig = ConditionConfig()
+    train: TrainConfig = TrainConfig()

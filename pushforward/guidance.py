@@ -1,0 +1,206 @@
+"""Guidance: fields made of fields that lean further towards a condition, by one scale.
+
+``guided = weak + w (strong - weak)``: at w = 0 it is the weak field, at w = 1 the strong one, and beyond it goes
+further from the one to the other. Every prediction is the same affine function of every other, so it does not matter
+which is guided: velocity, score, data and noise agree, and each sampler works. For w other than 0 and 1 the velocity is
+that of no path of the data, so that a guided field has no density (`log_likelihood` refuses it).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pushforward.field import Field
+from pushforward.path import Path, check_prediction, coefficients, convert
+from pushforward.tensor import Points, Time, Times, bcast, clock, squared_norm
+
+__all__ = ["Auto", "Classifier", "ClassifierFree", "Guided"]
+
+
+class Guided(Field):
+    """What the kinds of guidance share: the scale, and the ``interval`` of times in which it acts.
+
+    Outside of the interval the scale is 1: early guidance costs variety, late guidance does nothing (Kynkaanniemi et
+    al. 2024, "Applying guidance in a limited interval").
+    Raises ValueError for a scale that is not finite and an interval that is not one of [0, 1].
+    """
+
+    field: Field
+    scale: float
+    interval: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if not math.isfinite(self.scale):
+            raise ValueError(f"{name}: scale {self.scale:g} must be a finite number")
+        if not 0 <= self.interval[0] < self.interval[1] <= 1:
+            raise ValueError(f"{name}: interval {self.interval} must be two times, the first earlier, within 0 and 1")
+        self._check()
+
+    def _check(self) -> None:  # not every kind has more
+        """ValueError for what is impossible."""
+
+    @property
+    def path(self) -> Path:  # type: ignore[override]
+        """That of the field."""
+        return self.field.path
+
+    def _scale_at(self, t: Times) -> Times:
+        """``w`` at each time."""
+        inside = (t >= self.interval[0]) & (t <= self.interval[1])
+        return torch.where(inside, torch.full_like(t, self.scale), torch.ones_like(t))
+
+    @abstractmethod
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        """Guided predictions towards the condition y."""
+
+
+def _between(
+    names: tuple[str, ...],
+    x: Points,
+    t: Times,
+    w: Times,
+    weak: Callable[[tuple[str, ...]], tuple[Points, ...]],
+    strong: Callable[[tuple[str, ...]], tuple[Points, ...]],
+    path: Path,
+    rescale: float,
+) -> tuple[Points, ...]:
+    """``weak + w (strong - weak)`` for each prediction, and only the field that counts where w is 0 or 1 everywhere.
+
+    With ``rescale`` the guided v gets the norm of the strong one, in that share.
+    """
+    for alone, value in ((strong, 1.0), (weak, 0.0)):
+        if bool((w == value).all()):
+            return alone(names)
+    asked = ("v",) if rescale else names
+    low, high = weak(asked), strong(asked)
+    guided = tuple(torch.lerp(a, b, bcast(w, x).to(a)) for a, b in zip(low, high, strict=True))  # exact at both ends
+    if not rescale:
+        return guided
+    v, norm = guided[0], squared_norm(guided[0])
+    ratio = (squared_norm(high[0]) / torch.where(norm > 0, norm, 1.0)).sqrt()
+    v = v * bcast(1 + rescale * (ratio - 1), v)
+    return tuple(convert(v, x, t, path, "v", name) for name in names)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ClassifierFree(Guided):
+    """``u(x, t) + w (u(x, t | y) - u(x, t))`` with a field trained with and without its condition.
+
+    w = 0 is unconditional, w = 1 conditional; the scale of those who write ``(1 + s) u(y) - s u`` is ``w = 1 + s``.
+    Rows without a condition (y = None) are left as they are. ``rescale`` in [0, 1] gives the guided v the norm of the
+    conditional one, in that share, against the growth of contrast under large scales (Lin et al. 2024, section 3.4,
+    with norms in place of standard deviations; affine paths).
+
+    The field must have been trained with conditions dropped at random: one trained without has never learned
+    ``u(x, t)``. Reference: Ho & Salimans 2022.
+    """
+
+    field: Field
+    scale: float
+    interval: tuple[float, float] = (0.0, 1.0)
+    rescale: float = 0.0
+
+    def _check(self) -> None:
+        _check_rescale(self, self.rescale)
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        if y is None:
+            return self.field.evaluate(names, x, t)
+        t = clock(t, x)
+
+        def weak(asked: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.field.evaluate(asked, x, t)
+
+        def strong(asked: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.field.evaluate(asked, x, t, y)
+
+        return _between(names, x, t, self._scale_at(t), weak, strong, self.path, self.rescale)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Auto(Guided):
+    """``weak(x, t | y) + w (u(x, t | y) - weak(x, t | y))``: away from a worse model of the same law.
+
+    ``weak`` is a smaller network, or one trained for a shorter time, on the same path: where the two differ, the better
+    one is taken to be right. It works with and without conditions, and does not push towards the mean of a class.
+    Raises ValueError for a weak field on another path. Reference: Karras et al. 2024, "Guiding a diffusion model with a
+    bad version of itself".
+    """
+
+    field: Field
+    weak: Field
+    scale: float
+    interval: tuple[float, float] = (0.0, 1.0)
+    rescale: float = 0.0
+
+    def _check(self) -> None:
+        _check_rescale(self, self.rescale)
+        if repr(self.weak.path) != repr(self.path):
+            raise ValueError(f"Auto: the weak field is on another path, {self.weak.path}, than the field, {self.path}")
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        t = clock(t, x)
+
+        def weak(asked: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.weak.evaluate(asked, x, t, y)
+
+        def strong(asked: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.field.evaluate(asked, x, t, y)
+
+        return _between(names, x, t, self._scale_at(t), weak, strong, self.path, self.rescale)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Classifier(Guided):
+    """``grad log p_t(x) + w grad log p_t(y | x)`` with a classifier that knows noisy points: Bayes' rule at w = 1.
+
+    ``logits(x, t) -> [n, classes]`` with times ``[n]``; its slope in x is taken by autodiff, and the other predictions
+    follow from the score. The class -1, and y = None, are no class. `train_classifier` makes one for a data set.
+    Raises ValueError off Gaussian paths. Reference: Dhariwal & Nichol 2021, algorithm 1.
+    """
+
+    field: Field
+    logits: Callable[[Tensor, Tensor], Tensor]
+    scale: float
+    interval: tuple[float, float] = (0.0, 1.0)
+
+    def _check(self) -> None:
+        check_prediction(self.path, "score")
+
+    def log_prob(self, x: Points, t: Time, y: Tensor) -> Float[Tensor, "n"]:
+        """``log p_t(y | x)``, nats; 0 for the class -1."""
+        times = clock(t, x).to(torch.promote_types(x.dtype, torch.float32)).expand(len(x))
+        table = self.logits(x, times).log_softmax(1)
+        chosen = table.gather(1, y.clamp_min(0)[:, None])[:, 0]
+        return torch.where(y < 0, torch.zeros_like(chosen), chosen)
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        plain = self.field.evaluate(names, x, t)
+        if y is None:
+            return plain
+        t, label = clock(t, x), y
+        slope: Tensor = torch.func.grad(lambda z: self.log_prob(z, t, label).sum())(x)
+        step = bcast(self._scale_at(t), x).to(slope) * slope
+        return tuple(
+            p + bcast(coefficients(self.path, t, "score", name)[1], x) * step
+            for p, name in zip(plain, names, strict=True)
+        )
+
+
+def _check_rescale(field: Guided, rescale: float) -> None:
+    if not 0 <= rescale <= 1:
+        raise ValueError(f"{type(field).__name__}: rescale {rescale:g} must be a share, from 0 to 1")
+    if rescale:
+        check_prediction(field.path, "v")
