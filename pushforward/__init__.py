@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from pushforward.path import weight as weight
     from pushforward.run import Model as Model
     from pushforward.run import load as load
+    from pushforward.run import train_classifier as train_classifier
     from pushforward.sample import DDIM as DDIM
     from pushforward.sample import RK4 as RK4
     from pushforward.sample import STEPPERS as STEPPERS

@@ -43,18 +43,23 @@ class Labels:
 @final
 @dataclass(frozen=True)
 class Masked:
-    """Some entries of each row ``[n, d]``, NaN for the others: one network learns every conditional law of a table.
+    """Some entries of each row ``y [n, d]``, NaN for the others: one network learns every conditional law of a table.
 
-    The row is cut into ``pieces`` of so many entries each, shown or hidden together. A share ``drop`` of the rows shows
-    nothing; of any other, each piece is shown with a probability that is itself uniform on [0, 1], so that every number
-    of pieces is equally frequent. Reference: Ivanov et al. 2019, "Variational autoencoder with arbitrary conditioning".
+    ``y`` are the rows themselves, before noise turned rounded values and categories into continuous ones. Each is cut
+    into ``pieces`` of so many entries each, shown or hidden together. A share ``drop`` of the rows shows nothing; of
+    any other, each piece is shown with a probability that is itself uniform on [0, 1], so that every number of pieces
+    is equally frequent. Reference: Ivanov et al. 2019, "Variational autoencoder with arbitrary conditioning".
     """
 
     drop: float
     pieces: tuple[int, ...]
 
-    def __call__(self, x1: Float[Tensor, "n d"], y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        n, k = len(x1), len(self.pieces)
+    def __call__(
+        self, x1: Float[Tensor, "n d"], y: Float[Tensor, "n d"] | None, generator: torch.Generator
+    ) -> Float[Tensor, "n d"]:
+        if y is None:
+            raise ValueError("Masked: the rows to be shown in part are missing")
+        n, k = len(y), len(self.pieces)
         draws = torch.rand(n, k + 2, generator=generator)
         shown = (draws[:, :k] < draws[:, k : k + 1]) & (draws[:, k + 1 :] >= self.drop)
-        return torch.where(shown.repeat_interleave(torch.tensor(self.pieces), 1), x1, math.nan)
+        return torch.where(shown.repeat_interleave(torch.tensor(self.pieces), 1), y, math.nan)

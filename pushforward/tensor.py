@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -112,7 +112,7 @@ def generator(*key: int | str) -> torch.Generator:
 
 def per_sample(
     draw: Callable[[int, torch.Generator], Tensor], first: int, n: int, *key: int | str
-) -> Float[Tensor, "n ..."]:
+) -> Shaped[Tensor, "n ..."]:
     """Random rows for the samples ``first .. first + n - 1`` that depend on (key, sample index) alone.
 
     Streams belong to fixed blocks of 32 samples: sample i is the same for every batch size and for every split over

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -30,9 +31,7 @@ def choices(room: str, registry: str) -> list[str]:
     raise KeyError(f"{room} has no registry {registry}")
 
 
-def _known(
-    spec: str, room: str, registry: str, what: str, takes_numbers: bool = True, more: tuple[str, ...] = ()
-) -> str:
+def _known(spec: str, room: str, registry: str, what: str, takes_numbers: bool = True, more: Sequence[str] = ()) -> str:
     """Check the name in ``name`` or ``name:number,number``."""
     name, colon, arguments = spec.partition(":")
     names = [*more, *choices(room, registry)]

@@ -3,6 +3,7 @@
 from pushforward.nn.dit import DiT
 from pushforward.nn.embed import Classes, Condition, Conditions, FourierTime, Given, Picture, Vector
 from pushforward.nn.foreign import FromDiffusers
+from pushforward.nn.logits import Logits
 from pushforward.nn.mlp import MLP
 from pushforward.nn.sizes import NETS, SIZES, count_parameters, flops, sized
 from pushforward.nn.unet import UNet
@@ -18,6 +19,7 @@ __all__ = [
     "FourierTime",
     "FromDiffusers",
     "Given",
+    "Logits",
     "Picture",
     "UNet",
     "Vector",

@@ -6,9 +6,23 @@ executed.
 """
 
 from pushforward.run.asked import guided
+from pushforward.run.classifier import train_classifier
 from pushforward.run.model import Model, load, picture, preview
 from pushforward.run.record import RunFile, history, read, read_tuned
 from pushforward.run.training import train
 from pushforward.run.tuning import tune
 
-__all__ = ["Model", "RunFile", "guided", "history", "load", "picture", "preview", "read", "read_tuned", "train", "tune"]
+__all__ = [
+    "Model",
+    "RunFile",
+    "guided",
+    "history",
+    "load",
+    "picture",
+    "preview",
+    "read",
+    "read_tuned",
+    "train",
+    "train_classifier",
+    "tune",
+]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from pushforward.errors import InputError, nearest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.run.record import RunFile
 
-__all__ = ["Asked", "Guidance", "class_numbers", "guided", "known", "drawn_classes", "one_row", "rounded"]
+__all__ = ["Asked", "Guidance", "class_numbers", "guided", "drawn_classes", "known"]
 
 Asked: TypeAlias = "str | int | Sequence[str | int] | Tensor | None"
 Guidance: TypeAlias = "float | Callable[[Field], Field] | None"
@@ -60,25 +60,6 @@ def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
     return per_sample(lambda k, g: torch.multinomial(shares, k, True, generator=g), first, n, seed, "class")
 
 
-def one_row(where: Mapping[str, Any]) -> Rows:
-    """The known columns as a table of one row; text is read as in a csv file, None is a missing value."""
-    import io
-
-    import pyarrow as pa
-    from pyarrow import csv
-
-    cells = {}
-    for name, value in where.items():
-        if isinstance(value, str):
-            quoted = '"' + value.replace('"', '""') + '"'
-            options = csv.ConvertOptions(strings_can_be_null=False, quoted_strings_can_be_null=False)
-            table = csv.read_csv(io.BytesIO(f"x\n{quoted}\n".encode()), convert_options=options)
-            cells[name] = table.column(0)
-        else:
-            cells[name] = pa.array([value])
-    return pa.table(cells)
-
-
 def known(transform: Transform, run: RunFile, rows: Rows, where: str, gaps: bool) -> Tensor:
     """Rows known in part, in model units, NaN for the rest (see `Transform.partial`).
 
@@ -88,19 +69,6 @@ def known(transform: Transform, run: RunFile, rows: Rows, where: str, gaps: bool
             f"{where}: this model has not learned to be told columns; train it on a table with --condition columns"
         )
     return transform.partial(rows, where, gaps)
-
-
-def rounded(y: Tensor, transform: Transform, seed: int, first: int) -> Tensor:
-    """Known entries with the noise that rounded values and categories have in training, by (seed, first + i) alone."""
-    import torch
-
-    from pushforward.tensor import per_sample
-
-    jitter = transform.jitter()
-    if jitter is None:
-        return y
-    noise = per_sample(lambda k, g: torch.rand(k, *y.shape[1:], generator=g), first, len(y), seed, "known")
-    return y + (noise - 0.5) * jitter
 
 
 def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.config import build, make
 from pushforward.errors import InputError
-from pushforward.run.asked import Asked, Guidance, class_numbers, drawn_classes, guided, known, one_row, rounded
+from pushforward.run.asked import Asked, Guidance, class_numbers, drawn_classes, guided, known
 from pushforward.run.record import RunFile, TunedSampler, read, read_tuned
 
 if TYPE_CHECKING:
@@ -68,17 +68,18 @@ class Model:
         Row i depends on (seed, first + i) alone. Where nothing but ``steps`` is said, what was tuned for as many
         evaluations is used, or the latest that was tuned; else the defaults of `integrate`.
         """
-        if where is not None:
-            if y is not None:
-                raise InputError("give y or where: a class, or columns of a table")
-            there = known(self.transform, self.run, one_row(where), "where", False).expand(n, -1)
-        else:
-            there = None
-        condition = self.labels(n, y, seed, first) if there is None else rounded(there, self.transform, seed, first)
-        x = self._generate(n, condition, guidance, steps, stepper, grid, tol, seed, first, on_batch)
-        if there is not None:
-            x = there.where(~there.isnan(), x)
-        return self.transform.inverse(x)
+        if where is None:
+            told = self.labels(n, y, seed, first)
+            x = self._generate(n, told, guidance, steps, stepper, grid, tol, seed, first, on_batch)
+            return self.transform.inverse(x)
+        from pushforward.data.known import one_row, restored
+
+        if y is not None:
+            raise InputError("give y or where: a class, or columns of a table")
+        given = one_row(where)
+        there = known(self.transform, self.run, given, "where", False).expand(n, -1)
+        x = self._generate(n, there, guidance, steps, stepper, grid, tol, seed, first, on_batch)
+        return restored(self.transform.inverse(there.where(~there.isnan(), x)), given)
 
     def labels(self, n: int, y: Asked = None, seed: int = 0, first: int = 0) -> Tensor | None:
         """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
@@ -103,6 +104,7 @@ class Model:
         import pyarrow as pa
         import torch
 
+        from pushforward.data.known import restored
         from pushforward.tensor import generator
 
         there = known(self.transform, self.run, rows, where, True)
@@ -111,15 +113,14 @@ class Model:
             say = on_batch if attempt == 0 else None
             again = seed if attempt == 0 else int(torch.randint(2**31, (), generator=generator(seed, "fill", attempt)))
             some = there[todo]
-            condition = rounded(some, self.transform, again, 0)
-            new = self._generate(len(todo), condition, guidance, steps, None, None, None, again, 0, say)
+            new = self._generate(len(todo), some, guidance, steps, None, None, None, again, 0, say)
             x[todo] = some.where(~some.isnan(), new)
             table = self.transform.inverse(x)
             assert isinstance(table, pa.Table)
             gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)
             todo = torch.from_numpy(np.flatnonzero(gaps))
             if not len(todo):
-                return table
+                return restored(table, rows)
         raise InputError(
             f"{where}: {len(todo)} rows were not filled after {ATTEMPTS} attempts: the model has learned that these "
             "values are missing whenever the rest is as it is here"

@@ -125,7 +125,7 @@ def train(
     jitter = data.transform.jitter()
 
     def batches(rows: Dataset, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
-        y = rows.y if config.condition.condition == "labels" else None
+        y = {"none": None, "labels": rows.y, "columns": rows.x}[config.condition.condition]
         path, couple, times = parts.path, parts.couple, parts.times
         return feed_for(rows.x, y, path, couple, times, size, seed, jitter, pool, ahead, parts.tell)
 

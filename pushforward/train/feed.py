@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pushforward.tensor import generator
@@ -28,15 +28,15 @@ def pool_size(batch: int, dimension: int) -> int:
 class Feed(Generic[Batch]):
     """``feed(step)`` is batch number ``step``; ``prepare(rows, labels, generator)`` makes the batches of one pool.
 
-    Args: ``x [n, *d]`` and labels ``y [n]`` in memory; ``jitter``, the width per entry of uniform noise that turns
-    rounded numbers back into continuous ones (dequantisation), broadcastable to a row; ``pool``, how many batches are
-    prepared together (default `pool_size`). What a batch holds depends on ``pool`` too.
+    Args: ``x [n, *d]`` and conditions ``y [n, ...]`` in memory; ``jitter``, the width per entry of uniform noise that
+    turns rounded numbers back into continuous ones (dequantisation), broadcastable to a row; ``pool``, how many batches
+    are prepared together (default `pool_size`). What a batch holds depends on ``pool`` too.
     """
 
     def __init__(
         self,
         x: Float[Tensor, "n *d"],
-        y: Int[Tensor, "n"] | None,
+        y: Shaped[Tensor, "n *c"] | None,
         batch: int,
         seed: int,
         prepare: Callable[[Tensor, Tensor | None, torch.Generator], list[Batch]],
