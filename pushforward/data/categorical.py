@@ -1,9 +1,9 @@
 """Categories as corners of the unit cube, and back.
 
 A value becomes its code word, a corner of the unit cube, and any point becomes the category whose word is nearest: no
-category can appear that was not in the training rows. Uniform noise of width one around a word (``jitter``) stays in
-its cell, and that cell has volume one, so that a density of model rows, carried over by ``log_det``, is a probability
-in every categorical and rounded column and a density in every continuous one.
+category can appear that was not in the training rows. Uniform noise around a word (``jitter``) fills a small cube in
+its cell, whose volume is part of ``log_det``: a density of model rows, carried over by it, is a probability in every
+categorical and rounded column and a density in every continuous one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 
 from pushforward.data.arrays import Array, Place
 from pushforward.data.cells import Cells, arrow_type, present
-from pushforward.data.columns import Coder
+from pushforward.data.columns import EDGE, Coder
 from pushforward.errors import InputError
 
 __all__ = ["UNIFORM", "Categorical", "Value", "categorical_from_json"]
 
 ONE_HOT = 64  # categories at most; more are written in binary
 ENTRIES = 1 << 22  # distances held at a time
-UNIFORM = 1 / 12  # variance of the noise of width one
+UNIFORM = EDGE**2 / 12  # variance of the noise
 Value: TypeAlias = str | int | float | bool | None
 
 
@@ -67,13 +67,13 @@ class Categorical(Coder):
 
     @property
     def jitter(self) -> list[float]:
-        """The edge of a word's cell."""
-        return [1 / self.scale] * self.width
+        """The edge of the cube around a word."""
+        return [EDGE / self.scale] * self.width
 
     @property
     def log_scale(self) -> float:
-        """width · log scale."""
-        return self.width * math.log(self.scale) if self.width else 0.0
+        """width · log (scale / edge)."""
+        return self.width * math.log(self.scale / EDGE) if self.width else 0.0
 
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units [n, width]. InputError names the first value that was not there in training."""

@@ -22,6 +22,7 @@ INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 TYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
 CHUNK = 1 << 20  # entries converted to float64 at a time, so that a large image set is never held twice
 EXACT = 2**53  # integers up to here are exact in float64
+EDGE = 0.2  # of the noise around a value that is far from the next: a gap between them is learned sooner than a wall
 OPTIONAL = ("decimals", "bounds")  # in JSON only where they say something
 
 
@@ -115,15 +116,24 @@ class Column(Coder):
         return 0 if self.constant else 1
 
     @property
+    def unit(self) -> float:
+        """1 for integers, that of the last decimal of rounded floats, 0 for others."""
+        return 1.0 if self.integer else 0.0 if self.decimals is None else 10.0**-self.decimals
+
+    @property
+    def edge(self) -> float:
+        """Share of the unit that the noise around a value covers: all of it, but where few values make the column."""
+        return EDGE if self.unit > self.scale / 2 else 1.0
+
+    @property
     def jitter(self) -> list[float]:
-        """One unit of an integer, or of the last decimal of a rounded float."""
-        unit = 1.0 if self.integer else 0.0 if self.decimals is None else 10.0**-self.decimals
-        return [] if self.constant else [unit / self.scale]
+        """One unit of an integer, or of the last decimal of a rounded float; less where few values make the column."""
+        return [] if self.constant else [self.edge * self.unit / self.scale]
 
     @property
     def log_scale(self) -> float:
-        """log scale; 0 for a constant column."""
-        return 0.0 if self.constant else math.log(self.scale)
+        """log (scale / edge); 0 for a constant column."""
+        return 0.0 if self.constant else math.log(self.scale / self.edge)
 
     def forward(self, values: Array) -> Array:
         """Standardise; float32 of the same shape, infinite beyond 1e38 standard deviations."""

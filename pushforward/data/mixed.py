@@ -12,7 +12,7 @@ import numpy as np
 from pushforward.data.arrays import Array, Place
 from pushforward.data.categorical import UNIFORM, categorical_from_json
 from pushforward.data.cells import Cells, arrow_type, counts, is_time, present
-from pushforward.data.columns import Coder, Column, column_from_json
+from pushforward.data.columns import EDGE, Coder, Column, column_from_json
 from pushforward.data.warped import Warped, warped_from_json
 from pushforward.errors import InputError
 
@@ -133,17 +133,17 @@ class Nullable(Coder):
 
     @property
     def jitter(self) -> list[float]:
-        """As inside, and one unit of the indicator."""
-        return [*self.inner.jitter, 1 / self.scale]
+        """As inside, and that of a category for the indicator."""
+        return [*self.inner.jitter, EDGE / self.scale]
 
     @property
     def log_scale(self) -> float:
         """Of both."""
-        return self.inner.log_scale + math.log(self.scale)
+        return self.inner.log_scale + math.log(self.scale / EDGE)
 
     def log_scales(self, x: Array) -> Array:
         """Of both."""
-        return self.inner.log_scales(x[:, :-1]) + math.log(self.scale)
+        return self.inner.log_scales(x[:, :-1]) + math.log(self.scale / EDGE)
 
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units [n, width]."""
