@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Parts", "build", "resolve"]
 
 SMALL = 256  # entries of a picture that a plain perceptron serves best
-DROPPED = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,3 +190,6 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tupl
         lambda n, generator: law(n, generator, path.schedule, *numbers),
         Labels(drop) if told == "labels" else Masked(drop, pieces) if told == "columns" else nothing,
     )
+
+
+DROPPED = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing
