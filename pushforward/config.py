@@ -14,7 +14,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -156,6 +156,8 @@ class TrainConfig(Section):
     """share of the rows kept for measuring, never trained on"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """of everything random in training"""
+    precision: Literal["float32", "bf16"] = "float32"
+    """of the network's products; bf16 is mixed precision: weights and their averages stay in float32"""
 
 
 class Config(Section):

@@ -156,13 +156,17 @@ class Model:
         return f"Model({data.name!r}, rows of shape {data.shape}, {size}, {self.field.path})"
 
 
-def load(folder: str | Path, device: str = "cpu") -> Model:
+def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None) -> Model:
     """The model in a run folder. Reads JSON and safetensors only; InputError if the run is missing or damaged.
+
+    ``ema`` asks for the average of the weights of another length than that of the training, as a share of its steps:
+    0.05 remembers the last tenth or so, 0.2 most of them (Karras et al. 2024).
 
     ``pf.load("runs/demo").sample(8, seed=0)``
     """
     from pushforward.data import Transform
-    from pushforward.train.checkpoint import load_weights
+    from pushforward.train.average import reaverage
+    from pushforward.train.files import load_weights
 
     folder = Path(folder)
     run = read(folder)
@@ -176,6 +180,8 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     if not (folder / "model.safetensors").is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
     load_weights(parts.net, folder / "model.safetensors")
+    if ema is not None:
+        reaverage(parts.net, folder / "averages", run.config.train.ema, ema)
     net = parts.net.to(device).requires_grad_(False)
     return Model(parts.field_of(net), transform, run, folder, device, read_tuned(folder))
 

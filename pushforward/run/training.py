@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,14 @@ from pushforward.config import Config, Section, build, feed_for, fingerprint
 from pushforward.errors import InputError
 from pushforward.run.model import Model, preview
 from pushforward.run.record import DataRecord, RunFile, history, read
+from pushforward.run.tracking import tracking
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pushforward.data import Dataset
     from pushforward.path import Draw
-    from pushforward.train import Budget, Progress
+    from pushforward.train import Budget, Processes, Progress
 
 __all__ = ["train"]
 
@@ -42,8 +44,9 @@ def _claim(folder: Path, source: str, config: Config, data: Dataset, parameters:
     """Start a run in ``folder``, or check that the one there is this very run."""
     import torch
 
-    from pushforward.train.checkpoint import written_whole
+    from pushforward.train.files import no_links, written_whole
 
+    no_links(folder)
     if (folder / "config.json").exists():
         there = read(folder)
         changed = differences(there.config, config)
@@ -96,24 +99,35 @@ def train(
     report_every: int = 250,
     keep: int = 2,
     device: str = "cpu",
+    accumulate: int = 1,
+    processes: Processes | None = None,
+    tracker: str | None = None,
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
-    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``size`` that of pictures.
+    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``size`` that of pictures. A
+    batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the other.
+    ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too.
+
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
     """
     import torch
 
     from pushforward.data import load as load_data
-    from pushforward.train import Optimiser, fit
-    from pushforward.train.checkpoint import latest, save_weights, written_whole
+    from pushforward.train import ALONE, Optimiser, fit
+    from pushforward.train.files import save_weights, written_whole
+
+    processes = processes or ALONE
 
     data = load_data(source, schema, size)
     parts = build(config, data.transform.shape)
     count = sum(p.numel() for p in parts.net.parameters())
-    _claim(folder, str(source) if isinstance(source, (str, Path)) else data.name, config, data, count)
+    name = str(source) if isinstance(source, (str, Path)) else data.name
+    processes.led(lambda: _claim(folder, name, config, data, count))
     c, on = config.train, torch.device(device)
+    if c.batch < accumulate * processes.count:
+        raise InputError(f"--batch {c.batch}: less than one row for each of {accumulate * processes.count} parts")
     train_rows, held_out_rows = data.split(c.held_out, c.seed)
     jitter = data.transform.jitter()
     feed = feed_for(
@@ -141,6 +155,8 @@ def train(
 
     def kept(ema: nn.Module, step: int) -> None:
         save_weights(ema, folder / "model.safetensors")
+
+    def shown(ema: nn.Module, step: int) -> None:
         (folder / "previews").mkdir(exist_ok=True)
         model = Model(parts.field_of(ema), data.transform, read(folder), folder, device)
         try:
@@ -148,11 +164,10 @@ def train(
         except InputError as error:  # samples that are not finite may become so: no reason to stop
             tell(f"no preview of step {step}: {error}")
 
-    newest = latest(folder / "checkpoints")
-    begun = 0 if newest is None else int(newest.name[5:])
-    lines = [row for row in history(folder) if row["step"] <= begun]  # what a crash lost will be measured again
-    with written_whole(folder / "metrics.jsonl") as scratch:
-        scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    def begun(step: int) -> None:
+        lines = [row for row in history(folder) if row["step"] <= step]  # what a crash lost will be measured again
+        with written_whole(folder / "metrics.jsonl") as scratch:
+            scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
 
     def log(progress: Progress) -> None:
         try:
@@ -160,24 +175,32 @@ def train(
                 file.write(json.dumps(asdict(progress)) + "\n")
         except OSError as error:
             tell(f"step {progress.step} could not be written to metrics.jsonl ({error})")
+        track(asdict(progress))
         if report is not None:
             report(progress)
 
     optimiser = Optimiser(c.lr, c.warmup, c.weight_decay, c.clip, c.ema)
-    _, finished = fit(
-        net,
-        loss,
-        feed,
-        budget,
-        optimiser,
-        seed=c.seed,
-        folder=folder / "checkpoints",
-        held_out=held_out,
-        report=log,
-        warn=tell,
-        kept=kept,
-        report_every=report_every,
-        checkpoint_every=checkpoint_every,
-        keep=keep,
-    )
+    with closing(feed), tracking(tracker if processes.main else None, folder, config.model_dump()) as track:
+        _, finished = fit(
+            net,
+            loss,
+            feed,
+            budget,
+            optimiser,
+            seed=c.seed,
+            folder=folder / "checkpoints",
+            snapshots=folder / "averages",
+            held_out=held_out,
+            begun=begun,
+            report=log,
+            warn=tell,
+            kept=kept,
+            shown=shown,
+            report_every=report_every,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            accumulate=accumulate,
+            precision=c.precision,
+            processes=processes,
+        )
     return finished

@@ -2,11 +2,15 @@
 
 Rows are visited in a fresh permutation per epoch. Batches are prepared several at a time (a pool), so that the cost of
 drawing noise, times and trajectories is paid once per pool and the network's own work is all that is left of a step.
+While the network trains on one pool, a thread prepares the next: kernels and the solvers of optimal transport let go of
+Python's lock.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 import torch
@@ -30,7 +34,8 @@ class Feed(Generic[Batch]):
 
     Args: ``x [n, *d]`` and labels ``y [n]`` in memory; ``jitter``, the width per entry of uniform noise that turns
     rounded numbers back into continuous ones (dequantisation), broadcastable to a row; ``pool``, how many batches are
-    prepared together (default `pool_size`). What a batch holds depends on ``pool`` too.
+    prepared together (default `pool_size`). What a batch holds depends on ``pool`` too, but not on whether pools are
+    prepared in the ``background``. An error in preparing is raised when its pool is asked for.
     """
 
     def __init__(
@@ -42,16 +47,21 @@ class Feed(Generic[Batch]):
         prepare: Callable[[Tensor, Tensor | None, torch.Generator], list[Batch]],
         jitter: Tensor | None = None,
         pool: int | None = None,
+        background: bool = True,
     ) -> None:
         self.x, self.y, self.batch, self.seed, self.prepare, self.jitter = x, y, batch, seed, prepare, jitter
         self.pool = pool or pool_size(batch, x[0].numel())
+        self.background = background
         self._held: tuple[int, list[Batch]] = (-1, [])
+        self._next: tuple[int, Future[list[Batch]], threading.Thread] | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def _epoch(self, epoch: int) -> Int[Tensor, "n"]:
-        if self._order[0] != epoch:
-            self._order = (epoch, torch.randperm(len(self.x), generator=generator(self.seed, "epoch", epoch)))
-        return self._order[1]
+        held = self._order
+        if held[0] != epoch:
+            held = (epoch, torch.randperm(len(self.x), generator=generator(self.seed, "epoch", epoch)))
+            self._order = held
+        return held[1]
 
     def rows(self, start: int, count: int) -> Int[Tensor, "count"]:
         """Indices of the rows number ``start .. start + count - 1`` in the order of training."""
@@ -62,13 +72,41 @@ class Feed(Generic[Batch]):
             start, count = start + len(parts[-1]), count - len(parts[-1])
         return torch.cat(parts)
 
+    def _made(self, number: int) -> list[Batch]:
+        index = self.rows(number * self.pool * self.batch, self.pool * self.batch)
+        g = generator(self.seed, "pool", number)
+        x1 = self.x[index]
+        if self.jitter is not None:
+            x1 += (torch.rand(x1.shape, generator=g) - 0.5) * self.jitter
+        return self.prepare(x1, None if self.y is None else self.y[index], g)
+
+    def _begin(self, number: int) -> None:
+        result: Future[list[Batch]] = Future()
+
+        def work() -> None:
+            try:
+                result.set_result(self._made(number))
+            except BaseException as error:
+                result.set_exception(error)
+
+        thread = threading.Thread(target=work, name=f"pool {number}")
+        self._next = (number, result, thread)
+        thread.start()
+
+    def close(self) -> None:
+        """Wait for the pool being prepared, and drop it."""
+        if self._next is not None:
+            self._next[2].join()
+            self._next = None
+
     def __call__(self, step: int) -> Batch:
         number, within = divmod(step, self.pool)
         if self._held[0] != number:
-            index = self.rows(number * self.pool * self.batch, self.pool * self.batch)
-            g = generator(self.seed, "pool", number)
-            x1 = self.x[index]
-            if self.jitter is not None:
-                x1 += (torch.rand(x1.shape, generator=g) - 0.5) * self.jitter
-            self._held = (number, self.prepare(x1, None if self.y is None else self.y[index], g))
+            ready, self._next = self._next, None
+            if ready is not None and ready[0] == number:
+                self._held = (number, ready[1].result())
+            else:
+                self._held = (number, self._made(number))
+        if self.background and self._next is None and 4 * within >= self.pool:  # not at once: it may be the last pool
+            self._begin(number + 1)
         return self._held[1][within]
