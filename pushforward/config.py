@@ -304,18 +304,23 @@ def feed_for(
     if isinstance(couple, Semidiscrete):
         couple, jitter = couple.fit(x, y, path.source, seed, jitter), None
 
-    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Draw, Tensor | None]]:
+    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
         size = pool * batch
         conditions = [None] * (len(x1) // size) if y is None else y.split(size)
-        pairs = [couple(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True)]
-        draw = path.draw(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), times(len(x1), g), g)
+        return [couple(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True)]
+
+    def finish(
+        pairs: list[tuple[Tensor, Tensor, Tensor | None]], g: torch.Generator
+    ) -> list[tuple[Draw, Tensor | None]]:
+        x1 = torch.cat([p[1] for p in pairs])
+        draw = path.draw(torch.cat([p[0] for p in pairs]), x1, times(len(x1), g), g)
         labels = [pair[2] for pair in pairs if pair[2] is not None]
         parts = torch.cat(labels).split(batch) if labels else [None] * (len(x1) // batch)
         return list(zip(draw.split(batch), parts, strict=True))
 
     whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
-    return Feed(x, y, batch, seed, prepare, jitter, whole)
+    return Feed(x, y, batch, seed, prepare, jitter, whole, finish=finish)
 
 
 def fingerprint(data: Dataset) -> str:

@@ -2,8 +2,7 @@
 
 Rows are visited in a fresh permutation per epoch. Batches are prepared several at a time (a pool), so that the cost of
 drawing noise, times and trajectories is paid once per pool and the network's own work is all that is left of a step.
-While the network trains on one pool, a thread prepares the next: kernels and the solvers of optimal transport let go of
-Python's lock.
+While the network trains on one pool, a thread prepares the next, up to where derivatives are taken.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +21,7 @@ from pushforward.tensor import generator
 __all__ = ["Feed", "pool_size"]
 
 Batch = TypeVar("Batch")
+Prepared: TypeAlias = tuple[Any, torch.Generator]
 
 
 def pool_size(batch: int, dimension: int) -> int:
@@ -31,6 +31,9 @@ def pool_size(batch: int, dimension: int) -> int:
 
 class Feed(Generic[Batch]):
     """``feed(step)`` is batch number ``step``; ``prepare(rows, labels, generator)`` makes the batches of one pool.
+
+    ``finish(prepared, generator)`` does what is left when a pool is asked for. Forward-mode derivatives belong there:
+    torch keeps one stack of them for all threads, so two threads that take some at once get wrong ones.
 
     Args: ``x [n, *d]`` and labels ``y [n]`` in memory; ``jitter``, the width per entry of uniform noise that turns
     rounded numbers back into continuous ones (dequantisation), broadcastable to a row; ``pool``, how many batches are
@@ -44,16 +47,17 @@ class Feed(Generic[Batch]):
         y: Int[Tensor, "n"] | None,
         batch: int,
         seed: int,
-        prepare: Callable[[Tensor, Tensor | None, torch.Generator], list[Batch]],
+        prepare: Callable[[Tensor, Tensor | None, torch.Generator], Any],
         jitter: Tensor | None = None,
         pool: int | None = None,
         background: bool = True,
+        finish: Callable[[Any, torch.Generator], list[Batch]] = lambda prepared, g: prepared,
     ) -> None:
         self.x, self.y, self.batch, self.seed, self.prepare, self.jitter = x, y, batch, seed, prepare, jitter
         self.pool = pool or pool_size(batch, x[0].numel())
-        self.background = background
+        self.background, self.finish = background, finish
         self._held: tuple[int, list[Batch]] = (-1, [])
-        self._next: tuple[int, Future[list[Batch]], threading.Thread] | None = None
+        self._next: tuple[int, Future[Prepared], threading.Thread] | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def _epoch(self, epoch: int) -> Int[Tensor, "n"]:
@@ -72,20 +76,20 @@ class Feed(Generic[Batch]):
             start, count = start + len(parts[-1]), count - len(parts[-1])
         return torch.cat(parts)
 
-    def _made(self, number: int) -> list[Batch]:
+    def _prepared(self, number: int) -> Prepared:
         index = self.rows(number * self.pool * self.batch, self.pool * self.batch)
         g = generator(self.seed, "pool", number)
         x1 = self.x[index]
         if self.jitter is not None:
             x1 += (torch.rand(x1.shape, generator=g) - 0.5) * self.jitter
-        return self.prepare(x1, None if self.y is None else self.y[index], g)
+        return self.prepare(x1, None if self.y is None else self.y[index], g), g
 
     def _begin(self, number: int) -> None:
-        result: Future[list[Batch]] = Future()
+        result: Future[Prepared] = Future()
 
         def work() -> None:
             try:
-                result.set_result(self._made(number))
+                result.set_result(self._prepared(number))
             except BaseException as error:
                 result.set_exception(error)
 
@@ -103,10 +107,8 @@ class Feed(Generic[Batch]):
         number, within = divmod(step, self.pool)
         if self._held[0] != number:
             ready, self._next = self._next, None
-            if ready is not None and ready[0] == number:
-                self._held = (number, ready[1].result())
-            else:
-                self._held = (number, self._made(number))
+            prepared = ready[1].result() if ready is not None and ready[0] == number else self._prepared(number)
+            self._held = (number, self.finish(*prepared))
         if self.background and self._next is None and 4 * within >= self.pool:  # not at once: it may be the last pool
             self._begin(number + 1)
         return self._held[1][within]

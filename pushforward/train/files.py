@@ -40,8 +40,16 @@ __all__ = [
 TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 LARGEST_JSON = 2**16
 HEADER = 2**12  # bytes of a safetensors header per tensor, at most
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-DTYPES |= {"I64": torch.int64, "I32": torch.int32, "U8": torch.uint8, "BOOL": torch.bool}
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 def one_line(error: BaseException) -> str:
@@ -137,7 +145,7 @@ def _read_tensors(path: Path, expected: dict[str, Tensor]) -> tuple[dict[str, Te
             raise ValueError(f"another network: {odd[:60]!r} is {'missing' if odd in expected else 'not expected'}")
         for name, value in expected.items():
             part = file.get_slice(name)
-            shape, dtype = tuple(part.get_shape()), DTYPES.get(part.get_dtype())
+            shape, dtype = tuple(part.get_shape()), _DTYPES.get(part.get_dtype())
             if shape != tuple(value.shape) or dtype != value.dtype:
                 raise ValueError(
                     f"another network: {name} is {dtype} {shape}, where {value.dtype} {tuple(value.shape)} belongs"
