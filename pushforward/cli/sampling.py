@@ -51,6 +51,7 @@ def sample(
             raise InputError(nearest(spec.partition(":")[0], names, what))
     from pushforward import run as runs
     from pushforward.data import ENDINGS, save
+    from pushforward.train import joined
 
     endings = [*ENDINGS, ".png"]
     if out.suffix.lower() not in endings:
@@ -59,25 +60,31 @@ def sample(
         raise InputError(f"{out}: the folder {out.parent} does not exist")
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give a file")
-    model = runs.load(run, pick_device(device))
-    method, times = sampler(model.field.path, stepper, steps, grid, sigma)
-    if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
-    if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
-        raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
-    try:
-        with progress_bar("sample") as show:
-            rows = model.sample(
-                n,
-                steps=steps if times is None else None,
-                stepper=method,
-                grid=times,
-                tol=tol,
-                seed=seed,
-                on_batch=lambda done, total: show(done / total, f"{done:,}"),
+    with joined(pick_device(device)) as team:
+        model = runs.load(run, team.device or pick_device(device))
+        method, times = sampler(model.field.path, stepper, steps, grid, sigma)
+        if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
+            raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
+        if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
+            raise InputError(
+                f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet"
             )
-    except ValueError as error:  # a sampler that this path does not allow
-        raise InputError(f"--stepper {stepper or method}: {error}") from error
+        try:
+            with progress_bar("sample") as show:
+                rows = model.sample(
+                    n,
+                    steps=steps if times is None else None,
+                    stepper=method,
+                    grid=times,
+                    tol=tol,
+                    seed=seed,
+                    on_batch=(lambda done, total: show(done / total, f"{done:,}")) if team.main else None,
+                    processes=team,
+                )
+        except ValueError as error:  # a sampler that this path does not allow
+            raise InputError(f"--stepper {stepper or method}: {error}") from error
+    if not team.main:
+        return
     try:
         if out.suffix.lower() == ".png":
             runs.picture(rows, model.transform, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +23,30 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
     from pushforward.sample import Stepper
+    from pushforward.train import Processes
 
 __all__ = ["Model", "load", "picture", "preview"]
+
+
+def _shared(processes: Processes, how: Callable[..., Likelihood], x: Tensor) -> Likelihood:
+    """The log-likelihood of points of which each process takes some."""
+    import torch
+
+    from pushforward.likelihood import Likelihood
+
+    if processes.count == 1:
+        return how(x)
+    nfe = []
+
+    def part(start: int, count: int) -> Tensor:
+        found = how(x[start : start + count], first=start)
+        nfe.append(found.nfe)
+        numbers = torch.stack([found.log_prob, found.std_error, found.step_error], 1)
+        return torch.cat([numbers.double(), found.x0.flatten(1).double()], 1)
+
+    columns = processes.rows(len(x), part)
+    log_prob, std_error, step_error = columns[:, :3].to(x.dtype).unbind(1)
+    return Likelihood(log_prob, std_error, step_error, columns[:, 3:].reshape(x.shape).to(x), max(nfe))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,32 +74,38 @@ class Model:
         seed: int = 0,
         first: int = 0,
         on_batch: Callable[[int, int], None] | None = None,
+        processes: Processes | None = None,
     ) -> Rows:
         """``n`` new rows in the units, columns and types of the training data: an array, or a pyarrow.Table.
 
         Row i depends on (seed, first + i) alone. Where nothing but ``steps`` is said, what was tuned for as many
-        evaluations is used, or the latest that was tuned; else the defaults of `integrate`.
+        evaluations is used, or the latest that was tuned; else the defaults of `integrate`. ``processes`` share the
+        work out, and all get all rows.
         """
         from pushforward.sample import STEPPERS, generate
+        from pushforward.train import ALONE
 
         if stepper is None and grid is None and tol is None:
             fitting = [t for t in self.tuned if steps in (None, t.nfe)]
             if fitting:
                 stepper, grid, steps = make(STEPPERS, fitting[-1].stepper, "stepper"), fitting[-1].times(), None
-        x = generate(
-            self.field,
-            n,
-            self.transform.shape,
-            stepper,
-            steps,
-            seed,
-            grid=grid,
-            tol=tol,
-            first=first,
-            device=self.device,
-            on_batch=on_batch,
-        )
-        return self.transform.inverse(x)
+
+        def part(start: int, count: int) -> Tensor:
+            return generate(
+                self.field,
+                count,
+                self.transform.shape,
+                stepper,
+                steps,
+                seed,
+                grid=grid,
+                tol=tol,
+                first=first + start,
+                device=self.device,
+                on_batch=on_batch,
+            )
+
+        return self.transform.inverse((processes or ALONE).rows(n, part))
 
     def log_likelihood(
         self,
@@ -89,19 +118,21 @@ class Model:
         seed: int = 0,
         where: str = "the rows",
         on_batch: Callable[[int, int], None] | None = None,
+        processes: Processes | None = None,
     ) -> Likelihood:
         """Log-densities of rows in the units, columns and types of the training data, nats per row.
 
         ``log p(row) = log p_model(forward(row)) + log |det d forward / d row|``. Integers stand for the unit interval
         around them (uniform dequantisation): the density is a mean over ``draws`` points in it, and its logarithm a
         lower bound, in expectation, on that of their probability. ``method`` "auto" is exact up to 128 dimensions and
-        Hutchinson's above. What a row holds in a column that was constant in training is not looked at. See
-        `log_likelihood`.
+        Hutchinson's above. What a row holds in a column that was constant in training is not looked at. ``processes``
+        share the rows out, and all get all answers. See `log_likelihood`.
         """
         import torch
 
         from pushforward.likelihood import Likelihood, log_likelihood
         from pushforward.tensor import per_sample
+        from pushforward.train import ALONE
 
         x = self.transform.forward(rows, where)
         jitter = self.transform.jitter()
@@ -117,9 +148,10 @@ class Model:
                 point = x + (noise - 0.5) * jitter
             with torch.no_grad():
                 point = point.to(self.device)
-                parts.append(
-                    log_likelihood(self.field, point, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch)
+                how = functools.partial(
+                    log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch
                 )
+                parts.append(_shared(processes or ALONE, how, point))
         # the mean density; its error, of independent directions, by the shares of the draws
         logs = torch.stack([p.log_prob.double() for p in parts])
         share, errors = logs.softmax(0), torch.stack([p.std_error.double() for p in parts])
@@ -166,20 +198,21 @@ def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None) -
     """
     from pushforward.data import Transform
     from pushforward.train.average import reaverage
-    from pushforward.train.files import load_weights
+    from pushforward.train.files import at_most, load_weights
 
     folder = Path(folder)
-    run = read(folder)
+    run, weights = read(folder), folder / "model.safetensors"
     try:
         transform = Transform.from_json(run.data.transform)
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
-        parts = build(run.config, run.data.shape)
+        with at_most(weights.stat().st_size if weights.is_file() else 0):
+            parts = build(run.config, run.data.shape)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
-    if not (folder / "model.safetensors").is_file():
+    if not weights.is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
-    load_weights(parts.net, folder / "model.safetensors")
+    load_weights(parts.net, weights)
     if ema is not None:
         reaverage(parts.net, folder / "averages", run.config.train.ema, ema)
     net = parts.net.to(device).requires_grad_(False)

@@ -98,7 +98,7 @@ class Feed(Generic[Batch]):
         thread.start()
 
     def close(self) -> None:
-        """Wait for the pool being prepared, and drop it."""
+        """Wait for the pool that is being prepared; there is none after this."""
         if self._next is not None:
             self._next[2].join()
             self._next = None
@@ -106,7 +106,8 @@ class Feed(Generic[Batch]):
     def __call__(self, step: int) -> Batch:
         number, within = divmod(step, self.pool)
         if self._held[0] != number:
-            ready, self._next = self._next, None
+            ready = self._next
+            self.close()
             prepared = ready[1].result() if ready is not None and ready[0] == number else self._prepared(number)
             self._held = (number, self.finish(*prepared))
         if self.background and self._next is None and 4 * within >= self.pool:  # not at once: it may be the last pool

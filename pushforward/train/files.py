@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -23,10 +24,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from pushforward.errors import InputError
 
 __all__ = [
+    "at_most",
     "load_weights",
     "no_links",
     "numbered",
@@ -40,6 +43,7 @@ __all__ = [
 TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 LARGEST_JSON = 2**16
 HEADER = 2**12  # bytes of a safetensors header per tensor, at most
+_NEW = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -151,6 +155,27 @@ def _read_tensors(path: Path, expected: dict[str, Tensor]) -> tuple[dict[str, Te
                     f"another network: {name} is {dtype} {shape}, where {value.dtype} {tuple(value.shape)} belongs"
                 )
         return {name: file.get_tensor(name) for name in expected}, (file.metadata() or {}).get("blake2b")
+
+
+class at_most(TorchFunctionMode):
+    """Within it no more memory is asked of torch for new tensors than a file of so many bytes can be the weights of.
+
+    InputError otherwise: the file and the configuration are not of one network. Both may come from a stranger.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.left = size, 4 * size + 2**24
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _NEW:
+            shape = args[0] if args and isinstance(args[0], (tuple, list)) else args
+            self.left -= 4 * math.prod(n for n in shape if isinstance(n, int)) + 2**9
+            if self.left < 0:
+                raise InputError(f"describes a larger network than weights of {self.size:,} bytes can be of")
+        return func(*args, **(kwargs or {}))
 
 
 def save_weights(net: nn.Module, path: Path) -> None:
