@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -89,8 +90,9 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
 
 
 def fail(message: str) -> NoReturn:
-    """One line on standard error, exit code 2."""
-    print(f"pushforward: {' '.join(message.split())}", file=sys.stderr)
+    """One line on standard error, of the main process where there are several; exit code 2."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"pushforward: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -83,6 +83,7 @@ def sample(
         raise InputError(f"--where {odd[0]}: write COLUMN=VALUE")
     from pushforward import run as runs
     from pushforward.data import ENDINGS, read_raw, save
+    from pushforward.train import joined
 
     endings = [*ENDINGS, ".png"]
     if out.suffix.lower() not in endings:
@@ -91,31 +92,37 @@ def sample(
         raise InputError(f"{out}: the folder {out.parent} does not exist")
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give a file")
-    model = runs.load(run, pick_device(device))
-    method, times = sampler(model.field.path, stepper, steps, grid, sigma)
-    if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
-    if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
-        raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
-    lean = leaning(model, guidance, interval, rescale, weak)
-    classes = model.run.data.classes
-    wanted: str | list[str] | None = y
-    if per_class is not None:
-        if model.run.config.condition.condition != "labels":
-            raise InputError("--per-class: this model was trained without classes; give -n")
-        wanted = [name for name in classes for _ in range(per_class)]
-        n = len(wanted)
-    labels = None
-    with progress_bar("sample") as show:
+    with joined(pick_device(device)) as team, progress_bar("sample") as show:
+        model = runs.load(run, team.device or pick_device(device))
+        method, times = sampler(model.field.path, stepper, steps, grid, sigma)
+        check_ending(model, out)
+        lean = leaning(model, guidance, interval, rescale, weak)
+        wanted: str | list[str] | None = y
+        if per_class is not None:
+            if model.run.config.condition.condition != "labels":
+                raise InputError("--per-class: this model was trained without classes; give -n")
+            wanted = [name for name in model.run.data.classes for _ in range(per_class)]
+            n = len(wanted)
 
         def shown(done: int, total: int) -> None:
-            show(done / total, f"{done:,}")
+            if team.main:
+                show(done / total, f"{done:,}")
 
+        titles = None
         if fill is not None:
-            rows = model.fill(read_raw(fill).rows, guidance=lean, steps=steps, seed=seed, where=fill, on_batch=shown)
+            rows = model.fill(
+                read_raw(fill).rows,
+                guidance=lean,
+                steps=steps,
+                seed=seed,
+                where=fill,
+                on_batch=shown,
+                processes=team,
+            )
         else:
             assert n is not None
             labels = model.labels(n, wanted, seed)
+            titles = None if labels is None else [model.run.data.classes[k] for k in labels.tolist()]
             try:
                 rows = model.sample(
                     n,
@@ -128,12 +135,14 @@ def sample(
                     tol=tol,
                     seed=seed,
                     on_batch=shown,
+                    processes=team,
                 )
             except InputError:
                 raise
             except ValueError as error:  # a sampler that this path does not allow
                 raise InputError(f"--stepper {stepper or method}: {error}") from error
-    titles = None if labels is None else [classes[k] for k in labels.tolist()]
+    if not team.main:
+        return
     try:
         if out.suffix.lower() == ".png":
             runs.picture(rows, model.transform, out, titles, per_class)
@@ -142,6 +151,14 @@ def sample(
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
     print(f"{len(rows):,} {'rows' if fill is not None else 'samples'}: {out}")
+
+
+def check_ending(model: Model, out: Path) -> None:
+    """InputError for a file that cannot hold what the model makes."""
+    if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
+    if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
+        raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
 
 
 def leaning(

@@ -49,23 +49,28 @@ def score(
 
     from pushforward.data import read_raw, save
     from pushforward.run import load
+    from pushforward.train import joined
 
-    model = load(run, pick_device(device))
-    source = read_raw(data)
-    try:
-        with progress_bar("score") as show:
-            found = model.log_likelihood(
-                source.rows,
-                method,
-                steps=steps,
-                tol=tol,
-                draws=draws,
-                seed=seed,
-                where=source.where,
-                on_batch=lambda done, total: show(done / total, f"{done:,}"),
-            )
-    except ValueError as error:
-        raise InputError(f"{data}: {error}") from error
+    with joined(pick_device(device)) as team:
+        model = load(run, team.device or pick_device(device))
+        source = read_raw(data)
+        try:
+            with progress_bar("score") as show:
+                found = model.log_likelihood(
+                    source.rows,
+                    method,
+                    steps=steps,
+                    tol=tol,
+                    draws=draws,
+                    seed=seed,
+                    where=source.where,
+                    on_batch=(lambda done, total: show(done / total, f"{done:,}")) if team.main else None,
+                    processes=team,
+                )
+        except ValueError as error:
+            raise InputError(f"{data}: {error}") from error
+    if not team.main:
+        return
     columns = {"log_prob": found.log_prob, "std_error": found.std_error, "step_error": found.step_error}
     table = {"row": range(len(found.log_prob)), **{name: c.double().cpu().numpy() for name, c in columns.items()}}
     try:

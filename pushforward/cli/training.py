@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -33,6 +33,10 @@ def train(
         str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
     ] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
+    accumulate: Annotated[int, arg(metavar="INT", help="parts of a batch, one after the other, to save memory")] = 1,
+    tracker: Annotated[
+        Literal["tensorboard", "wandb", "mlflow"] | None, arg(help="where metrics go besides metrics.jsonl")
+    ] = None,
     config: Config = Config(),  # noqa: B008  (frozen)
 ) -> None:
     """Learn the law of a data set: pushforward train flights.csv --out runs/flights"""
@@ -42,11 +46,13 @@ def train(
         raise InputError(f"--minutes {minutes}: must be positive")
     if checkpoint_every < 1:
         raise InputError(f"--checkpoint-every {checkpoint_every}: at least 1")
+    if accumulate < 1:
+        raise InputError(f"--accumulate {accumulate}: at least 1")
     from pushforward import run
-    from pushforward.train import Budget
+    from pushforward.train import Budget, joined
 
     budget = Budget(DEFAULT_STEPS if steps is None and minutes is None else steps, minutes)
-    with progress_bar("train") as show:
+    with joined(pick_device(device)) as processes, progress_bar("train") as show:
 
         def report(p: Progress) -> None:
             held = "" if p.held_out is None else f"  held-out {p.held_out:.4f}"
@@ -63,10 +69,15 @@ def train(
             schema=schema,
             resize=resize,
             report=report,
-            warn=warn,
+            warn=warn if processes.main else None,
             checkpoint_every=checkpoint_every,
-            device=pick_device(device),
+            device=processes.device or pick_device(device),
+            accumulate=accumulate,
+            processes=processes,
+            tracker=tracker,
         )
+    if not processes.main:
+        return
     if finished:
         print(f"done: {out}   next: pushforward sample {out} -n 1000 -o samples.csv")
     else:

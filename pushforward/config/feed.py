@@ -33,12 +33,14 @@ def feed_for(
     pool: int = 1,
     ahead: int | None = None,
     tell: Tell | None = None,
+    only: Tensor | None = None,
 ) -> Feed[tuple[Draw, Tensor | None]]:
     """Batches ``(draw, y)`` of a data set on a path: rows, source points, coupling, times, trajectories.
 
     The coupling sees ``pool`` batches at once, which are then split; `Semidiscrete` is fitted to ``x, y``
     here. ``ahead`` batches are prepared together (default: by their size), rounded to whole pools. ``tell`` makes what
     the network is told of the rows, after their labels have decided on the coupling; by default it is the labels.
+    ``only`` are the numbers of the rows that take part.
     """
     import torch
 
@@ -47,22 +49,28 @@ def feed_for(
     from pushforward.train.feed import pool_size
 
     if isinstance(couple, Semidiscrete):
-        couple, jitter = couple.fit(x, y, path.source, seed, jitter), None
+        rows, labels = (x, y) if only is None else (x[only], None if y is None else y[only])
+        couple, jitter = couple.fit(rows, labels, path.source, seed, jitter), None
 
-    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Draw, Tensor | None]]:
+    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
         size = pool * batch
         conditions = [None] * (len(x1) // size) if y is None else y.split(size)
-        pairs = [couple(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True)]
-        draw = path.draw(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]), times(len(x1), g), g)
+        return [couple(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True)]
+
+    def finish(
+        pairs: list[tuple[Tensor, Tensor, Tensor | None]], g: torch.Generator
+    ) -> list[tuple[Draw, Tensor | None]]:
+        x1 = torch.cat([p[1] for p in pairs])
+        draw = path.draw(torch.cat([p[0] for p in pairs]), x1, times(len(x1), g), g)
         labels = [pair[2] for pair in pairs if pair[2] is not None]
         told = torch.cat(labels) if labels else None
-        told = told if tell is None else tell(draw.x1, told, g)
+        told = told if tell is None else tell(x1, told, g)
         parts = [None] * (len(x1) // batch) if told is None else told.split(batch)
         return list(zip(draw.split(batch), parts, strict=True))
 
     whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
-    return Feed(x, y, batch, seed, prepare, jitter, whole)
+    return Feed(x, y, batch, seed, prepare, jitter, whole, finish=finish, only=only)
 
 
 def fingerprint(data: Dataset) -> str:

@@ -155,6 +155,8 @@ class TrainConfig(Section):
     """share of the rows kept for measuring, never trained on"""
     mirror: bool = False
     """train on every picture and on its mirror image"""
+    precision: Literal["float32", "bf16"] = "float32"
+    """of the network's products; bf16 is mixed precision: weights and their averages stay in float32"""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """of everything random in training"""
 

@@ -57,12 +57,17 @@ class Dataset:
 
     def split(self, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
         """Training rows, and a held-out ``fraction`` of all rows drawn by ``seed``; at least one row in each."""
+        train, held_out = self.parts(fraction, seed)
+        return self.take(train), self.take(held_out)
+
+    def parts(self, fraction: float, seed: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " held_out"]]:
+        """The numbers of the rows of ``split``, which spare a copy of them."""
         n = len(self)
         if n < 2 or not 0 < fraction < 1:
             raise InputError(f"cannot hold out a fraction {fraction} of {n} rows; give 0 < fraction < 1 and 2 rows")
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         held_out, train = order.tensor_split([min(max(round(n * fraction), 1), n - 1)])
-        return self._take(train), self._take(held_out)
+        return train, held_out
 
     def mirrored(self) -> Dataset:
         """These pictures, and below them each once more with left and right exchanged; for training rows only."""
@@ -73,7 +78,8 @@ class Dataset:
         y = None if self.y is None else torch.cat([self.y, self.y])
         return replace(self, x=torch.cat([self.x, self.x.flip(-1)]), y=y)
 
-    def _take(self, index: Tensor) -> Dataset:
+    def take(self, index: Int64[Tensor, " k"]) -> Dataset:
+        """The rows of these numbers."""
         return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
 
 

@@ -7,7 +7,8 @@ executed.
 
 from pushforward.run.asked import guided
 from pushforward.run.classifier import train_classifier
-from pushforward.run.model import Model, load, picture, preview
+from pushforward.run.model import Model, load
+from pushforward.run.picture import picture, preview
 from pushforward.run.record import RunFile, history, read, read_tuned
 from pushforward.run.training import train
 from pushforward.run.tuning import tune

@@ -1,7 +1,8 @@
-"""The trained model in a run folder: new rows in the user's own units, and pictures of them."""
+"""The trained model in a run folder: new rows in the user's own units, their densities, and what fills their gaps."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from pushforward.run.record import RunFile, TunedSampler, read, read_tuned
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from pushforward.data import Transform
@@ -23,10 +23,33 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
     from pushforward.sample import Stepper
+    from pushforward.train import Processes
 
-__all__ = ["Model", "load", "picture", "preview"]
+__all__ = ["Model", "load"]
 
 ATTEMPTS = 20
+
+
+def _shared(processes: Processes, how: Callable[..., Likelihood], x: Tensor, y: Tensor | None) -> Likelihood:
+    """The log-likelihood of points of which each process takes some."""
+    import torch
+
+    from pushforward.likelihood import Likelihood
+
+    if processes.count == 1:
+        return how(x, y)
+    nfe = []
+
+    def part(start: int, count: int) -> Tensor:
+        some = slice(start, start + count)
+        found = how(x[some], None if y is None else y[some], first=start)
+        nfe.append(found.nfe)
+        numbers = torch.stack([found.log_prob, found.std_error, found.step_error], 1)
+        return torch.cat([numbers.double(), found.x0.flatten(1).double()], 1)
+
+    columns = processes.rows(len(x), part)
+    log_prob, std_error, step_error = columns[:, :3].to(x.dtype).unbind(1)
+    return Likelihood(log_prob, std_error, step_error, columns[:, 3:].reshape(x.shape).to(x), max(nfe))
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +80,7 @@ class Model:
         seed: int = 0,
         first: int = 0,
         on_batch: Callable[[int, int], None] | None = None,
+        processes: Processes | None = None,
     ) -> Rows:
         """``n`` new rows in the units, columns and types of the training data: an array, or a pyarrow.Table.
 
@@ -66,11 +90,12 @@ class Model:
         ``lambda field: pf.Auto(field, weaker, 2.0)``.
 
         Row i depends on (seed, first + i) alone. Where nothing but ``steps`` is said, what was tuned for as many
-        evaluations is used, or the latest that was tuned; else the defaults of `integrate`.
+        evaluations is used, or the latest that was tuned; else the defaults of `integrate`. ``processes`` share the
+        work out, and all get all rows.
         """
         if where is None:
             told = self.labels(n, y, seed, first)
-            x = self._generate(n, told, guidance, steps, stepper, grid, tol, seed, first, on_batch)
+            x = self._generate(n, told, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
             return self.transform.inverse(x)
         from pushforward.data.known import one_row, restored
 
@@ -78,7 +103,7 @@ class Model:
             raise InputError("give y or where: a class, or columns of a table")
         given = one_row(where)
         there = known(self.transform, self.run, given, "where", False).expand(n, -1)
-        x = self._generate(n, there, guidance, steps, stepper, grid, tol, seed, first, on_batch)
+        x = self._generate(n, there, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
         return restored(self.transform.inverse(there.where(~there.isnan(), x)), given)
 
     def labels(self, n: int, y: Asked = None, seed: int = 0, first: int = 0) -> Tensor | None:
@@ -94,6 +119,7 @@ class Model:
         seed: int = 0,
         where: str = "the rows",
         on_batch: Callable[[int, int], None] | None = None,
+        processes: Processes | None = None,
     ) -> Rows:
         """Rows of a table with their gaps filled, each by one draw from its law given what the row holds.
 
@@ -113,7 +139,7 @@ class Model:
             say = on_batch if attempt == 0 else None
             again = seed if attempt == 0 else int(torch.randint(2**31, (), generator=generator(seed, "fill", attempt)))
             some = there[todo]
-            new = self._generate(len(todo), some, guidance, steps, None, None, None, again, 0, say)
+            new = self._generate(len(todo), some, guidance, steps, None, None, None, again, 0, say, processes)
             x[todo] = some.where(~some.isnan(), new)
             table = self.transform.inverse(x)
             assert isinstance(table, pa.Table)
@@ -138,9 +164,11 @@ class Model:
         seed: int,
         first: int,
         on_batch: Callable[[int, int], None] | None,
+        processes: Processes | None,
     ) -> Tensor:
         """Samples in model units, with the tuned sampler where nothing else is asked for."""
         from pushforward.sample import STEPPERS, generate
+        from pushforward.train import ALONE
 
         if guidance is not None and condition is None and self.run.config.condition.condition != "none":
             raise InputError("guidance: towards what? say what is known of the rows (--where COLUMN=VALUE)")
@@ -148,20 +176,26 @@ class Model:
             fitting = [t for t in self.tuned if steps in (None, t.nfe)]
             if fitting:
                 stepper, grid, steps = make(STEPPERS, fitting[-1].stepper, "stepper"), fitting[-1].times(), None
-        return generate(
-            guided(self.field, self.run, guidance),
-            n,
-            self.transform.shape,
-            stepper,
-            steps,
-            seed,
-            y=condition,
-            grid=grid,
-            tol=tol,
-            first=first,
-            device=self.device,
-            on_batch=on_batch,
-        )
+
+        field = guided(self.field, self.run, guidance)
+
+        def part(start: int, count: int) -> Tensor:
+            return generate(
+                field,
+                count,
+                self.transform.shape,
+                stepper,
+                steps,
+                seed,
+                y=None if condition is None else condition[start : start + count],
+                grid=grid,
+                tol=tol,
+                first=first + start,
+                device=self.device,
+                on_batch=on_batch,
+            )
+
+        return (processes or ALONE).rows(n, part)
 
     def log_likelihood(
         self,
@@ -175,6 +209,7 @@ class Model:
         seed: int = 0,
         where: str = "the rows",
         on_batch: Callable[[int, int], None] | None = None,
+        processes: Processes | None = None,
     ) -> Likelihood:
         """Log-densities of rows in the units, columns and types of the training data, nats per row.
 
@@ -182,12 +217,14 @@ class Model:
         around them (uniform dequantisation): the density is a mean over ``draws`` points in it, and its logarithm a
         lower bound, in expectation, on that of their probability. ``method`` "auto" is exact up to 128 dimensions and
         Hutchinson's above. ``y`` is the class of the rows, by label, and the density then ``p(row | y)``. What a row
-        holds in a column that was constant in training is not looked at. See `log_likelihood`.
+        holds in a column that was constant in training is not looked at. ``processes`` share the rows out, and all get
+        all answers. See `log_likelihood`.
         """
         import torch
 
         from pushforward.likelihood import Likelihood, log_likelihood
         from pushforward.tensor import per_sample
+        from pushforward.train import ALONE
 
         x = self.transform.forward(rows, where)
         jitter, condition = self.transform.jitter(), self._told(y, len(x))
@@ -203,11 +240,10 @@ class Model:
                 point = x + (noise - 0.5) * jitter
             with torch.no_grad():
                 point = point.to(self.device)
-                parts.append(
-                    log_likelihood(
-                        self.field, point, condition, method, steps=steps, tol=tol, seed=seed, on_batch=on_batch
-                    )
+                how = functools.partial(
+                    log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch
                 )
+                parts.append(_shared(processes or ALONE, how, point, condition))
         # the mean density; its error, of independent directions, by the shares of the draws
         logs = torch.stack([p.log_prob.double() for p in parts])
         share, errors = logs.softmax(0), torch.stack([p.std_error.double() for p in parts])
@@ -254,53 +290,32 @@ class Model:
         return f"Model({data.name!r}, rows of shape {data.shape}, {size}, {self.field.path})"
 
 
-def load(folder: str | Path, device: str = "cpu") -> Model:
+def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None) -> Model:
     """The model in a run folder. Reads JSON and safetensors only; InputError if the run is missing or damaged.
+
+    ``ema`` asks for the average of the weights of another length than that of the training, as a share of its steps:
+    0.05 remembers the last tenth or so, 0.2 most of them (Karras et al. 2024).
 
     ``pf.load("runs/demo").sample(8, seed=0)``
     """
     from pushforward.data import Transform
-    from pushforward.train.checkpoint import load_weights
+    from pushforward.train.average import reaverage
+    from pushforward.train.files import at_most, load_weights
 
     folder = Path(folder)
-    run = read(folder)
+    run, weights = read(folder), folder / "model.safetensors"
     try:
         transform = Transform.from_json(run.data.transform)
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
-        parts = build(run.config, run.data.shape, len(run.data.classes), transform.pieces)
+        with at_most(weights.stat().st_size if weights.is_file() else 0):
+            parts = build(run.config, run.data.shape, len(run.data.classes), transform.pieces)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
-    if not (folder / "model.safetensors").is_file():
+    if not weights.is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
-    load_weights(parts.net, folder / "model.safetensors")
+    load_weights(parts.net, weights)
+    if ema is not None:
+        reaverage(parts.net, folder / "averages", run.config.train.ema, ema)
     net = parts.net.to(device).requires_grad_(False)
     return Model(parts.field_of(net), transform, run, folder, device, read_tuned(folder))
-
-
-def preview(model: Model, path: Path) -> None:
-    """A look at a model in training: few samples, coarse steps."""
-    picture(model.sample(64, steps=20), model.transform, path)
-
-
-def picture(
-    rows: Rows, transform: Transform, path: Path, labels: list[str] | None = None, columns: int | None = None
-) -> None:
-    """Samples as a picture: a grid of images with their labels, a scatter of two columns, or a histogram per column."""
-    import numpy as np
-    import torch
-
-    import pushforward.plot as plot
-    from pushforward.data import drawn
-
-    names = None if isinstance(rows, np.ndarray) else list(rows.column_names)
-    values = rows if isinstance(rows, np.ndarray) else drawn(rows)
-    x = torch.as_tensor(np.asarray(values, dtype=np.float64))
-    figure: Figure
-    if transform.kind == "image" and x.ndim in (3, 4):
-        figure = plot.images(transform.forward(rows), columns, labels)
-    elif x.ndim == 2 and x.shape[1] == 2:
-        figure = plot.scatter({"samples": x})
-    else:
-        figure = plot.columns({"samples": x.reshape(len(x), -1)}, names)
-    plot.save(figure, path)

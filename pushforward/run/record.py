@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned"]
 
 CONVENTION = "t=0 source (noise), t=1 data; x_t = alpha_t data + beta_t noise; log-densities in nats"
+LARGEST = 2**28  # bytes of JSON: a table's categories and quantiles fit in many times over
 
 
 class DataRecord(Section):
@@ -82,6 +83,8 @@ def read(folder: Path) -> RunFile:
             f"{folder}: no run here (there is no config.json); make one with: pushforward train DATA --out RUN"
         )
     try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"has {path.stat().st_size:,} bytes, more than any run file")
         return RunFile.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
@@ -97,8 +100,10 @@ def read_tuned(folder: Path) -> tuple[TunedSampler, ...]:
     if not path.is_file():
         return ()
     try:
+        if path.stat().st_size > LARGEST:
+            raise InputError("too large")
         return SamplerFile.model_validate_json(path.read_bytes()).tuned
-    except (ValidationError, OSError) as error:
+    except (ValidationError, OSError, InputError) as error:
         raise InputError(f"{path}: damaged; delete it, or make it again with: pushforward tune {folder}") from error
 
 
@@ -106,7 +111,7 @@ def history(folder: Path) -> list[dict[str, float]]:
     """The lines of ``metrics.jsonl``; a last line cut short by a crash is left out."""
     path, rows = folder / "metrics.jsonl", []
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
             if isinstance(row, dict) and "step" in row:
                 rows.append(row)

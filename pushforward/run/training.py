@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pushforward
 from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
 from pushforward.errors import InputError
-from pushforward.run.model import Model, preview
+from pushforward.run.model import Model
+from pushforward.run.picture import preview
 from pushforward.run.record import DataRecord, RunFile, history, read
+from pushforward.run.tracking import tracking
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pushforward.data import Dataset
     from pushforward.path import Draw
-    from pushforward.train import Budget, Feed, Progress
+    from pushforward.train import Budget, Feed, Processes, Progress
 
 __all__ = ["train"]
 
@@ -43,8 +46,9 @@ def _claim(folder: Path, source: str, config: Config, data: Dataset, net: nn.Mod
     import torch
 
     from pushforward.nn import count_parameters, flops
-    from pushforward.train.checkpoint import written_whole
+    from pushforward.train.files import no_links, written_whole
 
+    no_links(folder)
     if (folder / "config.json").exists():
         there = read(folder)
         changed = differences(there.config, config)
@@ -100,39 +104,48 @@ def train(
     report_every: int = 250,
     keep: int = 2,
     device: str = "cpu",
+    accumulate: int = 1,
+    processes: Processes | None = None,
+    tracker: str | None = None,
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
-    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size
-    of pictures.
+    ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size of
+    pictures. A batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the
+    other. ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too.
+
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
     """
     import torch
 
     from pushforward.data import load as load_data
-    from pushforward.train import Optimiser, fit
-    from pushforward.train.checkpoint import latest, save_weights, written_whole
+    from pushforward.train import ALONE, Optimiser, fit
+    from pushforward.train.files import save_weights, written_whole
+
+    processes = processes or ALONE
 
     data = load_data(source, schema, resize)
     shape, classes, pieces = data.transform.shape, len(data.classes), data.transform.pieces
     config = resolve(config, shape, classes, pieces)
     parts = build(config, shape, classes, pieces)
-    _claim(folder, str(source) if isinstance(source, (str, Path)) else data.name, config, data, parts.net)
+    name = str(source) if isinstance(source, (str, Path)) else data.name
+    processes.led(lambda: _claim(folder, name, config, data, parts.net))
     c, on = config.train, torch.device(device)
-    train_rows, held_out_rows = data.split(c.held_out, c.seed)
-    train_rows = train_rows.mirrored() if c.mirror else train_rows
+    if c.batch < accumulate * processes.count:
+        raise InputError(f"--batch {c.batch}: less than one row for each of {accumulate * processes.count} parts")
+    train_rows, held_out_rows = data.parts(c.held_out, c.seed)
     jitter = data.transform.jitter()
 
-    def batches(rows: Dataset, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
-        y = {"none": None, "labels": rows.y, "columns": rows.x}[config.condition.condition]
+    def batches(rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
+        some, only = (data.take(rows).mirrored(), None) if c.mirror and rows is train_rows else (data, rows)
+        y = {"none": None, "labels": some.y, "columns": some.x}[config.condition.condition]
         path, couple, times = parts.path, parts.couple, parts.times
-        return feed_for(rows.x, y, path, couple, times, size, seed, jitter, pool, ahead, parts.tell)
+        return feed_for(some.x, y, path, couple, times, size, seed, jitter, pool, ahead, parts.tell, only)
 
     feed = batches(train_rows, c.batch, c.seed, config.path.pool, None)
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's
-    rows = min(len(held_out_rows), HELD_OUT_ROWS)
-    fixed = batches(held_out_rows, rows, c.seed + 1, 1, 1)(0)
+    fixed = batches(held_out_rows, min(len(held_out_rows), HELD_OUT_ROWS), c.seed + 1, 1, 1)(0)
     net = parts.net.to(on)
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
@@ -152,6 +165,8 @@ def train(
 
     def kept(ema: nn.Module, step: int) -> None:
         save_weights(ema, folder / "model.safetensors")
+
+    def shown(ema: nn.Module, step: int) -> None:
         (folder / "previews").mkdir(exist_ok=True)
         model = Model(parts.field_of(ema), data.transform, read(folder), folder, device)
         try:
@@ -159,11 +174,10 @@ def train(
         except InputError as error:  # samples that are not finite may become so: no reason to stop
             tell(f"no preview of step {step}: {error}")
 
-    newest = latest(folder / "checkpoints")
-    begun = 0 if newest is None else int(newest.name[5:])
-    lines = [row for row in history(folder) if row["step"] <= begun]  # what a crash lost will be measured again
-    with written_whole(folder / "metrics.jsonl") as scratch:
-        scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
+    def begun(step: int) -> None:
+        lines = [row for row in history(folder) if row["step"] <= step]  # what a crash lost will be measured again
+        with written_whole(folder / "metrics.jsonl") as scratch:
+            scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
 
     def log(progress: Progress) -> None:
         try:
@@ -171,24 +185,32 @@ def train(
                 file.write(json.dumps(asdict(progress)) + "\n")
         except OSError as error:
             tell(f"step {progress.step} could not be written to metrics.jsonl ({error})")
+        track(asdict(progress))
         if report is not None:
             report(progress)
 
     optimiser = Optimiser(c.lr, c.warmup, c.weight_decay, c.clip, c.ema)
-    _, finished = fit(
-        net,
-        loss,
-        feed,
-        budget,
-        optimiser,
-        seed=c.seed,
-        folder=folder / "checkpoints",
-        held_out=held_out,
-        report=log,
-        warn=tell,
-        kept=kept,
-        report_every=report_every,
-        checkpoint_every=checkpoint_every,
-        keep=keep,
-    )
+    with closing(feed), tracking(tracker if processes.main else None, folder, config.model_dump()) as track:
+        _, finished = fit(
+            net,
+            loss,
+            feed,
+            budget,
+            optimiser,
+            seed=c.seed,
+            folder=folder / "checkpoints",
+            snapshots=folder / "averages",
+            held_out=held_out,
+            begun=begun,
+            report=log,
+            warn=tell,
+            kept=kept,
+            shown=shown,
+            report_every=report_every,
+            checkpoint_every=checkpoint_every,
+            keep=keep,
+            accumulate=accumulate,
+            precision=c.precision,
+            processes=processes,
+        )
     return finished

@@ -30,7 +30,7 @@ def tune(
     """
     from pushforward.data import load as load_data
     from pushforward.sample import tune as find
-    from pushforward.train.checkpoint import written_whole
+    from pushforward.train.files import written_whole
 
     model = load(folder, device)
     rows: Tensor | None = None

@@ -7,35 +7,28 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from pushforward.errors import InputError
 from pushforward.tensor import generator
-from pushforward.train.checkpoint import Checkpoint, latest, restore, save
+from pushforward.train.average import sharper, step_weight, take_snapshot
+from pushforward.train.checkpoint import Checkpoint, latest, restore_newest, save
+from pushforward.train.files import one_line
+from pushforward.train.health import Budget, Clock, Health
+from pushforward.train.processes import ALONE, LostProcess, Processes, count_rows, cut, share
 
-__all__ = ["Budget", "Optimiser", "Progress", "fit"]
+__all__ = ["Optimiser", "Progress", "fit"]
 
 Batch = TypeVar("Batch")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to train, whichever comes first: optimiser ``steps``, ``minutes`` of training time, or both."""
-
-    steps: int | None
-    minutes: float | None
-
-    def spent(self, step: int, seconds: float) -> float:
-        """The share of the budget that is used up, 1 when training is over."""
-        by_steps = 0.0 if self.steps is None else step / self.steps
-        by_time = 0.0 if self.minutes is None else seconds / (60 * self.minutes)
-        return min(1.0, max(by_steps, by_time))
+TAIL = 4  # numbers that travel with the gradient: votes to stop, share of the time used, seconds of a step, loss
+APART = 1.12  # ratio of the steps of which snapshots are kept, besides those of checkpoints
+SLOW = 0.25  # seconds; where steps are faster, a device is asked for the above at every eighth only
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a person watching sees: losses are means over the steps since the last report."""
+    """What a person watching sees: losses are means over the steps since the last report, ``skipped`` counts all."""
 
     step: int
     seconds: float
@@ -69,13 +62,15 @@ class Progress:
     grad_norm: float
     lr: float
     steps_per_second: float
+    skipped: int
 
 
-def flatten(net: nn.Module, gradients: bool) -> nn.Parameter:
+def flatten(net: nn.Module, gradients: bool, tail: int = 0) -> nn.Parameter:
     """Put all trainable parameters, and their gradients, into one buffer each; they become views of it.
 
-    The optimiser, the clipping and the average are then one kernel each instead of one per parameter, which is a
-    quarter of the time of a step of a small network. Names, shapes and ``state_dict`` stay as they were.
+    The optimiser, the clipping, the average and the sum over processes are then one kernel each instead of one per
+    parameter, which is a quarter of the time of a step of a small network. Names, shapes and ``state_dict`` stay as
+    they were. The buffer of the gradients goes on for ``tail`` more numbers.
     """
     params = [p for p in net.parameters() if p.requires_grad]
     if len({(p.dtype, p.device) for p in params}) != 1:
@@ -85,7 +80,7 @@ def flatten(net: nn.Module, gradients: bool) -> nn.Parameter:
     for p, value in zip(params, flat.detach().split(sizes), strict=True):
         p.data = value.view_as(p)
     if gradients:
-        flat.grad = torch.zeros_like(flat)
+        flat.grad = flat.detach().new_zeros(flat.numel() + tail)[: flat.numel()]
         for p, grad in zip(params, flat.grad.split(sizes), strict=True):
             p.grad = grad.view_as(p)
     return flat
@@ -112,6 +107,27 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _prepared(feed: Callable[[int], Batch], step: int) -> Batch:
+    try:
+        return feed(step)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the batch of step {step} could not be prepared: {type(error).__name__}: {one_line(error)}"
+        ) from error
+
+
+def _same_state(state: Checkpoint, processes: Processes) -> None:
+    """Every process begins from what the main one has, whether or not it can read the folder."""
+    counters = torch.tensor(list(state.counters().values()), dtype=torch.float64)
+    if processes.device is not None:
+        counters = counters.to(processes.device)
+    processes.same_([*state.tensors().values(), counters])
+    for key, value in zip(state.counters(), counters.tolist(), strict=True):
+        setattr(state, key, type(getattr(state, key))(value))
+
+
 def fit(
     net: nn.Module,
     loss: Callable[[nn.Module, Batch, torch.Generator], Tensor],
@@ -121,90 +137,163 @@ def fit(
     *,
     seed: int,
     folder: Path | None,
+    snapshots: Path | None = None,
     held_out: Callable[[nn.Module], float] | None = None,
+    begun: Callable[[int], None] | None = None,
     report: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
     kept: Callable[[nn.Module, int], None] | None = None,
+    shown: Callable[[nn.Module, int], None] | None = None,
     report_every: int = 100,
     checkpoint_every: int = 2000,
     keep: int = 2,
+    accumulate: int = 1,
+    precision: Literal["float32", "bf16"] = "float32",
+    processes: Processes = ALONE,
 ) -> tuple[Checkpoint, bool]:
     """Train ``net`` on ``feed(0), feed(1), ...`` until the budget is spent; returns the state and whether it was.
 
     ``loss(net, batch, generator)`` is one number per row; ``held_out(ema)`` is measured at each report. With a
-    ``folder``, checkpoints are kept there and training goes on from the newest one; ``kept(ema, step)`` is called after
-    each. A disk that refuses one is reported by ``warn`` and training goes on: the checkpoint before is still there.
-    Raises InputError when the loss or the weights stop being finite, or the last checkpoint cannot be saved.
+    ``folder``, checkpoints are kept there and training goes on from the newest whole one, ``begun(step)``;
+    ``kept(ema, step)`` is called after each, and then ``shown(ema, step)`` unless there is a hurry. A disk that refuses
+    one is told to ``warn`` and training goes on: the checkpoint before is still there. In ``snapshots`` averages are
+    kept from which those of other lengths are made.
+
+    Each step is of the whole batch: its rows are shared out among ``processes``, and there among ``accumulate`` parts
+    one after the other. Steps that are not finite are skipped. Raises InputError after ten of them in a row, when a
+    batch cannot be prepared, another process is lost, or the last checkpoint cannot be saved.
     """
     ema = copy.deepcopy(net)
-    weights, average = flatten(net, gradients=True), flatten(ema, gradients=False).detach()
-    grad = cast(Tensor, weights.grad)
-    adam = torch.optim.AdamW([weights], lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True)
-    state = Checkpoint(net, ema.requires_grad_(False), adam)
-    if folder is not None and (newest := latest(folder)) is not None:
-        restore(state, newest)
-    noise = generator(seed, "loss")
-    total, since, start = torch.tensor(state.loss, device=weights.device), state.reported, state.step
-    began = time.monotonic() - state.seconds
-    reported, norm, step, spent = time.monotonic(), total, start, budget.spent(start, state.seconds)
+    weights, average = flatten(net, gradients=True, tail=TAIL), flatten(ema, gradients=False).detach()
+    grad, sharp, size = cast(Tensor, weights.grad), average.clone(), weights.numel()
+    shared = grad.as_strided((size + TAIL,), (1,))
+    adam: Any = torch.optim.AdamW([weights], lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True)
+    state = Checkpoint(net, ema.requires_grad_(False), sharp, adam)
+    tell_user = warn if warn is not None and processes.main else lambda words: None
+    if folder is not None:
+        processes.led(lambda: restore_newest(state, folder, tell_user))
+    _same_state(state, processes)
+    noise, start, since = generator(seed, "loss"), state.step, state.reported
+    clock = Clock(budget, state.seconds, 5 * size * weights.element_size())
+    step, photographed = start, start
+    spent, reported = budget.spent(start, state.seconds), time.monotonic()
+    if begun is not None and processes.main:
+        begun(start)
 
-    def checked() -> float:
-        """Mean loss since the last report. Asked at reports and checkpoints only, so that no step waits for the device
-        and no checkpoint holds a NaN."""
-        mean = float(total) / max(1, step - since)
-        if not (math.isfinite(mean) and bool(average.isfinite().all())):
-            raise InputError(
-                f"the loss or the weights stopped being finite between steps {since} and {step} (mean loss {mean:.4g});"
-                " the last good checkpoint is kept: lower --lr or look at the data (pushforward inspect)"
-            )
-        return mean
+    def saved() -> str:
+        newest = None if folder is None else latest(folder)
+        return "nothing was saved yet" if newest is None else f"the last good checkpoint is {newest}"
+
+    health = Health(tell_user, state.loss, state.good, state.skipped, saved)
+
+    def snapshot() -> None:
+        nonlocal photographed
+        if snapshots is not None and step > photographed and processes.main:
+            take_snapshot(snapshots, step, {"ema": average, "sharp": sharp})
+            photographed = step
 
     def tell() -> None:
-        nonlocal total, since, reported
-        mean, now = checked(), time.monotonic()
-        if report is not None:
-            score = None if held_out is None else held_out(state.ema)
+        nonlocal since, reported
+        health.look(step)
+        now = time.monotonic()
+        if step >= APART * photographed:
+            try:
+                snapshot()
+            except OSError as error:
+                tell_user(f"the averages of step {step} could not be saved ({error})")
+        score = None if held_out is None else held_out(state.ema)
+        if report is not None and processes.main:
             speed = (step - max(since, start)) / max(now - reported, 1e-9)
-            rate = optimiser.rate(step, spent)
-            report(Progress(step, now - began, spent, mean, score, float(norm), rate, speed))
-        total, since, reported = torch.zeros_like(total), step, time.monotonic()
+            mean, rate = health.total / max(1, health.good), optimiser.rate(step, spent)
+            report(Progress(step, clock.seconds, spent, mean, score, health.norm, rate, speed, health.skipped))
+        health.total, health.good, since, reported = 0.0, 0, step, time.monotonic()
+        clock.reporting = reported - now
+        clock.resume()
 
-    def keep_state(last: bool = False) -> None:
-        checked()
-        state.step, state.seconds, state.reported, state.loss = step, time.monotonic() - began, since, float(total)
+    def keep_state(last: bool, hurry: bool) -> None:
+        health.look(step)
+        if not bool(average.isfinite().all()):
+            raise InputError(
+                f"the weights stopped being finite before step {step}; {saved()}: lower --lr or look at the data "
+                "(pushforward inspect)"
+            )
+        if not processes.main or (health.streak and not last):
+            return
+        before = time.monotonic()
+        state.step, state.seconds, state.reported = step, clock.seconds, since
+        if spent >= 1 and budget.minutes is not None:
+            state.seconds = max(state.seconds, 60 * budget.minutes)  # what was left of them was left for this
+        state.loss, state.good, state.skipped = health.total, health.good, health.skipped
         try:
-            if folder is not None:
+            if folder is not None and (step > start or latest(folder) is None):
+                snapshot()
                 save(state, folder, keep)
             if kept is not None:
                 kept(state.ema, step)
+            if shown is not None and not hurry:
+                shown(state.ema, step)
         except OSError as error:
             if last:
                 raise InputError(
                     f"step {step}, the last, could not be saved ({error}); the checkpoint before it is kept: free some "
                     "space and give the same command again"
                 ) from error
-            if warn is not None:
-                warn(f"step {step} could not be saved ({error}); the checkpoint before it is kept")
+            tell_user(f"step {step} could not be saved ({error}); the checkpoint before it is kept")
+        clock.saving = time.monotonic() - before
+        clock.resume()
+
+    mixed = torch.autocast(weights.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    pieces, first = processes.count * accumulate, processes.rank * accumulate
+    averages = ((average, optimiser.ema), (sharp, sharper(optimiser.ema)))
+    stop, look_at, share_used = False, start, 0.0
 
     with _asked_to_stop() as asked:
-        while spent < 1 and not asked():
+        while spent < 1 and not stop and not (asked() and processes.count == 1):
             adam.param_groups[0]["lr"] = optimiser.rate(step, spent)
-            rows = loss(net, feed(step), noise.manual_seed(seed * 1_000_003 + step))
-            mean_loss = rows.mean()
-            grad.zero_()
-            mean_loss.backward()
+            batch = _prepared(feed, step)
+            rows, value = count_rows(batch), shared.new_zeros(())
+            shared.zero_()
+            for piece in range(first, first + accumulate):
+                part = batch if pieces == 1 else cut(batch, share(rows, piece, pieces))
+                with mixed:
+                    losses = loss(net, part, noise.manual_seed(piece * 2**52 + seed * 1_000_003 + step))
+                mean = losses.sum() / rows
+                mean.backward()
+                value = value + mean.detach()
+            used = clock.used()
+            if processes.count > 1:
+                own = [used / clock.limit, clock.pace] if processes.main else [0.0, 0.0]
+                shared[size:] = torch.cat([torch.tensor([float(asked()), *own]).to(value), value[None]])
+                try:
+                    processes.sum_(shared)
+                except LostProcess:  # the weights are still those of the step before
+                    if processes.main:
+                        keep_state(last=False, hurry=True)
+                    raise
+                value = shared[-1].clone()
             norm = torch.linalg.vector_norm(grad)
-            grad.mul_(optimiser.clip / norm.clamp_min(optimiser.clip))  # no branch: the device is never waited for
+            # without a branch, so that the device is never waited for; AdamW leaves all as it is where this is 1
+            adam.found_inf = (norm + value).isfinite().logical_not().float()
+            grad.mul_(optimiser.clip / norm.clamp_min(optimiser.clip))
             adam.step()
-            average.lerp_(weights.detach(), 1 - (1 - 1 / (step + 1)) ** (1 + optimiser.ema))
-            total += mean_loss.detach()
             step += 1
-            spent = budget.spent(step, time.monotonic() - began)
+            for mean_weights, exponent in averages:
+                mean_weights.lerp_(weights.detach(), step_weight(step, exponent))
+            health.note(torch.stack((value, norm)))
+            if health.due:
+                health.look(step)
+            if processes.count == 1:
+                spent = budget.spent(step, used)
+            else:
+                if step >= look_at:
+                    votes, share_used, pace, _ = shared[size:].tolist()
+                    stop, look_at = votes > 0, step + (1 if weights.device.type == "cpu" or pace > SLOW else 8)
+                spent = budget.spent(step, share_used * clock.limit)
             if step % report_every == 0:
                 tell()
             if step % checkpoint_every == 0:
-                keep_state()
-        keep_state(last=True)  # before the report: with the losses since the last one, going on is bit for bit the same
+                keep_state(last=False, hurry=False)
+        keep_state(last=True, hurry=asked())
         if step > max(since, start):
             tell()
     return state, spent >= 1

@@ -1,0 +1,157 @@
+"""One process or many: who writes, who has which rows, and what all must agree on.
+
+Processes are started by ``torchrun``; accelerate reads its environment, picks backend and device, and connects them. A
+single process needs none of this and imports none of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from pushforward.errors import InputError
+from pushforward.train.files import one_line
+
+__all__ = ["ALONE", "LostProcess", "Processes", "count_rows", "cut", "joined", "share"]
+
+Batch = TypeVar("Batch")
+T = TypeVar("T")
+
+
+class LostProcess(InputError):
+    """Another process of the job does not answer any more."""
+
+
+def share(n: int, rank: int, count: int) -> slice:
+    """Part number ``rank`` of ``n`` rows in ``count`` parts that differ in size by one at most."""
+    return slice(n * rank // count, n * (rank + 1) // count)
+
+
+def _leaves(batch: Any) -> Iterator[Tensor]:
+    if isinstance(batch, Tensor):
+        yield batch
+    elif dataclasses.is_dataclass(batch):
+        yield from _leaves([getattr(batch, field.name) for field in dataclasses.fields(batch)])
+    elif isinstance(batch, dict):
+        yield from _leaves(list(batch.values()))
+    elif isinstance(batch, (tuple, list)):
+        for part in batch:
+            yield from _leaves(part)
+
+
+def count_rows(batch: Any) -> int:
+    """How many rows a batch has: the length of the first tensor in it."""
+    return len(next(_leaves(batch)))
+
+
+def cut(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch: of every tensor in it, through tuples, lists, dicts and dataclasses."""
+    part: Any = batch
+    if isinstance(batch, Tensor):
+        part = batch[rows] if batch.ndim else batch
+    elif dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        part = type(batch)(*(cut(getattr(batch, field.name), rows) for field in dataclasses.fields(batch)))
+    elif isinstance(batch, dict):
+        part = {key: cut(value, rows) for key, value in batch.items()}
+    elif isinstance(batch, (tuple, list)):
+        part = type(batch)(cut(value, rows) for value in batch)
+    return part  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a job as one of them sees it; collective methods are called by all, in the same order."""
+
+    rank: int = 0
+    count: int = 1
+    device: str | None = None
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def sum_(self, values: Tensor) -> None:
+        """The sum over processes, in place; LostProcess if one does not answer."""
+        if self.count > 1:
+            with _lost():
+                torch.distributed.all_reduce(values)
+
+    def same_(self, tensors: list[Tensor]) -> None:
+        """The main process's values everywhere, in place."""
+        for values in tensors if self.count > 1 else ():
+            with _lost():
+                torch.distributed.broadcast(values, 0)
+
+    def led(self, action: Callable[[], T]) -> T | None:
+        """What ``action`` returns in the main process, None in the others, when it is done; its InputError ends all."""
+        result, error = None, None
+        if self.main:
+            try:
+                result = action()
+            except InputError as caught:
+                error = caught
+        failed = torch.tensor(float(error is not None), device=self.device)
+        self.sum_(failed)
+        if error is not None:
+            raise error
+        if failed:
+            raise InputError("the main process says why")
+        return result
+
+    def rows(self, n: int, make: Callable[[int, int], Tensor]) -> Tensor:
+        """``n`` rows of which each process makes a part, ``make(first, count)``, gathered in all of them."""
+        mine = share(n, self.rank, self.count)
+        part = make(mine.start, mine.stop - mine.start) if mine.stop > mine.start else None
+        if self.count == 1:
+            assert part is not None
+            return part
+        size = -(-n // self.count)
+        like = part if part is not None else make(0, 1)
+        padded = like.new_zeros(size, *like.shape[1:])
+        if part is not None:
+            padded[: len(part)] = part
+        parts = [torch.empty_like(padded) for _ in range(self.count)]
+        with _lost():
+            torch.distributed.all_gather(parts, padded)
+        sizes = [share(n, rank, self.count) for rank in range(self.count)]
+        return torch.cat([p[: s.stop - s.start] for p, s in zip(parts, sizes, strict=True)])
+
+
+@contextmanager
+def _lost() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcess(
+            f"another process of this job was lost ({one_line(error)}); what was saved is whole: give the same command "
+            "again to go on"
+        ) from error
+
+
+@contextmanager
+def joined(device: str = "cpu") -> Iterator[Processes]:
+    """The processes that torchrun started, connected while the block runs; one alone without torchrun."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    from accelerate import PartialState
+
+    before = torch.distributed.is_initialized()
+    state: Any = PartialState(cpu=device == "cpu")
+    try:
+        yield Processes(state.process_index, state.num_processes, str(state.device))
+    finally:
+        if not before:
+            torch.distributed.destroy_process_group()
+            PartialState._reset_state()
+
+
+ALONE = Processes()
