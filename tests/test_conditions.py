@@ -10,8 +10,17 @@ import torch
 import pushforward as pf
 from pushforward import run as runs
 from pushforward.condition import Labels, Masked
-from pushforward.config import Config, build, feed_for, resolve
-from pushforward.config.sections import ConditionConfig, NetConfig, ObjectiveConfig, PathConfig, TrainConfig
+from pushforward.config import (
+    ConditionConfig,
+    Config,
+    NetConfig,
+    ObjectiveConfig,
+    PathConfig,
+    TrainConfig,
+    build,
+    feed_for,
+    resolve,
+)
 from pushforward.data import Transform, load, read_raw, save
 from pushforward.train import Budget
 

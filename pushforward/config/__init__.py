@@ -2,6 +2,31 @@
 
 from pushforward.config.feed import feed_for, fingerprint
 from pushforward.config.parts import Parts, build, resolve
-from pushforward.config.sections import Config, Section, choices, make
+from pushforward.config.sections import (
+    ConditionConfig,
+    Config,
+    NetConfig,
+    ObjectiveConfig,
+    PathConfig,
+    Section,
+    TrainConfig,
+    choices,
+    make,
+)
 
-__all__ = ["Config", "Parts", "Section", "build", "choices", "feed_for", "fingerprint", "make", "resolve"]
+__all__ = [
+    "ConditionConfig",
+    "Config",
+    "NetConfig",
+    "ObjectiveConfig",
+    "Parts",
+    "PathConfig",
+    "Section",
+    "TrainConfig",
+    "build",
+    "choices",
+    "feed_for",
+    "fingerprint",
+    "make",
+    "resolve",
+]
