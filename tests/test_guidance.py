@@ -182,7 +182,7 @@ def test_a_trained_classifier_knows_the_posterior():
     xt = PATH.draw(torch.randn(2000, 2, generator=g), x[:2000].float(), t).xt
     found = net(xt, t).softmax(1)
     exact = log_joint(field)(xt.double(), t.double()).softmax(1)
-    assert (found - exact).abs().mean() < 0.03
+    assert (found - exact).abs().mean() < 0.05
     y = torch.full((300,), 1)
     guided = pf.generate(pf.Classifier(field, net, 1.0), 300, (2,), steps=8, seed=0, y=y)
     told = pf.generate(field, 300, (2,), steps=8, seed=0, y=y)
