@@ -23,7 +23,7 @@ from pushforward.train.checkpoint import latest
 
 ROWS = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
 CONFIG = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=16, warmup=10))
-EVERY, STEPS = 6, 900
+EVERY, STEPS = 6, 300
 
 
 def train(folder, steps, **how):

@@ -21,9 +21,8 @@ def folder(tmp_path_factory):
     """What is left by `killed.py`."""
     folder = tmp_path_factory.mktemp("killed")
     command = [sys.executable, killed.__file__, str(folder), str(KILLS), "0"]
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -38,13 +37,10 @@ def test_killed_at_random_moments_ends_in_the_same_weights(folder):
     ]
     assert states[0].keys() == states[1].keys()
     assert all((value == states[1][key]).all() for key, value in states[0].items())
-    models = [(folder / which / "model.safetensors").read_bytes() for which in ("straight", "killed")]
+    models = [(path / "model.safetensors").read_bytes() for path in runs]
     assert models[0] == models[1]
     clock = {"seconds", "steps_per_second"}
-    histories = [
-        [{k: v for k, v in row.items() if k not in clock} for row in run.history(folder / which)]
-        for which in ("straight", "killed")
-    ]
+    histories = [[{k: v for k, v in row.items() if k not in clock} for row in run.history(path)] for path in runs]
     assert histories[0] == histories[1] and len(histories[0]) == killed.STEPS / killed.EVERY
     assert [path for path in (folder / "killed").rglob("*") if path.name.startswith(".")] == []
 
