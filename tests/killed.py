@@ -18,16 +18,27 @@ import torch
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.train import Budget
+from pushforward.train import Budget, Feed
 from pushforward.train.checkpoint import latest
 
 ROWS = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
 CONFIG = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=16, warmup=10))
-EVERY, STEPS = 6, 900
+EVERY, STEPS = 6, 300
 
 
-def train(folder, steps, **how):
+def train(folder, steps, told=None, **how):
+    """A run; one byte goes to ``told`` when its first batch of training is asked for."""
     run.training.preview = lambda *_: None
+    ask = Feed.__call__
+
+    def first(self, step):
+        if self.batch == CONFIG.train.batch:
+            os.write(told, b"1")
+            Feed.__call__ = ask
+        return ask(self, step)
+
+    if told is not None:
+        Feed.__call__ = first
     return run.train(ROWS, Path(folder), CONFIG, Budget(steps, None), checkpoint_every=EVERY, report_every=EVERY, **how)
 
 
@@ -57,8 +68,15 @@ def killed(folder, kills, seed):
     whole = timed(folder / "straight")
     setup = timed(folder / "straight")  # nothing is left to do
     for _ in range(kills):
-        child = forked(lambda: train(folder / "killed", STEPS))
-        time.sleep(rng.uniform(0.2, 1.0) * setup + rng.uniform(0.0, 1.6) * whole / kills)
+        begun, tell = os.pipe()
+        child = forked(lambda tell=tell: train(folder / "killed", STEPS, told=tell))
+        if rng.random() < 0.2:
+            time.sleep(rng.uniform(0.0, setup))
+        else:
+            os.read(begun, 1)  # its first step
+            time.sleep(rng.uniform(0.0, 2.0) * (whole - setup) / kills)
+        os.close(begun)
+        os.close(tell)
         os.kill(child, signal.SIGKILL)
         hits["running"] += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         hits["writing"] += any(path.name.startswith(".") for path in (folder / "killed").rglob("*"))

@@ -21,30 +21,26 @@ def folder(tmp_path_factory):
     """What is left by `killed.py`."""
     folder = tmp_path_factory.mktemp("killed")
     command = [sys.executable, killed.__file__, str(folder), str(KILLS), "0"]
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
-    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     return folder
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_ends_in_the_same_weights(folder):
     hits = json.loads((folder / "hits.json").read_text())
     assert hits["running"] > 0.6 * KILLS and hits["writing"] > 0  # it was hit where it hurts
     assert hits["steps"] == sorted(hits["steps"]) and len(set(hits["steps"])) > 5
     name = f"step-{killed.STEPS}"
-    states = [
-        load_file(folder / which / "checkpoints" / name / "state.safetensors") for which in ("straight", "killed")
-    ]
+    runs = [folder / which for which in ("straight", "killed")]
+    states = [load_file(path / "checkpoints" / name / "state.safetensors") for path in runs]
     assert states[0].keys() == states[1].keys()
     assert all((value == states[1][key]).all() for key, value in states[0].items())
-    models = [(folder / which / "model.safetensors").read_bytes() for which in ("straight", "killed")]
+    models = [(path / "model.safetensors").read_bytes() for path in runs]
     assert models[0] == models[1]
     clock = {"seconds", "steps_per_second"}
-    histories = [
-        [{k: v for k, v in row.items() if k not in clock} for row in run.history(folder / which)]
-        for which in ("straight", "killed")
-    ]
+    histories = [[{k: v for k, v in row.items() if k not in clock} for row in run.history(path)] for path in runs]
     assert histories[0] == histories[1] and len(histories[0]) == killed.STEPS / killed.EVERY
     assert [path for path in (folder / "killed").rglob("*") if path.name.startswith(".")] == []
 
