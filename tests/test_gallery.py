@@ -75,16 +75,23 @@ def test_what_ran_is_what_is_shown_byte_for_byte_and_the_progress_is_told(folder
 
 def test_the_page_is_whole_and_asks_nothing_of_a_network(folder):
     page = index(PICTURES, folder).read_text(encoding="utf-8")
-    opened, sources = [], []
+    opened, sources, narrowest = [], [], []
 
     class Reader(HTMLParser):
         def handle_starttag(self, tag, attrs):
             opened.append(tag)
+            if tag == "img":
+                given = dict(attrs)
+                with Image.open(folder / given["src"]) as image:
+                    assert image.size == (int(given["width"]), int(given["height"]))
+                narrowest.append(int(re.search(r"min-width: (\d+)px", given["style"])[1]) / image.size[0])
             sources.extend(value for key, value in attrs if key in ("src", "href"))
 
     Reader().feed(page)
     assert opened.count("figure") == 11 and opened.count("pre") == 11 and "script" not in opened
     assert set(sources) == {f.name for f in folder.iterdir()} - {"index.html"}
+    letters = plot.style.FONT * plot.style.DPI / 72
+    assert min(narrowest) * letters > 9  # pixels, however narrow the screen
     assert "http" not in page and 'name="viewport"' in page
     for name, picture in PICTURES.items():
         lines = picture.caption.split("\n")

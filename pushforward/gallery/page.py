@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Picture", "index", "script", "write"]
 
 COLOURS = 256  # of a picture's file
+READABLE = 0.4  # of a picture's size: letters of 9 pixels
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -30,6 +31,7 @@ img { display: block; max-width: 100%; height: auto; background: white; border-r
 p, summary { overflow-wrap: anywhere; }
 pre { overflow-x: auto; font-size: 0.8rem; padding: 0.8rem; border: 1px solid #8888; border-radius: 4px; }
 figure { margin: 2.5rem 0; }
+figure > div { overflow-x: auto; }
 """.strip()
 
 
@@ -124,6 +126,16 @@ def write(
     return files
 
 
+def _image(file: Path, title: str) -> str:
+    """A picture that narrow screens shrink as far as its letters can be read, and scroll beyond that."""
+    from PIL import Image
+
+    with Image.open(file) as image:
+        width, height = image.size
+    size = f'width="{width}" height="{height}" style="min-width: {round(READABLE * width)}px"'
+    return f'<div><a href="{file.name}"><img src="{file.name}" alt="{title}" {size} loading="lazy"></a></div>'
+
+
 def index(pictures: dict[str, Picture], out: Path) -> Path:
     """``index.html``: the pictures that are in the folder, with captions, commands and code; nothing from a network."""
     parts = []
@@ -132,7 +144,7 @@ def index(pictures: dict[str, Picture], out: Path) -> Path:
             continue
         title, first, second = (html.escape(words) for words in (picture.title, *picture.caption.split("\n")))
         shown = [f for f in (f"{name}.png", f"{name}.gif") if (out / f).is_file()]
-        images = "\n".join(f'<a href="{f}"><img src="{f}" alt="{title}" loading="lazy"></a>' for f in shown)
+        images = "\n".join(_image(out / f, title) for f in shown)
         code = html.escape(script(picture, name))
         parts.append(
             f'<figure id="{name}">\n<h2>{name.upper()} {title}</h2>\n{images}\n'
