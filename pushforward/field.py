@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import final
 
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.path import Path, check_prediction, coefficients, convert
-from pushforward.tensor import Points, Time, Times, bcast, clock, squared_norm
+from pushforward.tensor import Points, Time, Times, bcast, brief, clock, squared_norm
 from pushforward.times import HIGHEST, LOWEST
 
 __all__ = ["Energy", "Field", "Joint", "Learned", "Preconditioned", "Rescheduled"]
@@ -65,9 +65,12 @@ class Field(ABC):
         """``alpha E[x_0 | x_t = x] - beta E[x_1 | x_t = x]`` (Salimans & Ho 2022)."""
         return self.evaluate(("v",), x, t, y)[0]
 
+    def __repr__(self) -> str:
+        return brief(self) if is_dataclass(self) else f"{type(self).__name__}(path={self.path!r})"
+
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Learned(Field):
     """A network as a field: ``net(x, t, y)`` with ``t`` ``[n]`` predicts one quantity, the others follow by `convert`.
 
@@ -89,7 +92,7 @@ class Learned(Field):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Joint(Field):
     """One network with two heads, ``net(x, t, y) -> [first, second]``: neither answer is made from the other.
 
@@ -126,7 +129,7 @@ class Joint(Field):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Preconditioned(Field):
     """Any network between inputs and targets of variance 1, at every time of any affine path.
 
@@ -162,7 +165,7 @@ class Preconditioned(Field):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Energy(Field):
     """A scalar network as a field: a prediction is its downhill slope, ``p = -grad_x net(x, t, y)``, by autodiff.
 
@@ -205,7 +208,7 @@ class Energy(Field):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rescheduled(Field):
     """A field of one Gaussian path answering for another: change the schedule after training.
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.tensor import Points, dimension, squared_norm
+from pushforward.tensor import Points, brief, dimension, squared_norm
 
 __all__ = ["SOURCES", "Empirical", "Laplace", "Mixture", "Normal", "Source", "Uniform"]
 
@@ -38,6 +38,9 @@ class Source(ABC):
     def distance(self, x: Points) -> Float[Tensor, "n"]:
         """How far a point lies outside the support; 0 for a source that can be anywhere."""
         return x.new_zeros(len(x))
+
+    def __repr__(self) -> str:
+        return brief(self) if is_dataclass(self) else type(self).__name__
 
 
 @final
@@ -108,7 +111,7 @@ class Laplace(Source):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mixture(Source):
     """Isotropic Gaussian mixture ``sum_k w_k N(mean_k, std_k^2 I)``: means ``[k, *d]``, stds ``[k]``, weights ``[k]``.
 
@@ -152,7 +155,7 @@ class Mixture(Source):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Empirical(Source):
     """A data set ``[n, *d]``, drawn with replacement: the source of data-to-data transport. Atoms have no density."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -23,6 +24,7 @@ __all__ = [
     "Time",
     "Times",
     "bcast",
+    "brief",
     "clock",
     "dimension",
     "divergence",
@@ -123,3 +125,20 @@ def per_sample(
     rows = torch.cat([draw(BLOCK, generator(*key, block)) for block in blocks])
     skip = first - blocks.start * BLOCK
     return rows[skip : skip + n]
+
+
+def brief(thing: object) -> str:
+    """One line for a person about a frozen dataclass that holds tensors, networks or functions.
+
+    Tensors are shown by their shape, networks by their size, functions by their name; what is None is left out.
+    """
+    held = ((field.name, getattr(thing, field.name)) for field in fields(thing) if field.repr)  # type: ignore[arg-type]
+    return f"{type(thing).__name__}({', '.join(f'{name}={_short(v)}' for name, v in held if v is not None)})"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype}{list(value.shape)}".removeprefix("torch.")
+    if isinstance(value, torch.nn.Module):
+        return f"{type(value).__name__} of {sum(p.numel() for p in value.parameters()):,} parameters"
+    return getattr(value, "__name__", None) or repr(value)

@@ -1,5 +1,6 @@
 """The pages keep their word: every Python example runs as printed, and every relative link leads somewhere."""
 
+import doctest
 import re
 import runpy
 from pathlib import Path
@@ -27,6 +28,16 @@ def examples(text: str) -> list[tuple[int, str]]:
     return found
 
 
+def sessions(text: str) -> str:
+    """The ```pycon blocks of a page, each on its own lines and everything else blank."""
+    lines = [""] * (text.count("\n") + 1)
+    for match in FENCE.finditer(text):
+        if match[3] == "pycon":
+            first = text[: match.start(4)].count("\n")
+            lines[first : first + match[4].count("\n")] = match[4].splitlines()
+    return "\n".join(lines)
+
+
 def links(text: str) -> list[str]:
     """Relative targets of links and pictures, without their anchors; code is not looked at."""
     prose = INLINE.sub("", FENCE.sub("", text))
@@ -45,6 +56,16 @@ def test_examples_run(page, tmp_path, monkeypatch):
 
 
 @pages
+def test_sessions_give_what_is_printed(page, tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    text = sessions(page.read_text(encoding="utf-8"))
+    session = doctest.DocTestParser().get_doctest(text, {"__name__": "__main__"}, page.name, str(page), 0)
+    printed = []
+    doctest.DocTestRunner(verbose=False).run(session, out=printed.append)
+    assert not printed, "".join(printed)
+
+
+@pages
 def test_relative_links_exist(page):
     assert [t for t in links(page.read_text(encoding="utf-8")) if not (page.parent / t).exists()] == []
 
@@ -57,6 +78,7 @@ def test_examples_and_links_are_found():
     )
     assert links(text) == ["one.md", "two.png", "three.md", "four.png"]
     assert examples(text) == [(6, "x = 1\n"), (16, "if x:\n    y = 2\n")]
+    assert sessions("a\n\n```pycon\n>>> 1 + 1\n2\n```\n").splitlines()[3:5] == [">>> 1 + 1", "2"]
 
 
 def test_readme_commands_run(tmp_path, monkeypatch):
@@ -86,3 +108,10 @@ def test_demo_writes_its_pictures_and_figures(tmp_path, capsys):
         float(re.search(rf"{name} (\d+\.\d+)", out)[1]) for name in ("training digits", "generated digits", "noise")
     )
     assert 0 < training < generated < noise
+
+
+def test_tour_gets_near_the_exact_answers(tmp_path, one_thread):
+    found = runpy.run_path(str(ROOT / "examples" / "tour.py"))["main"](tmp_path / "tour.png", steps=100, n=400)
+    assert (tmp_path / "tour.png").stat().st_size > 0
+    assert 0 < found["excess"] < 0.2 * found["floor"]
+    assert max(found["ode"], found["sde"], found["data"]) < 0.4 and found["nats"] < 1.5

@@ -1,6 +1,7 @@
 """Figures: what is drawn is what was given, at the size of whole pixels, and bad input is one line."""
 
 import inspect
+import io
 import math
 import re
 import sys
@@ -12,6 +13,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+import pushforward as pf
 from pushforward import plot
 from pushforward.errors import InputError
 
@@ -174,7 +176,7 @@ def test_paths_in_the_plane():
     assert np.array_equal(np.stack(lines.get_segments(), 1), x.numpy())
     assert np.array_equal(first.get_offsets(), x[0].numpy()) and np.array_equal(last.get_offsets(), x[-1].numpy())
     assert not np.array_equal(first.get_facecolor(), last.get_facecolor())
-    assert len(plot.trajectories(randn(3, 5000, 2), t[:3]).axes[0].collections[0].get_segments()) == plot.LINES
+    assert len(plot.trajectories(randn(3, 5000, 2), t[:3]).axes[0].collections[0].get_segments()) == plot.layers.LINES
     assert {"t=0", "t=1"} <= set(words(plot.trajectories(x, t)))
 
 
@@ -189,7 +191,7 @@ def test_image_strip(reverse):
     data = x[int(t.argmax())]
     expected = (x[::2, :, 0] - data.min()) / (data.max() - data.min())
     expected = (expected.clamp(0, 1) * 255).transpose(0, 1)  # rows are samples, columns are times
-    band = math.ceil(1.5 * plot.FONT * plot.DPI / 72 / 7)
+    band = math.ceil(1.5 * plot.style.FONT * plot.style.DPI / 72 / 7)
     shown = pixels(figure)[7 * band :]
     canvas = shown[::7, ::7, 0]
     for r in range(3):
@@ -204,6 +206,177 @@ def test_few_and_uneven_times():
     x = randn(4, 2, 3, 8, 8)
     assert words(plot.trajectories(x, torch.tensor([0.0, 0.01, 0.02, 1.0]))) == ["t=0", "t=0.02", "t=1"]
     assert words(plot.trajectories(x[:1], torch.tensor([1.0]))) == ["t=1"]
+
+
+def test_numbers_against_time():
+    x, t = randn(6, 9, 1), torch.linspace(0, 1, 6)
+    (lines,) = plot.trajectories(x, t).axes[0].collections
+    found = np.stack(lines.get_segments(), 1)
+    assert np.array_equal(found[..., 1], x[..., 0].numpy()) and np.allclose(found[..., 0], t[:, None].numpy())
+
+
+# -- densities, pairs and vector fields --------------------------------------------------------------------------------
+
+
+def normal_density(columns, rows, box):
+    x = plot.layers.lattice(box, columns, rows)
+    return (-x.square().sum(1) / 2).exp().reshape(rows, columns) / (2 * math.pi)
+
+
+def test_a_lattice_runs_row_by_row_from_the_bottom():
+    x = plot.layers.lattice((0, 2, 5, 6), 3, 2)
+    assert x.tolist() == [[0, 5], [1, 5], [2, 5], [0, 6], [1, 6], [2, 6]]
+
+
+def test_density_shows_values_where_they_belong_and_lines_around_their_mass():
+    box = (-4.0, 4.0, -5.0, 3.0)
+    p = normal_density(160, 120, box)
+    figure = plot.density({"exact": p, "half": p / 2}, box, randn(30, 2))
+    for ax, shown in zip(figure.axes, (p, p / 2), strict=True):
+        image = ax.images[0]
+        assert np.array_equal(image.get_array(), shown.numpy()) and image.get_extent() == list(box)
+        assert image.origin == "lower" and image.get_clim() == (0, float(p.max()))  # one scale for both
+        outer, inner = (path.vertices for path in ax.collections[0].get_paths())
+        # of a normal law in the plane, the share 1 - exp(-r^2 / 2) lies within r
+        for line, mass in ((outer, 0.9), (inner, 0.5)):
+            assert np.abs(np.hypot(*line.T) - math.sqrt(-2 * math.log(1 - mass))).max() < 0.05
+        assert len(ax.collections[1].get_offsets()) == 30
+    assert [ax.get_title() for ax in figure.axes] == ["exact", "half"] and inside(figure)
+
+
+def test_pairs_show_data_above_and_samples_below():
+    a, b = randn(300, 3), 2 * randn(5000, 3, seed=1)
+    figure = plot.pairs({"data": a, "model": b}, ["age", "fare ($)", "c"])
+    grid = np.array(figure.axes).reshape(3, 3)
+    for i in range(3):
+        for j in range(3):
+            ax = grid[i, j]
+            if i == j:
+                assert len(ax.patches) == 2 and not ax.collections
+                continue
+            x = np.asarray(ax.collections[0].get_offsets())
+            whole = (a if i < j else b).numpy()
+            assert np.array_equal(x, whole[:: math.ceil(len(whole) / 2000)][:, [j, i]])
+            assert len(ax.collections) == 1
+    assert {"data", "model", "age", "fare ($)"} <= set(words(figure)) and inside(figure)
+    alone = np.array(plot.pairs({"data": a}).axes).reshape(3, 3)
+    assert all(len(alone[i, j].collections) == 1 for i in range(3) for j in range(3) if i != j)
+    wide = plot.pairs({"x": randn(20, 9)})
+    assert len(wide.axes) == 36 and "6 of 9 columns, evenly spaced" in words(wide)
+
+
+def test_arrows_of_all_panels_share_one_scale():
+    x = plot.layers.lattice((-1, 1, -1, 1), 9)
+    figure = plot.vectors({"slow": (x, -x), "fast": (x, -3 * x)})
+    slow, fast = (next(c for c in ax.collections if hasattr(c, "U")) for ax in figure.axes)
+    np.testing.assert_allclose(np.stack([fast.U, fast.V]), 3 * np.stack([slow.U, slow.V]), atol=1e-12)
+    np.testing.assert_allclose(np.stack([slow.X, slow.Y], 1), x.numpy())
+    lengths = np.hypot(fast.U, fast.V)
+    assert 0.2 < lengths.max() < 1 and inside(figure)
+    rest = plot.vectors({"still": (x, torch.zeros_like(x))})
+    assert inside(rest)
+
+
+def test_row_labels_stand_beside_their_rows():
+    x = randn(6, 8, 8)
+    figure = plot.images(x, columns=3, row_labels=["real", "generated"])
+    assert words(figure) == ["real", "generated"] and inside(figure)
+    plain, labelled = pixels(plot.images(x, columns=3)), pixels(figure)
+    assert (labelled[:, labelled.shape[1] - plain.shape[1] :] == plain).all()
+
+
+def test_curves_have_intervals():
+    figure = plot.curves({"a": ([1, 2, 3], [1, 2, 3], [0, 1, 2], [2, 4, 6]), "b": ([1, 2], [1, 1])}, "x", "y")
+    (shade,) = figure.axes[0].collections
+    corners = {tuple(v) for v in shade.get_paths()[0].vertices}
+    assert {(1, 0), (2, 1), (3, 2), (1, 2), (2, 4), (3, 6)} <= corners
+
+
+# -- films and notebooks -----------------------------------------------------------------------------------------------
+
+
+def test_a_flow_moves_its_points(tmp_path):
+    x, t = randn(5, 40, 2), torch.linspace(0, 1, 5)
+    film = plot.flow(x, t, rate=10)
+    assert repr(film) == "Film(5 frames, 10 a second)"
+    frames = [np.asarray(frame).astype(int) for frame in film.pictures()]
+    ax = film.figure.axes[0]
+    assert np.array_equal(ax.collections[1].get_offsets(), x[-1].numpy()) and ax.get_title() == "t = 1.00"
+    plot.save(film, tmp_path / "flow.gif")
+    with Image.open(tmp_path / "flow.gif") as image:
+        assert image.n_frames == 5 and image.info["loop"] == 0 and image.info["duration"] == 100
+        for i, frame in enumerate(frames):
+            image.seek(i)
+            assert np.abs(np.asarray(image.convert("RGB")).astype(int) - frame).mean() < 2
+    assert film._repr_html_().startswith('<img src="data:image/gif;base64,')
+
+
+def test_an_mp4_without_ffmpeg_is_one_plain_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("matplotlib.animation.FFMpegWriter.isAvailable", lambda: False)
+    with pytest.raises(InputError, match=r"ffmpeg, which is not installed; write a \.gif"):
+        plot.save(plot.flow(randn(3, 5, 2), torch.linspace(0, 1, 3)), tmp_path / "flow.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_mp4_is_given_every_frame(tmp_path, monkeypatch):
+    """With a stand-in for the program that writes down what it is fed."""
+    stand_in = tmp_path / "bin" / "ffmpeg"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f"#!{sys.executable}\nimport sys\nopen(sys.argv[-1], 'wb').write(sys.stdin.buffer.read())\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(stand_in.parent), prepend=":")
+    film = plot.flow(randn(3, 5, 2), torch.linspace(0, 1, 3))
+    plot.save(film, tmp_path / "flow.mp4")
+    width, height = (int(v) for v in film.figure.bbox.size)
+    raw = np.frombuffer((tmp_path / "flow.mp4").read_bytes(), np.uint8).reshape(3, height, width, 4)
+    for frame, expected in zip(raw, film.pictures(), strict=True):
+        assert (frame[..., :3] == np.asarray(expected)).all()
+
+
+def test_figures_and_films_show_themselves_in_a_notebook():
+    figure = plot.scatter({"a": randn(9, 2)})
+    with Image.open(io.BytesIO(figure._repr_png_())) as image:  # what IPython looks for on any object
+        assert image.format == "PNG" and image.size == tuple(int(v) for v in figure.bbox.size)
+        assert (np.asarray(image.convert("RGB")) == pixels(figure)).all()
+
+
+def test_what_a_notebook_prints_of_the_parts_is_one_short_line():
+    path = pf.Affine(pf.VP(), pf.Empirical(torch.zeros(5, 2)))
+    straight = pf.Affine()
+    net = torch.nn.Linear(3, 2)
+    oracle = pf.MixtureField(straight, torch.zeros(3, 2), torch.ones(3))
+    lines = {
+        path: "Affine(schedule=VP(beta_min=0.1, beta_max=20.0), source=Empirical(data=float32[5, 2]))",
+        pf.GeneralAffine(torch.mul, torch.cos): "GeneralAffine(mu=mul, scale=cos, source=Normal())",
+        oracle: f"MixtureField(path={straight}, means=float32[3, 2], stds=float32[3])",
+        pf.EmpiricalField(straight, torch.zeros(7, 2)): f"EmpiricalField(path={straight}, points=float32[7, 2])",
+        pf.Learned(net, straight): f"Learned(net=Linear of 8 parameters, path={straight}, predicts='velocity')",
+        straight.draw(
+            torch.zeros(4, 2), torch.ones(4, 2), 0.5
+        ): "Draw(t=float64[4], x0=float32[4, 2], x1=float32[4, 2], xt=float32[4, 2], ut=float32[4, 2])",
+    }
+    for thing, line in lines.items():
+        assert repr(thing) == line
+    made = eval(repr(pf.Affine(pf.Cosine(), pf.Uniform(0.0, 2.0))), vars(pf) | {n: getattr(pf, n) for n in pf.__all__})
+    assert made == pf.Affine(pf.Cosine(), pf.Uniform(0.0, 2.0))  # what has no tensors can be typed back in
+
+    class Mine(pf.Field):
+        path = straight
+
+        def evaluate(self, names, x, t, y=None):
+            return tuple(x for _ in names)
+
+    assert repr(Mine()) == f"Mine(path={straight})"
+
+
+def test_fewer_colours_make_a_smaller_file_of_the_same_picture(tmp_path):
+    figure = plot.scatter({"a": randn(500, 2)})
+    plot.save(figure, tmp_path / "all.png")
+    plot.save(figure, tmp_path / "some.png", colours=64)
+    assert (tmp_path / "some.png").stat().st_size < 0.6 * (tmp_path / "all.png").stat().st_size
+    with Image.open(tmp_path / "some.png") as image:
+        some = np.asarray(image.convert("RGB")).astype(int)
+    assert (some[0, 0] == 255).all() and np.abs(some - pixels(figure)).mean() < 2
 
 
 # -- curves and files --------------------------------------------------------------------------------------------------
@@ -272,6 +445,16 @@ def test_save_says_what_is_wrong_with_a_path(tmp_path):
         (plot.columns, ({"a": randn(3)},), "[3]"),
         (plot.trajectories, (randn(3, 5, 2), torch.zeros(4)), "4 times"),
         (plot.trajectories, (randn(3, 5, 3), torch.zeros(3)), "[3, 5, 3]"),
+        (plot.images, (randn(4, 8, 8), 2, None, ["a"]), "1 row labels for 2 rows"),
+        (plot.pairs, ({"a": randn(3, 2)}, ["x"]), "1 names for 2 columns"),
+        (plot.density, ({}, (0, 1, 0, 1)), "no density"),
+        (plot.density, ({"p": randn(3, 3)}, (1, 1, 0, 1)), "(1, 1, 0, 1) is empty"),
+        (plot.density, ({"p": randn(9)}, (0, 1, 0, 1)), "'p' has shape [9]"),
+        (plot.vectors, ({},), "no vector field"),
+        (plot.vectors, ({"v": (randn(3, 2), randn(4, 2))},), "points [3, 2] and vectors [4, 2]"),
+        (plot.vectors, ({"v": (randn(3, 2), math.nan * randn(3, 2))},), "not finite"),
+        (plot.flow, (randn(3, 5, 3), torch.zeros(3)), "[3, 5, 3] and 3 times"),
+        (plot.curves, ({"a": ([1], [1], [1, 2], [1])}, "x", "y"), "'a' has 1 x for 2 y"),
         (plot.curves, ({}, "x", "y"), "no series"),
         (plot.curves, ({"a": ([1], [1, 2])}, "x", "y"), "'a' has 1 x for 2 y"),
     ],
@@ -296,6 +479,10 @@ def test_pyplot_is_never_imported(tmp_path, monkeypatch):
         plot.scatter({"a": x[0]}),
         plot.columns({"a": x[0]}),
         plot.curves({"a": ([1], [1])}, "", ""),
+        plot.pairs({"a": x[0]}),
+        plot.density({"a": torch.eye(4)}, (0, 1, 0, 1)),
+        plot.vectors({"a": (x[0], x[0])}),
     ]
     for i, figure in enumerate([*figures, plot.trajectories(x, torch.arange(2.0))]):
         plot.save(figure, tmp_path / f"{i}.png")
+    plot.save(plot.flow(x, torch.arange(2.0)), tmp_path / "flow.gif")

@@ -44,7 +44,7 @@ def feed_for(
     """
     import torch
 
-    from pushforward.coupling import Semidiscrete
+    from pushforward.coupling import Semidiscrete, independent
     from pushforward.train import Feed
     from pushforward.train.feed import pool_size
 
@@ -70,7 +70,8 @@ def feed_for(
         return list(zip(draw.split(batch), parts, strict=True))
 
     whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
-    return Feed(x, y, batch, seed, prepare, jitter, whole, finish=finish, only=only)
+    # a thread pays where a coupling is solved: drawing noise alone is less than its switching
+    return Feed(x, y, batch, seed, prepare, jitter, whole, couple is not independent, finish, only)
 
 
 def fingerprint(data: Dataset) -> str:

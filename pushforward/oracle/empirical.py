@@ -30,7 +30,7 @@ def nearest(distance: Float[Tensor, "n m"], prior: Float[Tensor, "#n m"]) -> Flo
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EmpiricalField(Field):
     """Exact field of a finite data set ``[m, *d]`` on any path with a conditional law.
 

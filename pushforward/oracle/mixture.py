@@ -21,7 +21,7 @@ __all__ = ["MixtureField"]
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MixtureField(Field):
     """Exact field of a Gaussian-mixture data law on a Gaussian path.
 

@@ -53,7 +53,7 @@ class Affine(Family):
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GeneralAffine(Family):
     """``x_t = mu(x_1, t) + scale(t) x_0`` for a user's ``mu`` and ``scale``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import final
 
 import torch
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.source import Source
-from pushforward.tensor import Points, Time, Times, clock, jvp
+from pushforward.tensor import Points, Time, Times, brief, clock, jvp
 
 __all__ = ["Draw", "Family", "Path", "aligned"]
 
@@ -23,7 +23,7 @@ def aligned(t: Times, x: Points) -> Tensor:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Draw:
     """Points on conditional trajectories: ``t [n]``; ends ``x0, x1``, points ``xt``, velocities ``ut``: ``[n, *d]``."""
 
@@ -32,6 +32,9 @@ class Draw:
     x1: Points
     xt: Points
     ut: Points
+
+    def __repr__(self) -> str:
+        return brief(self)
 
     def split(self, size: int) -> list[Draw]:
         """The points in batches of ``size``."""
@@ -87,6 +90,9 @@ class Path(ABC):
         t = clock(t, x1)
         xt, ut = jvp(self.curve(x0, x1, generator), t, torch.ones_like(t))
         return Draw(t.expand(len(x1)), x0, x1, xt, ut)
+
+    def __repr__(self) -> str:
+        return brief(self) if is_dataclass(self) else type(self).__name__
 
 
 class Family(Path):

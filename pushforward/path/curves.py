@@ -20,7 +20,7 @@ LAST = 1 - 2.0**-30  # at t = 1 itself phi is singular: every curve is at the da
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Characteristics(Family):
     """Curves ``phi(x, x_1, t) = x_0`` with any source: the method of characteristics.
 
