@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from pushforward.path import Path as Path
     from pushforward.path import convert as convert
     from pushforward.path import weight as weight
+    from pushforward.report import Report as Report
+    from pushforward.report import evaluate as evaluate
     from pushforward.run import Model as Model
     from pushforward.run import load as load
     from pushforward.run import train_classifier as train_classifier

@@ -31,6 +31,7 @@ LEVELS = """
     gallery
     config
     run
+    report
     cli web
     __main__
 """
@@ -38,7 +39,7 @@ LEVELS = """
 FOUNDATION = {"errors", "tensor"}
 SIDE = {"nn", "data", "metrics", "plot"}
 HANDED = {"train"}  # stands in the ladder above, but is handed its net and its loader
-PRACTICE = {"gallery", "config", "run", "cli", "web", "__main__"}  # the only rooms that may open a side room
+PRACTICE = {"gallery", "config", "run", "report", "cli", "web", "__main__"}  # the only rooms that may open a side room
 
 LEVEL = {room: i for i, line in enumerate(LEVELS.split("\n")) for room in line.split()}
 ROOMS = LEVEL.keys() | SIDE

@@ -1,4 +1,4 @@
-"""The command line: ``pushforward train | sample | tune | score | encode | info | inspect | verify | gallery``.
+"""The command line, `COMMANDS`: ``pushforward train | sample | tune | score | encode | evaluate | ...``.
 
 Flags are made from the classes in `config`. Errors of the user's are one line on standard error and exit code 2.
 Nothing here imports torch before a command needs it.
@@ -19,6 +19,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
 
 from pushforward.cli.drawing import gallery
+from pushforward.cli.evaluating import evaluate
 from pushforward.cli.looking import info, inspect, verify
 from pushforward.cli.sampling import sample, tune
 from pushforward.cli.scoring import encode, score
@@ -103,6 +104,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "tune": tune,
     "score": score,
     "encode": encode,
+    "evaluate": evaluate,
     "info": info,
     "inspect": inspect,
     "verify": verify,

@@ -12,7 +12,7 @@ samples' place, with the uncertainty of both.
 from __future__ import annotations
 
 from pushforward.metrics.classifier import TwoSample, Utility, classifier_two_sample, train_on_synthetic
-from pushforward.metrics.floor import Measured, Metric, with_floor
+from pushforward.metrics.floor import Measured, Metric, with_floor, with_floors
 from pushforward.metrics.frechet import frechet_distance
 from pushforward.metrics.kernels import energy_distance, kernel_distance, median_distance, mmd
 from pushforward.metrics.neighbours import Memorisation, PrecisionRecall, memorisation, precision_recall
@@ -54,6 +54,7 @@ __all__ = [
     "train_on_synthetic",
     "wasserstein",
     "with_floor",
+    "with_floors",
 ]
 
 # (samples, data) -> float: what `with_floor` takes. Less is better for all but the four of `precision_recall`.

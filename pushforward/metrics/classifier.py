@@ -24,10 +24,14 @@ Estimator: TypeAlias = Any  # a scikit-learn classifier or regressor
 
 @dataclass(frozen=True)
 class TwoSample:
-    """How well a classifier tells two sets apart: ``accuracy`` 1/2 is chance, and ``p_value`` the chance of as much."""
+    """How well a classifier tells two sets apart: ``accuracy`` 1/2 is chance, and ``p_value`` the chance of as much.
+
+    ``error`` is the standard deviation of the accuracy between equal laws.
+    """
 
     accuracy: float
     p_value: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def classifier_two_sample(
         raise InputError(f"folds is {folds}; it must be at least 2")
     check(x, y, least=folds)
     if not finite(x, y):
-        return TwoSample(math.nan, math.nan)
+        return TwoSample(math.nan, math.nan, math.nan)
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -82,7 +86,7 @@ def classifier_two_sample(
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     accuracy = float((cross_val_predict(classifier, points, labels, cv=split) == labels).mean())
     error = math.sqrt((1 + folds / (folds - 1)) / (8 * n))
-    return TwoSample(accuracy, NormalDist(0.5, error).cdf(1 - accuracy))  # the upper tail, with all its digits
+    return TwoSample(accuracy, NormalDist(0.5, error).cdf(1 - accuracy), error)  # the upper tail, with all its digits
 
 
 def train_on_synthetic(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, stdev
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from pushforward.errors import InputError
 from pushforward.metrics.base import check, some
 from pushforward.tensor import Points
 
-__all__ = ["Measured", "Metric", "with_floor"]
+__all__ = ["Measured", "Metric", "with_floor", "with_floors"]
 
 Metric: TypeAlias = Callable[[Tensor, Tensor], float]
 
@@ -75,6 +75,22 @@ def with_floor(
     McCarthy (1969), Pseudo-replication: half samples, Review of the International Statistical Institute 37; Politis,
     Romano, Wolf (1999), Subsampling.
     """
+    return with_floors(lambda x, y: (metric(x, y),), samples, held_out, train, resamples, confidence, seed)[0]
+
+
+def with_floors(
+    metrics: Callable[[Tensor, Tensor], Sequence[float]],
+    samples: Float[Tensor, "n *d"],
+    held_out: Float[Tensor, "m *d"],
+    train: Float[Tensor, "l *d"],
+    resamples: int = 50,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[Measured, ...]:
+    """Several metrics that share their work, as `precision_recall`'s four do: each what `with_floor` says of it.
+
+    ``metrics`` gives as many numbers for any two sets. Raises as `with_floor`.
+    """
     check(samples, held_out, least=4)
     check(train, held_out, least=4)
     if resamples < 0 or resamples == 1 or not 0 < confidence < 1:
@@ -82,16 +98,19 @@ def with_floor(
     n = min(len(samples), len(train))
     z = NormalDist().inv_cdf((1 + confidence) / 2)
 
-    def measure(points: Points, name: str) -> tuple[float, float]:
+    def measure(points: Points, name: str) -> list[tuple[float, float]]:
         points = points if len(points) == n else some(points, n, seed, "with_floor", name)
         halves = [
-            metric(
+            metrics(
                 some(points, n // 2, seed, "with_floor", name, i),
                 some(held_out, len(held_out) // 2, seed, "with_floor", "held_out", i),
             )
             for i in range(resamples)
         ]
-        spread = stdev(halves) if halves and all(map(math.isfinite, halves)) else math.nan
-        return metric(points, held_out), z * spread
+        whole = metrics(points, held_out)
+        columns = list(zip(*halves, strict=True)) if halves else [()] * len(whole)
+        spreads = [stdev(column) if column and all(map(math.isfinite, column)) else math.nan for column in columns]
+        return [(value, z * spread) for value, spread in zip(whole, spreads, strict=True)]
 
-    return Measured(*measure(samples, "samples"), *measure(train, "train"), n)
+    both = zip(measure(samples, "samples"), measure(train, "train"), strict=True)
+    return tuple(Measured(*value, *floor, n) for value, floor in both)

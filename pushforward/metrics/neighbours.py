@@ -32,7 +32,8 @@ class Memorisation:
     ``ratio``: median distance to the nearest training point, of samples over held-out; 1 is fair, 0 copied.
     ``closer``: chance that a sample is closer than a held-out point, ties half; 1/2 is fair, 1 all copied.
     ``copies [c]``: indices of samples suspected of being copies, the most suspect first.
-    ``distance [n]`` (in data units) and ``nearest [n]``: of each sample, to its nearest training point, and its index.
+    ``distance [n]`` (in data units) and ``nearest [n]``: of each sample, to its nearest training point, and its index;
+    ``fair [l]``: the distance of each held-out point to its own.
     """
 
     ratio: float
@@ -40,6 +41,7 @@ class Memorisation:
     copies: Int[Tensor, "c"]
     distance: Float[Tensor, "n"]
     nearest: Int[Tensor, "n"]
+    fair: Float[Tensor, "l"]
 
 
 def _within(
@@ -119,7 +121,7 @@ def memorisation(
     (near, index), (fair, _) = (nearest(z, train, k) for z in (samples, held_out))
     if not finite(samples, train, held_out):
         none = torch.empty(0, dtype=torch.long, device=samples.device)
-        return Memorisation(math.nan, math.nan, none, near[:, 0], index[:, 0])
+        return Memorisation(math.nan, math.nan, none, near[:, 0], index[:, 0], fair[:, 0])
     ranked, order = fair[:, 0].sort()[0], near[:, 0].contiguous()
     below, upto = (torch.searchsorted(ranked, order, right=right) for right in (False, True))
     closer = 1 - float((below + upto).double().mean()) / (2 * len(fair))
@@ -127,7 +129,7 @@ def memorisation(
     suspect = torch.nonzero(p < level / len(samples)).flatten()
     copies = suspect[p[suspect].argsort(stable=True)]
     ratio = float(near[:, 0].median() / fair[:, 0].median())
-    return Memorisation(ratio, closer, copies, near[:, 0], index[:, 0])
+    return Memorisation(ratio, closer, copies, near[:, 0], index[:, 0], fair[:, 0])
 
 
 def _copy_p_value(near: Float[Tensor, "n k"], fair: Float[Tensor, "l k"]) -> Float[Tensor, "n"]:

@@ -1,0 +1,159 @@
+"""What is asked of the field itself: samples and their cost, trajectories, the loss and its floor, likelihoods."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from pushforward.config import build, feed_for
+from pushforward.data import Transform
+from pushforward.errors import InputError
+from pushforward.field import Field
+from pushforward.metrics.base import some
+from pushforward.objective import excess, floor
+from pushforward.oracle import EmpiricalField
+from pushforward.path import Affine, Draw
+from pushforward.report.result import Estimate, LogLikelihood, Loss, Timing, Training
+from pushforward.run import Model, history
+from pushforward.sample import Stepper, default_grid, integrate
+from pushforward.source import Normal
+from pushforward.tensor import Points, Time, dimension, per_sample
+
+__all__ = ["draw", "likelihood", "losses", "training", "walk"]
+
+DRAWS = 1024  # of the losses
+WORK = 2**36  # multiplications that the oracle of a floor may take, of a Gaussian path; 1/32 of it otherwise
+SCORED = 128  # rows whose likelihood is measured
+EXACT = 16  # dimensions up to which divergences are exact
+TOLERANCE = 0.1  # nats; rows differ by far more
+WALKERS, STATES = 200, 50  # trajectories, and their steps
+
+
+@final
+class Counted(Field):
+    """A field that counts the rows it was asked for."""
+
+    def __init__(self, field: Field) -> None:
+        self.path, self.field, self.rows = field.path, field, 0
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        self.rows += len(x)
+        return self.field.evaluate(names, x, t, y)
+
+
+def draw(
+    model: Model,
+    n: int,
+    seed: int,
+    *,
+    steps: int | None = None,
+    stepper: Stepper | None = None,
+    grid: Tensor | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> tuple[Any, Timing]:
+    """Rows as `Model.sample` makes them, and what they cost: the one place where a report samples."""
+    counted = Counted(model.field)
+    begun = time.perf_counter()
+    rows = replace(model, field=counted).sample(
+        n, steps=steps, stepper=stepper, grid=grid, seed=seed, on_batch=on_batch
+    )
+    seconds = time.perf_counter() - begun
+    tuned = stepper is None and grid is None and any(steps in (None, t.nfe) for t in model.tuned)
+    return rows, Timing(counted.rows / n, 1000 * seconds / n, model.device, "tuned" if tuned else "default")
+
+
+@torch.no_grad()
+def walk(model: Model, seed: int) -> tuple[Tensor, Tensor]:
+    """States ``[k, n, *d]`` of some samples on their way, in model units, and the times ``[k]``."""
+    shape, source = model.transform.shape, model.field.path.source
+    few = 6 if model.transform.kind == "image" else WALKERS
+    x0 = per_sample(lambda n, g: source.sample((n, *shape), g), 0, few, seed, "source")
+    start = model.field.path.start(x0).to(model.device)
+    run = integrate(model.field, start, default_grid(model.field, STATES), seed=seed, trajectory=True)
+    return run.x.cpu(), run.t
+
+
+def training(model: Model, found: Loss | None) -> Training:
+    """The lines of ``metrics.jsonl``."""
+    lines = [row for row in history(model.folder) if "loss" in row]
+    held = [row.get("held_out") for row in lines]
+    return Training(
+        int(lines[-1]["step"]) if lines else 0,
+        float(lines[-1]["seconds"]) if lines else 0.0,
+        tuple(int(row["step"]) for row in lines),
+        tuple(float(row["loss"]) for row in lines),
+        tuple(math.nan if value is None else float(value) for value in held),
+        found,
+    )
+
+
+def losses(model: Model, trained: Tensor, held_out: Tensor, seed: int) -> tuple[Loss | None, str]:
+    """The loss on rows that were trained on and on rows that were not, and its floor; or a note why there is none.
+
+    The floor is the loss of the exact field of all training rows: only a network that knows each by heart reaches it.
+    Rows are taken as they are, without the noise that makes rounded values continuous in training.
+    """
+    parts = build(model.run.config, model.transform.shape)
+    path, device = model.field.path, torch.device(model.device)
+    work = len(trained) * dimension(trained)
+    room = WORK if isinstance(path, Affine) and isinstance(path.source, Normal) else WORK // 32
+    n = DRAWS if DRAWS * work <= room else DRAWS // 4
+
+    def draws(x: Tensor, stream: int) -> Draw:
+        rows = min(n, len(x))
+        feed = feed_for(x, None, path, parts.couple, parts.times, rows, seed + stream, ahead=1)
+        return feed(0)[0].to(device)
+
+    try:
+        ours, theirs = draws(trained, 0), draws(held_out, 1)
+        known, unknown = (_estimate(floor(parts.objective, model.field, d, seed=seed)) for d in (ours, theirs))
+    except (InputError, ValueError) as error:
+        return None, f"the loss could not be measured again ({error})"
+    low = over = None
+    note = ""
+    if (coupling := model.run.config.path.coupling) != "independent":
+        note = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
+    elif n * work > room:
+        note = f"{len(trained):,} training rows are too many for their exact field: the loss has no floor"
+    else:
+        try:
+            oracle = EmpiricalField(path, trained.to(device))
+            low = _estimate(floor(parts.objective, oracle, ours, seed=seed))
+            over = _estimate(excess(parts.objective, model.field, oracle, ours, seed=seed))
+        except (InputError, ValueError) as error:
+            note = f"the loss has no floor ({error})"
+    return Loss(known, unknown, low, over, len(ours.xt)), note
+
+
+def _estimate(found: tuple[float, float, int]) -> Estimate:
+    return Estimate(found[0], found[1])
+
+
+def likelihood(
+    model: Model,
+    transform: Transform,
+    trained: Tensor | None,
+    held_out: Tensor,
+    seed: int,
+    say: Callable[[float, str], None],
+) -> tuple[LogLikelihood | None, str]:
+    """Mean log-densities of some held-out and some training rows, model rows of ``transform``; or a note why not."""
+    method = "exact" if dimension(held_out) <= EXACT else "hutchinson"
+    found: list[Estimate] = []
+    try:
+        for i, rows in enumerate([held_out] if trained is None else [held_out, trained]):
+            say(i / 2, "likelihood")
+            x = transform.inverse(some(rows, SCORED, seed, "report likelihood", i))
+            logs = model.log_likelihood(x, method, tol=TOLERANCE, seed=seed).log_prob.double()
+            found.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs))))
+    except (InputError, ValueError) as error:
+        return None, f"no likelihood: {error}"
+    bits = -found[0].value / (dimension(held_out) * math.log(2))
+    rows_scored = min(SCORED, len(held_out))
+    return LogLikelihood(found[0], found[1] if len(found) > 1 else None, bits, rows_scored, method), ""

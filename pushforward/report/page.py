@@ -1,0 +1,115 @@
+"""The page of a report: one HTML file with its pictures inside. No script, nothing is fetched."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+from pushforward.report import figures
+from pushforward.report.result import Report
+from pushforward.report.sections import between, details, figure, number, section, table, told, words
+
+__all__ = ["labels", "page"]
+
+
+def compared(report: Report) -> str:
+    """All runs side by side: a row for each measure, a column for each run."""
+    names = labels([Path(run.name).name for run in report.runs])
+    rows = []
+    for score in report.runs[0].scores:
+        found = [run.score(score.name) for run in report.runs]
+        value = [between(m.value, m.error) for m in found]
+        rows.append((score.title, *value, between(found[0].floor, found[0].floor_error)))
+    rows.append(("evaluations per sample", *[f"{run.timing.evaluations:g}" for run in report.runs], ""))
+    rows.append(("seconds per 1,000 samples", *[number(run.timing.seconds_per_1000) for run in report.runs], ""))
+    nats = [told(run.likelihood.nats) if run.likelihood else "–" for run in report.runs]
+    rows.append(("nats per held-out row", *nats, ""))
+    parts = [table(["measure", *names, "floor"], rows)]
+    curves = {
+        n: run.by_evaluations for n, run in zip(names, report.runs, strict=True) if run.by_evaluations is not None
+    }
+    if curves:
+        drawn = figures.curve(curves, "evaluations of the network per sample", True)
+        parts.append(figure(drawn, "Quality against evaluations", small=True))
+    return section("Side by side", *parts)
+
+
+def labels(names: list[str]) -> list[str]:
+    """Names that tell runs apart."""
+    return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
+
+
+def page(report: Report) -> str:
+    """The whole report as one HTML file."""
+    held, runs = report.against, report.runs
+    title = ", ".join(run.name for run in runs)
+    what = "held-out rows of its own data" if held.own else "one half of its rows; the other half gives the floor"
+    lead = (
+        f"{report.n:,} samples (seed {report.seed}) against {held.compared:,} rows of {held.source}: {what}. The floor "
+        "is what real rows score in the samples' place: perfect samples reach it, and only copies or samples that are "
+        "too narrow go beyond. Intervals are 95 %. Distances are in standard deviations of the data's columns (of all "
+        "pixels for pictures)."
+    )
+    said = []
+    for run in runs:
+        good = sum(score.good for score in run.scores)
+        copied = "" if run.copies is None else f", {run.copies.suspects:,} suspected copies"
+        said.append(f"{run.name}: {good} of {len(run.scores)} measures at the floor{copied}.")
+    body = "".join(words(line) for line in said)
+    if len(runs) == 1:
+        body += details(runs[0])
+    else:
+        body += compared(report) + "".join(
+            f"<details><summary>{escape(run.name)}</summary>{details(run)}</details>" for run in runs
+        )
+    notes = "".join(words(note) for note in report.notes)
+    foot = f"Made by pushforward {report.pushforward} in {report.seconds:.0f} seconds."
+    return (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1">'
+        '<meta name=color-scheme content="light dark"><link rel=icon href="data:,">'
+        f"<title>{escape(title)} · pushforward</title><style>{STYLE}</style></head><body><main>"
+        f"<h1>{escape(title)}</h1><p class=lead>{escape(lead)}</p>{notes}{body}<footer>{words(foot)}</footer>"
+        "</main></body></html>\n"
+    )
+
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #59636e; --line: #d8dee4; --back: #fff; --card: #f6f8fa;
+  --good: #1a7f37; --bad: #b35900 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9198a1; --line: #3d444d; --back: #0d1117;
+  --card: #161b22; --good: #4ac26b; --bad: #f0a050 } }
+* { box-sizing: border-box }
+body { margin: 0; background: var(--back); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+  overflow-wrap: anywhere }
+main { max-width: 62rem; margin: 0 auto; padding: 1rem }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0 }
+h2 { font-size: 1.15rem; margin: 0 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line) }
+section { margin: 1.75rem 0 }
+.lead, figcaption, .reading, footer { color: var(--soft) }
+.scroll { overflow-x: auto; margin: .5rem 0 }
+table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal }
+th, td { padding: .3rem .75rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line) }
+thead th { color: var(--soft); font-weight: 500 }
+tbody th { font-weight: 600 }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.quality { width: 100% }
+.good { color: var(--good) } .bad { color: var(--bad); font-weight: 600 }
+figure { margin: .75rem 0 } figure.small { max-width: 34rem }
+img { max-width: 100%; height: auto; display: block; background: #fff; border-radius: 6px; padding: 6px }
+figcaption { font-size: .85rem; margin-top: .25rem }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: 1rem }
+.pair img { width: 100% }
+details { border: 1px solid var(--line); border-radius: 6px; padding: .5rem 1rem; margin: 1rem 0 }
+summary { font-weight: 600; cursor: pointer }
+@media (prefers-color-scheme: dark) { img { filter: brightness(.88) } }
+@media (max-width: 40rem) {
+  .quality thead { display: none }
+  .quality tr { display: grid; grid-template-columns: 1fr auto; padding: .5rem 0; border-bottom: 1px solid var(--line) }
+  .quality th, .quality td { border: 0; padding: 0 }
+  .quality td.n:nth-of-type(2)::before { content: "floor "; color: var(--soft) }
+  .quality td:nth-of-type(3) { order: 2 }
+  .quality td.n:nth-of-type(2) { order: 3; text-align: left; grid-column: 1 / -1 }
+  .quality .reading { grid-column: 1 / -1; order: 4 }
+}
+"""
