@@ -3,7 +3,9 @@
 import dataclasses
 import itertools
 import math
+import runpy
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from pushforward.objective import target
 from pushforward.times import antithetic, even, ladder
 
 DOUBLE = torch.float64
+BENCH = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "objectives.py"))
 
 
 def times(n, rng):
@@ -296,8 +299,8 @@ def test_residual_flow_learns_a_density_by_its_likelihood(rng):
     layers, law = 6, pf.Mixture(torch.tensor([[-1.0, -0.5], [1.0, -0.5], [0.0, 1.0]]), torch.tensor([0.5, 0.4, 0.6]))
     with torch.random.fork_rng():
         torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
-        net = Small(width=64)
-    field, objective = pf.Learned(net, STRAIGHT), pf.ResidualLikelihood(layers)
+        net = BENCH["Small"](width=64)
+    field, objective = pf.Learned(net, pf.Affine()), pf.ResidualLikelihood(layers)
     optimiser = torch.optim.Adam(net.parameters())
     for step in range(120):
         optimiser.param_groups[0]["lr"] = 5e-3 * (1 + math.cos(math.pi * step / 120))
@@ -630,109 +633,19 @@ def test_objectives_are_frozen_and_name_what_they_ask():
 
 # -- every objective trains --------------------------------------------------------------------------------------------
 
-STEPS, BATCH, SAMPLES = 1200, 512, 1000
-_angle = torch.arange(8) * math.pi / 4
-EIGHT = pf.Mixture(2**0.5 * torch.stack([_angle.cos(), _angle.sin()], 1), torch.full((8,), 0.1 * 2**0.5))  # variance 1
-
-
-class Small(torch.nn.Module):
-    """Three hidden layers over the point and a few waves of time: 21,000 weights."""
-
-    def __init__(self, out=2, width=96):
-        super().__init__()
-        self.waves = torch.arange(1, 5) * math.pi / 2
-        sizes = [11, width, width, width]
-        pairs = [(torch.nn.Linear(a, b), torch.nn.SiLU()) for a, b in itertools.pairwise(sizes)]
-        self.body = torch.nn.Sequential(*[m for pair in pairs for m in pair], torch.nn.Linear(width, out))
-
-    def forward(self, x, t, y=None):
-        phase = t[:, None] * self.waves
-        return self.body(torch.cat([x, t[:, None], phase.sin(), phase.cos()], 1))
-
-
-def scalar(net):
-    return lambda x, t, y: (x * net(x, t)).sum(1)
-
-
-def heads(net):
-    return lambda x, t, y: net(x, t).chunk(2, 1)
-
-
-STRAIGHT, WIDE = pf.Affine(), pf.Affine(pf.EDM(0.0, 10.0))
-# name -> (outputs of the network, its field, objective, time law and numbers); the straight path but for noise ladders
-TRAINED = {
-    name: (2, lambda net: pf.Learned(net, STRAIGHT), pf.OBJECTIVES[name], "uniform", ())
-    for name in ("flow", "score", "noise", "v", "marginal", "implicit", "sliced")
-} | {
-    "data": (2, lambda net: pf.Learned(net, STRAIGHT), pf.OBJECTIVES["data"], "log_normal", ()),
-    "joint": (
-        4,
-        lambda net: pf.Joint(heads(net), STRAIGHT, ("velocity", "noise")),
-        pf.OBJECTIVES["joint"],
-        "uniform",
-        (),
-    ),
-    "energy": (
-        2,
-        lambda net: pf.Energy(scalar(net), STRAIGHT, "velocity"),
-        pf.OBJECTIVES["flow"],
-        "uniform",
-        (),
-    ),
-    "ncsn": (2, lambda net: pf.Preconditioned(net, WIDE), pf.OBJECTIVES["score"], "ladder", (40, 10.0, 0.02)),
-    "edm": (
-        2,
-        lambda net: pf.Preconditioned(net, WIDE),
-        pf.Matching("data", pf.WEIGHTS["edm"]),
-        "log_normal",
-        (),
-    ),
-}
-
-
-def train_small(out, field_of, objective, law, numbers):
-    """The field of a small network after the one budget: AdamW, 1e-2 down a cosine, gradients clipped to 1."""
-    with torch.random.fork_rng():
-        torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
-        net = Small(out)
-    field, g = field_of(net), torch.Generator().manual_seed(0)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for step in range(STEPS):
-        rate = min(1, (step + 1) / 100) * 0.5e-2 * (1 + math.cos(math.pi * step / STEPS))
-        optimiser.param_groups[0]["lr"] = rate
-        x1, x0 = EIGHT.sample((BATCH, 2), g), torch.randn(BATCH, 2, generator=g)
-        t = pf.TIMES[law](BATCH, g, field.path.schedule, *numbers)
-        optimiser.zero_grad()
-        objective(field, field.path.draw(x0, x1, t), None, g).mean().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-    return field
-
-
-SETS = 8
-
-
-def mean_energy(x, test):
-    """Over all pairs of a set of samples and a set of test points, for one pair is as uncertain as it is large."""
-    pairs = [(a, b) for a in x.split(SAMPLES) for b in test.split(SAMPLES)]
-    return sum(energy_distance(a, b) for a, b in pairs) / len(pairs)
-
 
 @pytest.fixture(scope="module")
 def fresh():
     """Test points, and the mean distance of fresh data from them."""
-    points = EIGHT.sample((2 * SETS * SAMPLES, 2), torch.Generator().manual_seed(9))
-    test, others = points.split(SETS * SAMPLES)
-    return test, mean_energy(others, test)
+    test, _, least = BENCH["fresh"](1000, 8)
+    return test, least
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", BENCH["WAYS"])
 def test_every_objective_trains_to_twice_the_distance_of_fresh_data(name, fresh):
-    test, least = fresh
-    field = train_small(*TRAINED[name])
-    with torch.no_grad():
-        x = pf.generate(field, SETS * SAMPLES, (2,), steps=20, seed=1)
-    distance = mean_energy(x, test)
+    (test, least), way = fresh, BENCH["WAYS"][name]
+    x = pf.generate(BENCH["train"](way, 1200), 8000, (2,), seed=1, **way.sampler)
+    distance = BENCH["distance"](x, test, 1000)
     assert distance < 2 * least, (distance, least)
