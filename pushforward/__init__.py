@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from pushforward.objective import ImplicitScore as ImplicitScore
     from pushforward.objective import Marginal as Marginal
     from pushforward.objective import Matching as Matching
+    from pushforward.objective import MaximumLikelihood as MaximumLikelihood
+    from pushforward.objective import ResidualLikelihood as ResidualLikelihood
     from pushforward.objective import Several as Several
     from pushforward.objective import SlicedScore as SlicedScore
     from pushforward.objective import Unbiased as Unbiased

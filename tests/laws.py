@@ -5,6 +5,7 @@ without arguments fails the run, so nothing slips through.
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -552,6 +553,9 @@ def beside(field, theta):
     return pf.Learned(lambda x, t, y: field.velocity(x, t) + theta * torch.cos(x), field.path)
 
 
+MATCHING = [name for name in pf.OBJECTIVES if name != "maximum_likelihood"]  # whose excess is a squared error
+
+
 def gradient(objective, theta, rng, batches=40, n=500):
     """Of the mean loss in theta, at the exact field plus theta of something else, in units of its standard error.
 
@@ -568,8 +572,11 @@ def gradient(objective, theta, rng, batches=40, n=500):
 
 @pytest.mark.parametrize("name", pf.OBJECTIVES)
 def test_objective_gradient_vanishes_at_the_oracle(name, rng):
-    assert bool((gradient(pf.OBJECTIVES[name], 0.0, rng).abs() < 4.5).all())
-    assert bool((gradient(pf.OBJECTIVES[name], 0.3, rng) > 6).all())  # and not beside it
+    objective, size = pf.OBJECTIVES[name], (40, 500)
+    if isinstance(objective, pf.MaximumLikelihood):  # a whole flow for each row, and less noise
+        objective, size = replace(objective, steps=4, gradient="store"), (6, 200)
+    assert bool((gradient(objective, 0.0, rng, *size).abs() < 4.5).all())
+    assert bool((gradient(objective, 0.3, rng, *size) > 6).all())  # and not beside it
 
 
 @weightings
@@ -595,7 +602,7 @@ def test_objective_gives_each_row_a_number_and_the_weights_a_gradient(name, shap
     assert bool(net.weight.grad.isfinite().all()) and bool((net.weight.grad != 0).any())
 
 
-@pytest.mark.parametrize("name", pf.OBJECTIVES)
+@pytest.mark.parametrize("name", MATCHING)
 def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
     # of a field beside the exact one, whose error is known without any draw of a target
     exact, objective = mixture(), pf.OBJECTIVES[name]

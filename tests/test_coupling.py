@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -238,6 +240,19 @@ def test_classes_of_several_labels_are_coupled_each_by_itself(rng):
         mine = (y == c).all(1)
         alone = pf.OptimalTransport()(x0[mine], x1[mine], None, rng)
         assert torch.equal(a0[mine], alone[0]) and torch.equal(a1[mine], alone[1]) and torch.equal(ay[mine], y[mine])
+
+
+@pytest.mark.slow
+def test_transport_straightens_learned_flows_and_is_no_worse_for_any_class():
+    """Small conditional networks on 8 Gaussians in two classes, same steps and noise; energy distances per class."""
+    bench = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "straightness.py"))
+    drawn, coupled = (
+        bench["measure"](bench["train"](how, 500, 0, True)[0], 0, True)
+        for how in (pf.independent, pf.OptimalTransport())
+    )
+    assert coupled[0] < 0.2 * drawn[0]  # the curvature
+    assert coupled[1] < 0.3 * drawn[1] and coupled[2] < drawn[2]  # in one step and in two
+    assert coupled[3] < 1.25 * drawn[3] < 0.04  # in many, where independent pairs are right too
 
 
 # -- semidiscrete ------------------------------------------------------------------------------------------------------

@@ -23,9 +23,9 @@ LEVELS = """
     coupling times condition
     field
     oracle guidance adapters
-    objective
     sample
     likelihood
+    objective
     equations
     train
     gallery
@@ -227,8 +227,8 @@ ARROWS = {
     "path.py": ("from pushforward.schedule import CondOT", True),
     "schedule.py": ("from pushforward.path import Affine", False),
     "times.py": ("import pushforward.coupling", False),
-    "sample/loop.py": ("def f():\n    from pushforward.objective import Matching", True),
-    "objective/matching.py": ("def f():\n    from ..sample.ode import Heun", False),
+    "sample/loop.py": ("def f():\n    from pushforward.objective import Matching", False),
+    "objective/matching.py": ("def f():\n    from ..sample.ode import Heun", True),
     "sample/ode.py": ("from .loop import integrate", True),
     "oracle.py": ("from pushforward import guidance", False),
     "field.py": ("if TYPE_CHECKING:\n    from pushforward.cli import main", True),

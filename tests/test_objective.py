@@ -3,6 +3,9 @@
 import dataclasses
 import itertools
 import math
+import runpy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from pushforward.objective import target
 from pushforward.times import antithetic, even, ladder
 
 DOUBLE = torch.float64
+BENCH = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "objectives.py"))
 
 
 def times(n, rng):
@@ -150,6 +154,167 @@ def test_static_score_matching_finds_the_precision_of_a_normal_law(objective, rn
     torch.testing.assert_close(
         a.detach(), precision, rtol=0, atol=1e-5 if isinstance(objective, pf.ImplicitScore) else 0.15
     )
+
+
+# -- maximum likelihood ------------------------------------------------------------------------------------------------
+
+
+def plain_likelihood(net, x, steps):
+    """Mean ``-log p / d`` by a Runge-Kutta loop of its own on the default grid, the trace from the whole Jacobian."""
+    grid = pf.GRIDS["shifted"](steps).flip(0)
+
+    def slope(x, t):
+        def one(z):
+            return net(z[None], t[None], None)[0]
+
+        return torch.func.vmap(one)(x), torch.func.vmap(torch.func.jacrev(one))(x).diagonal(dim1=1, dim2=2).sum(1)
+
+    integral = torch.zeros(len(x), dtype=DOUBLE)
+    for t, s in itertools.pairwise(grid):
+        h = s - t
+        u1, d1 = slope(x, t)
+        u2, d2 = slope(x + h / 2 * u1, t + h / 2)
+        u3, d3 = slope(x + h / 2 * u2, t + h / 2)
+        u4, d4 = slope(x + h * u3, s)
+        x, integral = x + h / 6 * (u1 + 2 * u2 + 2 * u3 + u4), integral + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)
+    return -(torch.distributions.Normal(0.0, 1.0).log_prob(x).sum(1) + integral).mean() / x.shape[1]
+
+
+def data_alone(x):
+    return pf.Affine().draw(torch.zeros_like(x), x, 0.5)
+
+
+def test_likelihood_has_the_gradient_of_plain_autograd_and_of_finite_differences(rng):
+    (body, net), x = small_net(), randn(6, 2)
+    field, draw = pf.Learned(net, pf.Affine()), data_alone(x)
+    expected = plain_likelihood(net, x, 3)
+    gradient = gradient_of(expected, body)
+    for how in ("checkpoint", "store"):
+        loss = pf.MaximumLikelihood(3, gradient=how)(field, draw, None, rng).mean()
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(gradient_of(loss, body), gradient)
+    direction = randn(len(gradient), seed=3)
+    ends = []
+    for h in (1e-5, -1e-5):
+        moved = small_net()[0]
+        torch.nn.utils.vector_to_parameters(
+            torch.nn.utils.parameters_to_vector(body.parameters()).detach() + h * direction, moved.parameters()
+        )
+        there = pf.Learned(lambda x, t, y, moved=moved: moved(torch.cat([x, t[:, None]], 1)), pf.Affine())
+        ends.append(float(pf.MaximumLikelihood(3)(there, draw, None, rng).mean().detach()))
+    assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float(gradient @ direction), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["exact", "hutchinson"])
+def test_adjoint_gradient_tends_to_that_of_the_steps(method):
+    (body, net), x = small_net(), randn(6, 2)
+    field, apart = pf.Learned(net, pf.Affine()), []
+    for steps in (4, 8, 16):
+        both = [
+            gradient_of(
+                pf.MaximumLikelihood(steps, method, how)(
+                    field, data_alone(x), None, torch.Generator().manual_seed(1)
+                ).mean(),
+                body,
+            )
+            for how in ("checkpoint", "adjoint")
+        ]
+        apart.append(float((both[0] - both[1]).norm() / both[0].norm()))
+    assert apart[0] < 1e-2 and apart[0] > 8 * apart[1] > 64 * apart[2] > 0, apart  # order 4: factors of 16
+
+
+def test_random_divergences_give_an_unbiased_gradient():
+    (body, net), x = small_net(), randn(6, 2)
+    field = pf.Learned(net, pf.Affine())
+
+    def gradient(method, seed):
+        g = torch.Generator().manual_seed(seed)
+        return gradient_of(pf.MaximumLikelihood(3, method, "store")(field, data_alone(x), None, g).mean(), body)
+
+    gaps = torch.stack([gradient("hutchinson", seed) for seed in range(40)]) - gradient("exact", 0)
+    z = gaps.mean(0) / (gaps.std(0) / math.sqrt(40))
+    assert float(gaps.norm(dim=1).mean()) > 0 and float(z[gaps.std(0) > 1e-12].abs().max()) < 5
+
+
+def test_likelihood_of_a_linear_field_reaches_the_entropy_of_its_gaussian(rng):
+    # u = A x + b carries N(0, I) to every normal law; the best one has the mean and covariance of the sample
+    x = randn(500, 2) @ torch.tensor([[1.2, 0.4], [0.0, 0.6]], dtype=DOUBLE) + torch.tensor([0.5, -1.0], dtype=DOUBLE)
+    weights = torch.zeros(3, 2, dtype=DOUBLE, requires_grad=True)
+    field = pf.Learned(lambda x, t, y: x @ weights[:2] + weights[2], pf.Affine())
+    optimiser = torch.optim.LBFGS([weights], max_iter=30, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimiser.zero_grad()
+        loss = pf.MaximumLikelihood(gradient="store")(field, data_alone(x), None, rng).mean()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    entropy = torch.distributions.MultivariateNormal(x.mean(0), torch.cov(x.T, correction=0)).entropy() / 2
+    assert float(closure().detach()) == pytest.approx(float(entropy), abs=1e-5)
+
+
+def test_floor_of_the_likelihood_is_the_entropy_of_the_data(rng):
+    exact = mixture()
+    x = draw_mixture(exact, 200, rng)
+    low = pf.floor(pf.MaximumLikelihood(20), exact, data_alone(x))
+    own = pf.Mixture(exact.means, exact.stds, exact.weights)
+    assert low.value == pytest.approx(-float(own.log_prob(x).mean()) / 2, abs=2e-3)
+
+
+def test_likelihood_says_what_is_missing(rng, monkeypatch):
+    field, draw = pf.Learned(small_net()[1], pf.Affine()), data_alone(randn(4, 2))
+    monkeypatch.setitem(sys.modules, "torchdiffeq", None)
+    with pytest.raises(pf.InputError, match=r"pushforward\[adjoint\]"):
+        pf.MaximumLikelihood(gradient="adjoint")(field, draw, None, rng)
+    with pytest.raises(pf.InputError, match="no weights"):
+        pf.MaximumLikelihood(weighting=pf.WEIGHTS["data"])(field, draw, None, rng)
+    for bad in ({"steps": 0}, {"gradient": "none"}, {"method": "exactly"}):
+        with pytest.raises((ValueError, TypeError), match=r"step|gradient|exact"):
+            pf.MaximumLikelihood(**bad)
+
+
+@pytest.mark.parametrize("method", ["exact", "series"])
+def test_residual_likelihood_has_the_gradient_of_finite_differences(method):
+    # through the layers' inverses, which are found by an iteration that no graph remembers
+    (body, net), x = small_net(), randn(6, 2).requires_grad_()
+    field, objective = pf.Learned(net, pf.Affine()), pf.ResidualLikelihood(4, method)
+
+    def loss():
+        return objective(field, data_alone(x), None, torch.Generator().manual_seed(2)).sum()
+
+    parameters = [x, body[0].weight, body[2].bias]
+    for p, gradient in zip(parameters, torch.autograd.grad(loss(), parameters), strict=True):
+        ends, direction = [], randn(*p.shape, seed=3)
+        for h in (1e-5, -2e-5, 1e-5):
+            with torch.no_grad():
+                p += h * direction
+                ends.append(float(loss()))
+        assert (ends[0] - ends[1]) / 2e-5 == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_residual_flow_learns_a_density_by_its_likelihood(rng):
+    layers, law = 6, pf.Mixture(torch.tensor([[-1.0, -0.5], [1.0, -0.5], [0.0, 1.0]]), torch.tensor([0.5, 0.4, 0.6]))
+    with torch.random.fork_rng():
+        torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
+        net = BENCH["Small"](width=64)
+    field, objective = pf.Learned(net, pf.Affine()), pf.ResidualLikelihood(layers)
+    optimiser = torch.optim.Adam(net.parameters())
+    for step in range(120):
+        optimiser.param_groups[0]["lr"] = 5e-3 * (1 + math.cos(math.pi * step / 120))
+        optimiser.zero_grad()
+        objective(field, data_alone(law.sample((256, 2), rng)), None, rng).mean().backward()
+        optimiser.step()
+    x = law.sample((2000, 2), rng)
+    with torch.no_grad():
+        found = pf.residual_log_prob(field, x, layers).log_prob
+    gap = law.log_prob(x) - found
+    normal = torch.distributions.MultivariateNormal(x.mean(0), torch.cov(x.T))
+    assert float(gap.mean()) < 0.06 < 0.3 * float((law.log_prob(x) - normal.log_prob(x)).mean())
+    made = pf.residual_flow(field, torch.randn(2000, 2, generator=rng), layers).detach()
+    assert energy_distance(made, x) < 3 * energy_distance(law.sample((2000, 2), rng), x)
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------
@@ -468,109 +633,19 @@ def test_objectives_are_frozen_and_name_what_they_ask():
 
 # -- every objective trains --------------------------------------------------------------------------------------------
 
-STEPS, BATCH, SAMPLES = 1200, 512, 1000
-_angle = torch.arange(8) * math.pi / 4
-EIGHT = pf.Mixture(2**0.5 * torch.stack([_angle.cos(), _angle.sin()], 1), torch.full((8,), 0.1 * 2**0.5))  # variance 1
-
-
-class Small(torch.nn.Module):
-    """Three hidden layers over the point and a few waves of time: 21,000 weights."""
-
-    def __init__(self, out=2, width=96):
-        super().__init__()
-        self.waves = torch.arange(1, 5) * math.pi / 2
-        sizes = [11, width, width, width]
-        pairs = [(torch.nn.Linear(a, b), torch.nn.SiLU()) for a, b in itertools.pairwise(sizes)]
-        self.body = torch.nn.Sequential(*[m for pair in pairs for m in pair], torch.nn.Linear(width, out))
-
-    def forward(self, x, t, y=None):
-        phase = t[:, None] * self.waves
-        return self.body(torch.cat([x, t[:, None], phase.sin(), phase.cos()], 1))
-
-
-def scalar(net):
-    return lambda x, t, y: (x * net(x, t)).sum(1)
-
-
-def heads(net):
-    return lambda x, t, y: net(x, t).chunk(2, 1)
-
-
-STRAIGHT, WIDE = pf.Affine(), pf.Affine(pf.EDM(0.0, 10.0))
-# name -> (outputs of the network, its field, objective, time law and numbers); the straight path but for noise ladders
-TRAINED = {
-    name: (2, lambda net: pf.Learned(net, STRAIGHT), pf.OBJECTIVES[name], "uniform", ())
-    for name in ("flow", "score", "noise", "v", "marginal", "implicit", "sliced")
-} | {
-    "data": (2, lambda net: pf.Learned(net, STRAIGHT), pf.OBJECTIVES["data"], "log_normal", ()),
-    "joint": (
-        4,
-        lambda net: pf.Joint(heads(net), STRAIGHT, ("velocity", "noise")),
-        pf.OBJECTIVES["joint"],
-        "uniform",
-        (),
-    ),
-    "energy": (
-        2,
-        lambda net: pf.Energy(scalar(net), STRAIGHT, "velocity"),
-        pf.OBJECTIVES["flow"],
-        "uniform",
-        (),
-    ),
-    "ncsn": (2, lambda net: pf.Preconditioned(net, WIDE), pf.OBJECTIVES["score"], "ladder", (40, 10.0, 0.02)),
-    "edm": (
-        2,
-        lambda net: pf.Preconditioned(net, WIDE),
-        pf.Matching("data", pf.WEIGHTS["edm"]),
-        "log_normal",
-        (),
-    ),
-}
-
-
-def train_small(out, field_of, objective, law, numbers):
-    """The field of a small network after the one budget: AdamW, 1e-2 down a cosine, gradients clipped to 1."""
-    with torch.random.fork_rng():
-        torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
-        net = Small(out)
-    field, g = field_of(net), torch.Generator().manual_seed(0)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for step in range(STEPS):
-        rate = min(1, (step + 1) / 100) * 0.5e-2 * (1 + math.cos(math.pi * step / STEPS))
-        optimiser.param_groups[0]["lr"] = rate
-        x1, x0 = EIGHT.sample((BATCH, 2), g), torch.randn(BATCH, 2, generator=g)
-        t = pf.TIMES[law](BATCH, g, field.path.schedule, *numbers)
-        optimiser.zero_grad()
-        objective(field, field.path.draw(x0, x1, t), None, g).mean().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-    return field
-
-
-SETS = 8
-
-
-def mean_energy(x, test):
-    """Over all pairs of a set of samples and a set of test points, for one pair is as uncertain as it is large."""
-    pairs = [(a, b) for a in x.split(SAMPLES) for b in test.split(SAMPLES)]
-    return sum(energy_distance(a, b) for a, b in pairs) / len(pairs)
-
 
 @pytest.fixture(scope="module")
 def fresh():
     """Test points, and the mean distance of fresh data from them."""
-    points = EIGHT.sample((2 * SETS * SAMPLES, 2), torch.Generator().manual_seed(9))
-    test, others = points.split(SETS * SAMPLES)
-    return test, mean_energy(others, test)
+    test, _, least = BENCH["fresh"](1000, 8)
+    return test, least
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", BENCH["WAYS"])
 def test_every_objective_trains_to_twice_the_distance_of_fresh_data(name, fresh):
-    test, least = fresh
-    field = train_small(*TRAINED[name])
-    with torch.no_grad():
-        x = pf.generate(field, SETS * SAMPLES, (2,), steps=20, seed=1)
-    distance = mean_energy(x, test)
+    (test, least), way = fresh, BENCH["WAYS"][name]
+    x = pf.generate(BENCH["train"](way, 1200), 8000, (2,), seed=1, **way.sampler)
+    distance = BENCH["distance"](x, test, 1000)
     assert distance < 2 * least, (distance, least)

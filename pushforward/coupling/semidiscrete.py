@@ -28,11 +28,12 @@ class Semidiscrete:
 
     The dual is ``min_h E[max_j <x_0, x_j> + h_j] - mean(h)``, convex; with ``j(x_0)`` the row that wins, its slope in
     h_j is ``P(j(x_0) = j) - 1/N``, estimated on ``batch`` draws a step. Steps are measured in the mean gap between the
-    best and the second-best score, and fall as 1/sqrt(t); h is averaged over the second half.
+    best and the second-best score, and fall as 1/sqrt(t); h is averaged over the second half. The relative variance of
+    the cells' masses is then about 1.5 over the visits of each data point, little more than that of counting them.
 
     By name (``--coupling semidiscrete:2000``) it is fitted when training begins; from Python call `fit`.
 
-    Args: ``steps`` (0: 60 visits of each data point are drawn, and at least 500 steps made); ``batch``.
+    Args: ``steps`` (0: 20 visits of each data point are drawn, and at least 500 steps made); ``batch``.
 
     Mousavi-Hosseini et al. 2025, "Flow matching with semidiscrete couplings"; Genevay et al. 2016, "Stochastic
     optimization for large-scale optimal transport".
@@ -92,9 +93,10 @@ class Semidiscrete:
         scores = draw(min(START, max(1, SCORES // n))) @ keys.T
         h = prices(-scores, float(scores.square().mean().sqrt()), 0.0)
         batch = min(self.batch, max(1, SCORES // n))
-        steps = self.steps or max(500, -(-60 * n // batch))
+        steps = self.steps or max(500, -(-20 * n // batch))
         best = torch.addmm(h, draw(batch), keys.T).topk(2, 1).values
-        size = 0.3 * float((best[:, 0] - best[:, 1]).mean()) * min(1.0, batch / n)
+        few = min(1.0, max(0.3, 2.5 * (n / (steps * batch)) ** 0.5))  # the fewer visits, the larger steps
+        size = few * float((best[:, 0] - best[:, 1]).mean()) * min(1.0, batch / n)
         mean = torch.zeros_like(h)
         for step in range(steps):
             share = torch.bincount(torch.addmm(h, draw(batch), keys.T).argmax(1), minlength=n) / batch

@@ -24,12 +24,12 @@ FLOOR = -50.0  # of the kernel's logarithm: an entry of 2e-22 weighs nothing, an
 
 def _sweep(cost: Tensor, price: Tensor, reg: float, relax: float = math.inf) -> Tensor:
     """Sinkhorn iterations on the columns' potential, in scaling form about a kernel whose rows peak at 1."""
-    logits = (price - cost) / reg
+    logits = torch.add(price / reg, cost, alpha=-1 / reg)
     kernel = logits.sub_(logits.amax(1, keepdim=True)).clamp_(min=FLOOR).exp_()
     target, power = (-price / relax).exp(), 1 / (1 + reg / relax)
-    gain = torch.ones_like(price)
+    across, gain = kernel.T, torch.ones_like(price)
     for _ in range(SWEEPS):
-        gain = target / (kernel.T @ (kernel @ gain).reciprocal())
+        gain = target / (across @ (kernel @ gain).reciprocal())
         if power != 1:
             gain = gain.pow(power)
     price = price + reg * gain.log()
@@ -59,8 +59,8 @@ def assignment(cost: Float[Tensor, "n n"]) -> Int[Tensor, "n"]:
 
     spread = float(cost.square().mean().sqrt())
     if len(cost) >= SMALL and spread > 0:
-        cost = cost.to(time_dtype(cost.device)) / spread
-        cost = cost - prices(cost.to(torch.float32), 1.0, 0.0)
+        rough = prices((cost / spread).to(torch.float32), 1.0, 0.0)
+        cost = cost - spread * rough.to(time_dtype(cost.device))
     return torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1])
 
 

@@ -64,9 +64,12 @@ def residual_log_prob(
         def layer(z: Tensor, t: float = k / layers) -> Tensor:
             return field.velocity(z.to(dtype), t, y).to(z) / layers
 
-        with torch.set_grad_enabled(outside):
-            x, rounds = invert(layer, x, k, precision)
+        image = x
+        with torch.no_grad():
+            x, rounds = invert(layer, image, k, precision)
         evaluations += rounds + 1
+        if outside:
+            x = _differentiable(layer, image, x, precision)
         with torch.enable_grad():
             point = x if outside and x.requires_grad else x.detach().requires_grad_()
             u = layer(point)
@@ -92,6 +95,30 @@ def invert(layer: Callable[[Tensor], Tensor], y: Points, k: int, precision: floa
         if not bool(gap.isfinite().all()):
             break
     raise ValueError(f"layer {k + 1} of the residual flow is not a contraction here: use more layers")
+
+
+def _differentiable(layer: Callable[[Tensor], Tensor], y: Points, x: Points, precision: float) -> Points:
+    """``x`` as a function of y and of the layer's parameters, by the implicit function theorem.
+
+    From ``dx = dy - d layer - J dx``: the gradient g that arrives at x is that of ``y - layer(x)``, x held, once
+    ``g + J^T g`` is what arrived, which is found by fixed-point iteration as x was.
+    """
+    point = x.detach().requires_grad_()
+    u = layer(point)
+    held = y - layer(x)
+
+    def through(arrived: Tensor) -> Tensor:
+        g = arrived
+        for _ in range(ROUNDS):
+            new = arrived - pull_back(u, point, g[None], False)[0]
+            gap, g = float((new - g).norm()), new
+            if gap <= precision * float(g.norm()):
+                break
+        return g
+
+    if held.requires_grad:
+        held.register_hook(through)
+    return held.view_as(held)  # derivatives that are asked for at x itself do not pass the hook
 
 
 def _exact(u: Points, x: Points, graph: bool) -> Float[Tensor, "1 n"]:

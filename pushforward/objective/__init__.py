@@ -5,6 +5,7 @@ from __future__ import annotations
 from pushforward.objective.floor import Estimate, excess, floor
 from pushforward.objective.implicit import ImplicitScore, SlicedScore
 from pushforward.objective.matching import Marginal, Matching, Objective, Several, Unbiased, target
+from pushforward.objective.maxlik import MaximumLikelihood, ResidualLikelihood
 from pushforward.objective.weights import WEIGHTS, Weighting
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "ImplicitScore",
     "Marginal",
     "Matching",
+    "MaximumLikelihood",
     "Objective",
+    "ResidualLikelihood",
     "Several",
     "SlicedScore",
     "Unbiased",
@@ -34,4 +37,5 @@ OBJECTIVES: dict[str, Objective] = {
     "marginal": Marginal("velocity"),
     "implicit": ImplicitScore(),
     "sliced": SlicedScore(),
+    "maximum_likelihood": MaximumLikelihood(),
 }
