@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,7 +103,7 @@ def vectors(fields: dict[str, tuple[Float[Tensor, "_ 2"], Float[Tensor, "_ 2"]]]
     return figure
 
 
-def curves(series: dict[str, Curve | Interval], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
+def curves(series: Mapping[str, Curve | Interval], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
     """Named curves on one pair of axes, each with an interval around it if it has one.
 
     ``series`` maps each name to its ``(x, y)`` or ``(x, y, low, high)``, sequences of equal length in the units that

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pushforward import plot
-from pushforward.plot import COLOURS, DPI, FONT
+from pushforward.plot.style import COLOURS, DPI, FONT
 from pushforward.report.columns import Table, table
 from pushforward.report.result import Curve, Evaluation, Training
 
