@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from pushforward.errors import InputError
@@ -76,14 +75,14 @@ class Health:
     saved: Callable[[], str]  # names the last good checkpoint
     streak: int = 0
     norm: float = 0.0
-    _pending: list[Tensor] = field(default_factory=list)
+    _pending: list[Tensor | tuple[float, float]] = field(default_factory=list)
     _seen: int = 0
     _mean: float = 0.0
     _spread: float = 0.0
     _spike: int = -1000
 
-    def note(self, loss_and_norm: Tensor) -> None:
-        """The loss and gradient norm ``[2]`` of a step, still on the device."""
+    def note(self, loss_and_norm: Tensor | tuple[float, float]) -> None:
+        """The loss and gradient norm of a step; ``[2]`` where they are still on a device."""
         self._pending.append(loss_and_norm)
 
     @property
@@ -95,7 +94,7 @@ class Health:
         """Read what was noted up to ``step``."""
         if not self._pending:
             return
-        values = torch.stack(self._pending).tolist()
+        values = [seen if isinstance(seen, tuple) else seen.tolist() for seen in self._pending]
         for number, (loss, norm) in enumerate(values, start=step - len(values)):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 self.skipped, self.streak = self.skipped + 1, self.streak + 1

@@ -245,13 +245,14 @@ def fit(
     mixed = torch.autocast(weights.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
     pieces, first = processes.count * accumulate, processes.rank * accumulate
     averages = ((average, optimiser.ema), (sharp, sharper(optimiser.ema)))
+    on_cpu, seen = weights.device.type == "cpu", cast(Tensor | tuple[float, float], (0.0, 0.0))
     stop, look_at, share_used = False, start, 0.0
 
     with _asked_to_stop() as asked:
         while spent < 1 and not stop and not (asked() and processes.count == 1):
             adam.param_groups[0]["lr"] = optimiser.rate(step, spent)
             batch = _prepared(feed, step)
-            rows, value = count_rows(batch), shared.new_zeros(())
+            rows, value = count_rows(batch), None
             shared.zero_()
             for piece in range(first, first + accumulate):
                 part = batch if pieces == 1 else cut(batch, share(rows, piece, pieces))
@@ -259,7 +260,8 @@ def fit(
                     losses = loss(net, part, noise.manual_seed(piece * 2**52 + seed * 1_000_003 + step))
                 mean = losses.sum() / rows
                 mean.backward()
-                value = value + mean.detach()
+                value = mean.detach() if value is None else value + mean.detach()
+            assert value is not None
             used = clock.used()
             if processes.count > 1:
                 own = [used / clock.limit, clock.pace] if processes.main else [0.0, 0.0]
@@ -272,14 +274,19 @@ def fit(
                     raise
                 value = shared[-1].clone()
             norm = torch.linalg.vector_norm(grad)
-            # without a branch, so that the device is never waited for; AdamW leaves all as it is where this is 1
-            adam.found_inf = (norm + value).isfinite().logical_not().float()
-            grad.mul_(optimiser.clip / norm.clamp_min(optimiser.clip))
-            adam.step()
+            if on_cpu:  # numbers are at hand
+                seen = (float(value), float(norm))
+                finite = math.isfinite(seen[0] + seen[1])
+            else:  # without a branch, so that the device is never waited for: AdamW leaves all as it is where this is 1
+                seen, finite = torch.stack((value, norm)), True
+                adam.found_inf = (norm + value).isfinite().logical_not().float()
+            if finite:
+                grad.mul_(optimiser.clip / norm.clamp_min(optimiser.clip))
+                adam.step()
             step += 1
             for mean_weights, exponent in averages:
                 mean_weights.lerp_(weights.detach(), step_weight(step, exponent))
-            health.note(torch.stack((value, norm)))
+            health.note(seen)
             if health.due:
                 health.look(step)
             if processes.count == 1:
@@ -287,7 +294,7 @@ def fit(
             else:
                 if step >= look_at:
                     votes, share_used, pace, _ = shared[size:].tolist()
-                    stop, look_at = votes > 0, step + (1 if weights.device.type == "cpu" or pace > SLOW else 8)
+                    stop, look_at = votes > 0, step + (1 if on_cpu or pace > SLOW else 8)
                 spent = budget.spent(step, share_used * clock.limit)
             if step % report_every == 0:
                 tell()
