@@ -36,11 +36,33 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
             f"training    {last['step']:,} steps in {last['seconds']:,.0f} s; loss {last['loss']:.4f}, "
             f"held-out {last['held_out']:.4f}"
         )
+    for line in floor_lines([row for row in history(run) if "floor" in row or "floor_note" in row]):
+        print(f"floor       {line}")
     weights = "model.safetensors (averaged weights)" if (run / "model.safetensors").is_file() else "not saved yet"
     print(f"weights     {weights}")
     for tuned in read_tuned(run):
         print(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
     print(f"convention  {file.convention}")
+
+
+def floor_lines(rows: list[dict[str, float]]) -> list[str]:
+    """What is left to learn, as it was at the last checkpoint and at the best one."""
+    if not rows:
+        return ["not measured: pairs of a model, too many rows for their exact field, or no checkpoint yet"]
+    last = rows[-1]
+    if "floor" not in last:
+        return [str(last["floor_note"])]
+    best = min((row for row in rows if "floor" in row), key=lambda row: row["held_out_excess"])
+    lines = [
+        f"{last['floor']:.4f}; above it {last['excess']:.4f} on training rows and {last['held_out_excess']:.4f} on "
+        "held-out rows (0: knows every row by heart)"
+    ]
+    if best["held_out_excess"] < 0.9 * last["held_out_excess"]:
+        lines.append(
+            f"held-out rows were nearest at step {best['step']:,} ({best['held_out_excess']:.4f}): since then the rows "
+            "are learned by heart"
+        )
+    return lines
 
 
 def inspect(

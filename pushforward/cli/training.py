@@ -21,10 +21,14 @@ DEFAULT_STEPS = 20_000
 
 
 def train(
-    data: Annotated[
-        Positional[str], arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set")
-    ],
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; the same command again goes on with it")],
+    data: Annotated[
+        Positional[str | None],
+        arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set"),
+    ] = None,
+    reflow: Annotated[
+        Path | None, arg(metavar="RUN", help="instead of DATA: straighten the ways of this run by its own pairs")
+    ] = None,
     steps: Annotated[int | None, arg(metavar="INT", help=f"optimiser steps ({DEFAULT_STEPS:,} if no budget)")] = None,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
@@ -68,6 +72,7 @@ def train(
             budget,
             schema=schema,
             resize=resize,
+            reflow=reflow,
             report=report,
             warn=warn if processes.main else None,
             checkpoint_every=checkpoint_every,

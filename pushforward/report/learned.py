@@ -11,24 +11,19 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pushforward.config import build, feed_for
+from pushforward.config import build
 from pushforward.data import Transform
 from pushforward.errors import InputError
 from pushforward.field import Field
 from pushforward.metrics.base import some
-from pushforward.objective import excess, floor
-from pushforward.oracle import EmpiricalField
-from pushforward.path import Affine, Draw
 from pushforward.report.result import Estimate, LogLikelihood, Loss, Timing, Training
 from pushforward.run import Model, history
+from pushforward.run import losses as run_losses
 from pushforward.sample import Stepper, default_grid, integrate
-from pushforward.source import Normal
 from pushforward.tensor import Points, Time, dimension, per_sample
 
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
-DRAWS = 1024  # of the losses
-WORK = 2**36  # multiplications that the oracle of a floor may take, of a Gaussian path; 1/32 of it otherwise
 SCORED = 128  # rows whose likelihood is measured
 EXACT = 16  # dimensions up to which divergences are exact
 TOLERANCE = 0.1  # nats; rows differ by far more
@@ -74,8 +69,9 @@ def walk(model: Model, seed: int) -> tuple[Tensor, Tensor]:
     shape, source = model.transform.shape, model.field.path.source
     few = 6 if model.transform.kind == "image" else WALKERS
     x0 = per_sample(lambda n, g: source.sample((n, *shape), g), 0, few, seed, "source")
-    start = model.field.path.start(x0).to(model.device)
-    run = integrate(model.field, start, default_grid(model.field, STATES), seed=seed, trajectory=True)
+    start, y = model.field.path.start(x0).to(model.device), model.labels(few, None, seed)
+    told = None if y is None else y.to(model.device)
+    run = integrate(model.field, start, default_grid(model.field, STATES), seed=seed, y=told, trajectory=True)
     return run.x.cpu(), run.t
 
 
@@ -94,41 +90,20 @@ def training(model: Model, found: Loss | None) -> Training:
 
 
 def losses(model: Model, trained: Tensor, held_out: Tensor, seed: int) -> tuple[Loss | None, str]:
-    """The loss on rows that were trained on and on rows that were not, and its floor; or a note why there is none.
-
-    The floor is the loss of the exact field of all training rows: only a network that knows each by heart reaches it.
-    Rows are taken as they are, without the noise that makes rounded values continuous in training.
-    """
-    parts = build(model.run.config, model.transform.shape)
-    path, device = model.field.path, torch.device(model.device)
-    work = len(trained) * dimension(trained)
-    room = WORK if isinstance(path, Affine) and isinstance(path.source, Normal) else WORK // 32
-    n = DRAWS if DRAWS * work <= room else DRAWS // 4
-
-    def draws(x: Tensor, stream: int) -> Draw:
-        rows = min(n, len(x))
-        feed = feed_for(x, None, path, parts.couple, parts.times, rows, seed + stream, ahead=1)
-        return feed(0)[0].to(device)
-
+    """The loss on rows that were trained on and on rows that were not, and its floor; or a note why there is none."""
+    run, device = model.run, torch.device(model.device)
+    if run.config.condition.condition == "labels":
+        return None, "the loss of a run with classes is in info and metrics.jsonl: labels are not read here"
+    parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.pieces)
     try:
-        ours, theirs = draws(trained, 0), draws(held_out, 1)
-        known, unknown = (_estimate(floor(parts.objective, model.field, d, seed=seed)) for d in (ours, theirs))
+        rows = (trained.to(device), None), (held_out.to(device), None)
+        found = run_losses(model.field, parts, run.config, *rows, seed)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
-    low = over = None
-    note = ""
-    if (coupling := model.run.config.path.coupling) != "independent":
-        note = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
-    elif n * work > room:
-        note = f"{len(trained):,} training rows are too many for their exact field: the loss has no floor"
-    else:
-        try:
-            oracle = EmpiricalField(path, trained.to(device))
-            low = _estimate(floor(parts.objective, oracle, ours, seed=seed))
-            over = _estimate(excess(parts.objective, model.field, oracle, ours, seed=seed))
-        except (InputError, ValueError) as error:
-            note = f"the loss has no floor ({error})"
-    return Loss(known, unknown, low, over, len(ours.xt)), note
+    low, over, beyond = (
+        None if e is None else _estimate(e) for e in (found.floor, found.excess, found.held_out_excess)
+    )
+    return Loss(_estimate(found.train), _estimate(found.held_out), low, over, beyond, found.train.n), found.note
 
 
 def _estimate(found: tuple[float, float, int]) -> Estimate:

@@ -94,13 +94,15 @@ class Estimate:
 class Loss:
     """The loss on training rows and on held-out rows, and the floor: the loss of the exact field of the training rows.
 
-    ``excess`` is the loss on training rows less the floor, on the same draws. None where no oracle can hold the data.
+    ``excess`` is the loss on training rows less the floor, on the same draws; ``held_out_excess`` that on held-out rows
+    less the floor of theirs. None where no oracle can hold the data.
     """
 
     train: Estimate
     held_out: Estimate
     floor: Estimate | None
     excess: Estimate | None
+    held_out_excess: Estimate | None
     draws: int
 
 

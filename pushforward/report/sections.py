@@ -207,6 +207,7 @@ def learning(one: Evaluation) -> list[str]:
         lines = [("training rows", told(found.train)), ("held-out rows", told(found.held_out))]
         if found.floor is not None:
             lines += [("floor", told(found.floor)), ("training rows, less the floor", told(found.excess))]
+            lines += [("held-out rows, less a floor of their own", told(found.held_out_excess))]
         parts.append(table(["loss of the averaged weights", f"mean of {found.draws:,} draws"], lines))
         parts.append(
             words(

@@ -7,6 +7,7 @@ executed.
 
 from pushforward.run.asked import guided
 from pushforward.run.classifier import train_classifier
+from pushforward.run.floor import losses
 from pushforward.run.model import Model, load
 from pushforward.run.picture import picture, preview
 from pushforward.run.record import RunFile, history, read, read_tuned
@@ -19,6 +20,7 @@ __all__ = [
     "guided",
     "history",
     "load",
+    "losses",
     "picture",
     "preview",
     "read",

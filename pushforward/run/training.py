@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pushforward
 from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
 from pushforward.errors import InputError
+from pushforward.run.floor import losses
 from pushforward.run.model import Model
 from pushforward.run.picture import preview
 from pushforward.run.record import DataRecord, RunFile, history, read
+from pushforward.run.reflow import PAIRS, Reflow, paired, pairs
 from pushforward.run.tracking import tracking
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 HELD_OUT_ROWS = 2048
+FLOOR_DRAWS, FLOOR_WORK = 512, 2**33  # about a second of an exact field, at each checkpoint
 
 
 def differences(old: Section, new: Section) -> list[str]:
@@ -62,7 +65,7 @@ def _claim(folder: Path, source: str, config: Config, data: Dataset, net: nn.Mod
                 "the same settings to go on with this one"
             )
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(file.name != PAIRS for file in folder.iterdir())):
         raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
     record = DataRecord(
         source=source,
@@ -91,13 +94,14 @@ def _claim(folder: Path, source: str, config: Config, data: Dataset, net: nn.Mod
 
 
 def train(
-    source: Any,
+    source: Any | None,
     folder: Path,
     config: Config,
     budget: Budget,
     *,
     schema: Path | None = None,
     resize: str | None = None,
+    reflow: Path | None = None,
     report: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
     checkpoint_every: int = 5000,
@@ -111,8 +115,9 @@ def train(
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
     ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size of
-    pictures. A batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the
-    other. ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too.
+    pictures. With ``reflow``, a run, and no source, rows and source points are pairs that its model makes (`pairs`). A
+    batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the other.
+    ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too.
 
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
@@ -125,22 +130,33 @@ def train(
 
     processes = processes or ALONE
 
-    data = load_data(source, schema, resize)
-    shape, classes, pieces = data.transform.shape, len(data.classes), data.transform.pieces
+    made: Reflow | None = None
+    if reflow is None:
+        if source is None:
+            raise InputError("nothing to train on: give DATA, or --reflow RUN")
+        data = load_data(source, schema, resize)
+        pieces, name = data.transform.pieces, str(source) if isinstance(source, (str, Path)) else data.name
+    else:
+        if source is not None or config.path.coupling != "independent" or config.objective.objective != "flow":
+            raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
+        made = pairs(reflow, folder, config.train.seed, device)
+        data, pieces, name = made.data, (), read(reflow).data.source
+    shape, classes = data.transform.shape, len(data.classes)
     config = resolve(config, shape, classes, pieces)
     parts = build(config, shape, classes, pieces)
-    name = str(source) if isinstance(source, (str, Path)) else data.name
     processes.led(lambda: _claim(folder, name, config, data, parts.net))
     c, on = config.train, torch.device(device)
     if c.batch < accumulate * processes.count:
         raise InputError(f"--batch {c.batch}: less than one row for each of {accumulate * processes.count} parts")
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
-    jitter = data.transform.jitter()
+    jitter = None if made is not None else data.transform.jitter()
 
     def batches(rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
         some, only = (data.take(rows).mirrored(), None) if c.mirror and rows is train_rows else (data, rows)
         y = {"none": None, "labels": some.y, "columns": some.x}[config.condition.condition]
         path, couple, times = parts.path, parts.couple, parts.times
+        if made is not None:
+            couple, y = paired, made.partners
         return feed_for(some.x, y, path, couple, times, size, seed, jitter, pool, ahead, parts.tell, only)
 
     feed = batches(train_rows, c.batch, c.seed, config.path.pool, None)
@@ -166,7 +182,29 @@ def train(
     def kept(ema: nn.Module, step: int) -> None:
         save_weights(ema, folder / "model.safetensors")
 
+    floors: set[int] = set()
+
+    def rows_of(index: Tensor) -> tuple[Tensor, Tensor | None]:
+        return data.x[index].to(on), None if data.y is None else data.y[index].to(on)
+
+    def measured(ema: nn.Module, step: int) -> None:
+        """The loss beside its floor, as a line of its own."""
+        if made is not None or len(train_rows) * data.x[0].numel() * FLOOR_DRAWS > 4 * FLOOR_WORK:
+            return  # `info` says that there is none
+        if step in floors:
+            return
+        floors.add(step)
+        try:
+            rows = rows_of(train_rows), rows_of(held_out_rows)
+            found = losses(parts.field_of(ema), parts, config, *rows, c.seed, FLOOR_DRAWS, FLOOR_WORK)
+        except (InputError, ValueError) as error:
+            tell(f"no floor at step {step}: {error}")
+            return
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": step} | found.to_json()) + "\n")
+
     def shown(ema: nn.Module, step: int) -> None:
+        measured(ema, step)
         (folder / "previews").mkdir(exist_ok=True)
         model = Model(parts.field_of(ema), data.transform, read(folder), folder, device)
         try:
