@@ -66,7 +66,7 @@ class MaximumLikelihood:
     "hutchinson", "hutch++", or one of these with its numbers (`log_likelihood`). ``gradient`` is
 
     - "checkpoint": that of the discrete steps, exact; each step is made again on the way back, so that its start is all
-      that is kept;
+      that is kept, and a field must give the same answer twice (no dropout);
     - "store": the same with everything kept, a little faster;
     - "adjoint": that of the continuous flow, solved back with torchdiffeq (extra ``adjoint``): memory for one step,
       and an error that falls with the steps as that of the likelihood does.
