@@ -105,7 +105,7 @@ def training(args, theirs):
 
 
 def step(args, theirs):
-    net, path, objective = sized("unet", (1, 28, 28), "small"), pf.Affine(), pf.OBJECTIVES["flow"]
+    net, path, objective = sized("unet", (1, 28, 28), "tiny"), pf.Affine(), pf.OBJECTIVES["flow"]
     field, adam = pf.Learned(net, path), torch.optim.Adam(net.parameters())
     g, data = torch.Generator().manual_seed(0), images(4096)
 

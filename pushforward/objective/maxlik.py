@@ -7,13 +7,14 @@ through all of them, where matching asks the field once. The draw's x_0 and t ar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast, final, get_args
+from typing import Any, Literal, final, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from pushforward.errors import InputError
 from pushforward.field import Field
@@ -23,25 +24,33 @@ from pushforward.likelihood.residual import residual_log_prob
 from pushforward.objective.weights import Weighting, own
 from pushforward.path import Draw
 from pushforward.sample import RK4, default_grid, integrate
-from pushforward.tensor import Points, Time, dimension
+from pushforward.tensor import Points, dimension
 
 __all__ = ["MaximumLikelihood", "ResidualLikelihood"]
 
 Gradient = Literal["checkpoint", "store", "adjoint"]
 
 
-@final
-class _Checkpointed(Field):
-    """A field whose evaluations are made again on the way back instead of being remembered."""
+class _Again(torch.autograd.Function):
+    """A step of which nothing is kept but its start: it is made again on the way back.
 
-    def __init__(self, field: Field) -> None:
-        self.path, self.field = field.path, field
+    What `torch.utils.checkpoint` does with hooks on saved tensors, which fields that use `torch.func.grad` cannot pass.
+    """
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
-        return cast(
-            "tuple[Points, ...]",
-            checkpoint(lambda z: self.field.evaluate(names, z, t, y), x, use_reentrant=False),
-        )
+    @staticmethod
+    def forward(ctx: Any, step: Callable[[Tensor], Tensor], state: Tensor, *weights: Tensor) -> Tensor:
+        ctx.step, ctx.weights = step, weights
+        ctx.save_for_backward(state)
+        return step(state)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        state = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            end = ctx.step(state)
+        parts = torch.autograd.grad(end, (state, *ctx.weights), gradient, retain_graph=True, allow_unused=True)
+        return None, *parts
 
 
 def _seed(generator: torch.Generator) -> int:
@@ -56,19 +65,24 @@ class MaximumLikelihood:
     ``log p_1(x_1) = log p_0(x_0) - int_0^1 div u_t(x_t) dt``; ``method`` is how the divergence is computed: "exact",
     "hutchinson", "hutch++", or one of these with its numbers (`log_likelihood`). ``gradient`` is
 
-    - "checkpoint": that of the discrete steps, exact; evaluations are made again on the way back, so that the states
-      are all that is kept;
-    - "store": the same from everything kept, in half the time;
+    - "checkpoint": that of the discrete steps, exact; each step is made again on the way back, so that its start is all
+      that is kept, and a field must give the same answer twice (no dropout);
+    - "store": the same with everything kept, a little faster;
     - "adjoint": that of the continuous flow, solved back with torchdiffeq (extra ``adjoint``): memory for one step,
       and an error that falls with the steps as that of the likelihood does.
+
+    With ``jitter`` the inner times of the grid are drawn afresh at each call, each between the midpoints of its two
+    steps. On times that stay, a network learns to be wrong between them: the likelihood of the steps rises above what
+    any density can have, and that of the flow falls.
 
     A likelihood has no weights: InputError from a ``weighting`` other than 1, and where torchdiffeq is missing.
     Reference: Chen et al. 2018, "Neural ordinary differential equations"; Grathwohl et al. 2019, "FFJORD".
     """
 
-    steps: int = 8
+    steps: int = 12
     method: str | Divergence = "exact"
     gradient: Gradient = "checkpoint"
+    jitter: bool = True
     weighting: Weighting = own
 
     def __post_init__(self) -> None:
@@ -92,11 +106,23 @@ class MaximumLikelihood:
         moving = Augmented(field, x, y, how, directions)
         state = torch.cat([x.flatten(1), x.new_zeros(len(x), how.estimates)], 1)
         grid, rows = default_grid(field, self.steps).flip(0), torch.arange(len(x), device=x.device)
-        if self.gradient == "adjoint":
+        if self.jitter:
+            middle = (grid[1:] + grid[:-1]) / 2
+            share = torch.rand(self.steps - 1, generator=generator, device=generator.device, dtype=torch.float64)
+            grid[1:-1] = middle[:-1].lerp(middle[1:], share.to(grid))
+        end = state
+        if self.gradient == "store":
+            end = integrate(moving, state, grid, RK4(), y=rows).x[-1]
+        elif self.gradient == "adjoint":
             end = _adjoint(moving, state, grid, rows, _leaves(field, x, y, grid))
         else:
-            through = moving if self.gradient == "store" else _Checkpointed(moving)
-            end = integrate(through, state, grid, RK4(), y=rows).x[-1]
+            weights = _leaves(field, x, y, grid)
+            for ends in grid.unfold(0, 2, 1):
+
+                def step(z: Tensor, ends: Tensor = ends) -> Tensor:
+                    return integrate(moving, z, ends, RK4(), y=rows).x[-1]
+
+                end = _Again.apply(step, end, *weights)  # type: ignore[no-untyped-call]
         x0, integral = end[:, : -how.estimates].reshape(x.shape), end[:, -how.estimates :]
         return -(log_source(field.path, x0) + integral.mean(1)) / dimension(x)
 
