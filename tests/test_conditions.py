@@ -360,3 +360,20 @@ def test_the_command_line_fills_gaps(table, tmp_path):
     call("sample", table.folder, "-n", 5, "--where", "kind=b", "--where", "z=", "--steps", 2, "-o", tmp_path / "b.csv")
     rows = [line.replace('"', "").split(",") for line in (tmp_path / "b.csv").read_text().splitlines()[1:]]
     assert len(rows) == 5 and all(row[0] == "b" and row[2] == "" for row in rows)
+
+
+@pytest.mark.parametrize("field", ["preconditioned", "energy", "joint"])
+def test_every_field_trains_and_samples_by_name(field, tmp_path):
+    """A run of each kind of field learns something, is loaded again, and is the kind that was asked for."""
+    words = config(
+        **TINY, objective={"field": field, "objective": "joint" if field == "joint" else "flow"}, train={"batch": 64}
+    )
+    runs.train("moons", tmp_path / "run", words, Budget(12, None), report_every=4)
+    model = pf.load(tmp_path / "run")
+    assert type(model.field).__name__.lower() == field and model.sample(3, steps=2).shape == (3, 2)
+
+
+def test_a_field_that_does_not_exist_on_the_path_is_refused():
+    words = config(path={"source": "uniform"}, objective={"field": "energy"})
+    with pytest.raises(pf.InputError, match="--field energy"):
+        build(words, (2,))

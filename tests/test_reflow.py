@@ -64,7 +64,7 @@ def test_a_straightened_run_goes_on_and_samples(run, tmp_path):
 
 def test_the_loss_stands_beside_its_floor(run, capsys):
     """What is written at each checkpoint is the oracle's loss, and `info` tells it."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / "floor.jsonl").read_text().splitlines()]
     found = [line for line in lines if "floor" in line]
     assert [line["step"] for line in found] == [60, 120]
     assert all(line["floor"] > 0 and line["excess"] > 0 and line["held_out_excess"] > 0 for line in found)

@@ -36,7 +36,7 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
             f"training    {last['step']:,} steps in {last['seconds']:,.0f} s; loss {last['loss']:.4f}, "
             f"held-out {last['held_out']:.4f}"
         )
-    for line in floor_lines([row for row in history(run) if "floor" in row or "floor_note" in row]):
+    for line in floor_lines(history(run, "floor.jsonl")):
         print(f"floor       {line}")
     weights = "model.safetensors (averaged weights)" if (run / "model.safetensors").is_file() else "not saved yet"
     print(f"weights     {weights}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pushforward.condition import Tell
     from pushforward.coupling import Coupling
-    from pushforward.field import Learned
+    from pushforward.field import Field
     from pushforward.nn import Conditions
     from pushforward.objective import Objective
     from pushforward.path import Path
@@ -33,16 +33,23 @@ class Parts:
 
     net: nn.Module
     path: Path
+    kind: str
     predicts: str
     objective: Objective
     couple: Coupling
     times: TimeLaw
     tell: Tell
 
-    def field_of(self, net: nn.Module) -> Learned:
+    def field_of(self, net: nn.Module) -> Field:
         """The field of a network of this make: the one in training, or its average."""
-        from pushforward.field import Learned
+        from pushforward.field import Energy, Joint, Learned, Preconditioned
 
+        if self.kind == "preconditioned":
+            return Preconditioned(net, self.path)
+        if self.kind == "energy":
+            return Energy(net, self.path, self.predicts)
+        if self.kind == "joint":
+            return Joint(net, self.path, (self.predicts, "score"))
         return Learned(net, self.path, self.predicts)
 
 
@@ -127,7 +134,7 @@ def _network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
     """The network with weights from the seed; InputError for one that does not fit into memory."""
     import torch
 
-    from pushforward.nn import Classes, Picture, sized
+    from pushforward.nn import Classes, Picture, Scalar, Twice, sized
     from pushforward.tensor import generator
 
     kinds: dict[str, Conditions] = {
@@ -143,7 +150,10 @@ def _network(config: Config, shape: tuple[int, ...], classes: int) -> nn.Module:
         try:
             # less than the network holds: refused at once, where layer after layer would fill the memory first
             torch.empty(depth, width, width)
-            return sized(net, shape, config.net.size, kinds[config.condition.condition], width, depth)
+            kind, told = config.objective.field, kinds[config.condition.condition]
+            wide = (2 * shape[0], *shape[1:]) if kind == "joint" else shape
+            body = sized(net, wide, config.net.size, told, width, depth)
+            return Scalar(body) if kind == "energy" else Twice(body) if kind == "joint" else body
         except (MemoryError, RuntimeError) as error:
             size = f"width {width} and depth {depth}"
             raise InputError(f"a network of {size} for rows of shape {shape} does not fit into memory") from error
@@ -155,7 +165,6 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tupl
     Weights are a function of the seed. InputError for what cannot be combined.
     """
     from pushforward.condition import Labels, Masked, nothing
-    from pushforward.field import Learned
     from pushforward.path import Affine
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
@@ -169,10 +178,6 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tupl
     )
     net = _network(config, shape, classes)
     objective = _objective(config, path)
-    try:
-        Learned(net, path, config.objective.predicts)
-    except ValueError as error:
-        raise InputError(str(error)) from error
     name, _, arguments = config.objective.times.partition(":")
     law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
     try:
@@ -181,15 +186,21 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tupl
         raise InputError(f"time law {config.objective.times!r}: {error}") from error
     told, drop = config.condition.condition, config.condition.drop
     assert drop is not None  # resolved
-    return Parts(
+    parts = Parts(
         net,
         path,
+        config.objective.field,
         config.objective.predicts,
         objective,
         _coupling(config.path.coupling),
         lambda n, generator: law(n, generator, path.schedule, *numbers),
         Labels(drop) if told == "labels" else Masked(drop, pieces) if told == "columns" else nothing,
     )
+    try:
+        parts.field_of(net)
+    except ValueError as error:
+        raise InputError(f"--field {config.objective.field} --predicts {config.objective.predicts}: {error}") from error
+    return parts
 
 
 DROPPED = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing

@@ -111,6 +111,8 @@ class ObjectiveConfig(Section):
     predicts: str = chosen(
         "velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS", "prediction", False
     )
+    field: Literal["learned", "preconditioned", "energy", "joint"] = "learned"
+    """learned: the network predicts; preconditioned: as in EDM; energy: its slope predicts; joint: two answers"""
     times: str = chosen("uniform", "the training law of the time", "times.py", "TIMES", "time law")
 
 

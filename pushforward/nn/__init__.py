@@ -3,6 +3,7 @@
 from pushforward.nn.dit import DiT
 from pushforward.nn.embed import Classes, Condition, Conditions, FourierTime, Given, Picture, Vector
 from pushforward.nn.foreign import FromDiffusers
+from pushforward.nn.heads import Scalar, Twice
 from pushforward.nn.logits import Logits
 from pushforward.nn.mlp import MLP
 from pushforward.nn.sizes import NETS, SIZES, count_parameters, flops, sized
@@ -21,6 +22,8 @@ __all__ = [
     "Given",
     "Logits",
     "Picture",
+    "Scalar",
+    "Twice",
     "UNet",
     "Vector",
     "count_parameters",

@@ -93,7 +93,7 @@ def losses(model: Model, trained: Tensor, held_out: Tensor, seed: int) -> tuple[
     """The loss on rows that were trained on and on rows that were not, and its floor; or a note why there is none."""
     run, device = model.run, torch.device(model.device)
     if run.config.condition.condition == "labels":
-        return None, "the loss of a run with classes is in info and metrics.jsonl: labels are not read here"
+        return None, "the loss of a run with classes is in info and floor.jsonl: labels are not read here"
     parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.pieces)
     try:
         rows = (trained.to(device), None), (held_out.to(device), None)

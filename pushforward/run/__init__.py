@@ -1,8 +1,8 @@
 """A run: a folder that holds everything that rebuilds a model, its data's units and its history.
 
 ``config.json`` (configuration, data transform, conventions, versions), ``model.safetensors`` (averaged weights),
-``checkpoints/step-N/``, ``metrics.jsonl``, ``previews/``, ``sampler.json`` (tuned samplers). Nothing in it is ever
-executed.
+``checkpoints/step-N/``, ``metrics.jsonl``, ``floor.jsonl``, ``previews/``, ``sampler.json`` (tuned samplers). Nothing
+in it is ever executed.
 """
 
 from pushforward.run.asked import guided

@@ -41,7 +41,7 @@ class Losses:
     note: str
 
     def to_json(self) -> dict[str, float | str]:
-        """The values by name, without what is missing, for ``metrics.jsonl``."""
+        """The values by name, without what is missing, for ``floor.jsonl``."""
         named = {name: getattr(self, name) for name in ("floor", "excess", "held_out_floor", "held_out_excess")}
         values = {name: found.value for name, found in named.items() if found is not None}
         return values | ({"floor_note": self.note} if self.note else {})

@@ -107,9 +107,9 @@ def read_tuned(folder: Path) -> tuple[TunedSampler, ...]:
         raise InputError(f"{path}: damaged; delete it, or make it again with: pushforward tune {folder}") from error
 
 
-def history(folder: Path) -> list[dict[str, float]]:
-    """The lines of ``metrics.jsonl``; a last line cut short by a crash is left out."""
-    path, rows = folder / "metrics.jsonl", []
+def history(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, float]]:
+    """The lines of ``metrics.jsonl``, or of ``floor.jsonl``; a last line cut short by a crash is left out."""
+    path, rows = folder / name, []
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)

@@ -200,7 +200,7 @@ def train(
         except (InputError, ValueError) as error:
             tell(f"no floor at step {step}: {error}")
             return
-        with (folder / "metrics.jsonl").open("a") as file:
+        with (folder / "floor.jsonl").open("a") as file:
             file.write(json.dumps({"step": step} | found.to_json()) + "\n")
 
     def shown(ema: nn.Module, step: int) -> None:
@@ -213,9 +213,11 @@ def train(
             tell(f"no preview of step {step}: {error}")
 
     def begun(step: int) -> None:
-        lines = [row for row in history(folder) if row["step"] <= step]  # what a crash lost will be measured again
-        with written_whole(folder / "metrics.jsonl") as scratch:
-            scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
+        for name in ("metrics.jsonl", "floor.jsonl"):  # what a crash lost will be measured again
+            lines = [row for row in history(folder, name) if row["step"] <= step]
+            floors.update(int(row["step"]) for row in lines if name == "floor.jsonl")
+            with written_whole(folder / name) as scratch:
+                scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
 
     def log(progress: Progress) -> None:
         try:
