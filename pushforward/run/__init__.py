@@ -7,6 +7,7 @@ executed.
 
 from pushforward.run.asked import guided
 from pushforward.run.classifier import train_classifier
+from pushforward.run.hub import push
 from pushforward.run.model import Model, load
 from pushforward.run.picture import picture, preview
 from pushforward.run.record import RunFile, history, read, read_tuned
@@ -21,6 +22,7 @@ __all__ = [
     "load",
     "picture",
     "preview",
+    "push",
     "read",
     "read_tuned",
     "train",
