@@ -28,7 +28,7 @@ SECOND = ("score", "noise")  # what `Joint` asks of its second head: the noise i
 
 def for_net(t: Times, x: Points) -> Float[Tensor, "n"]:
     """A time for each point as a network takes it: in the dtype of ``x``, but never narrower than float32."""
-    return t.to(torch.promote_types(x.dtype, torch.float32)).expand(len(x))
+    return t.to(torch.promote_types(x.dtype, torch.float32)).expand(x.shape[:1])
 
 
 class Field(ABC):

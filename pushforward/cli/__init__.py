@@ -23,6 +23,7 @@ from pushforward.cli.evaluating import evaluate
 from pushforward.cli.looking import info, inspect, verify
 from pushforward.cli.sampling import sample, tune
 from pushforward.cli.scoring import encode, score
+from pushforward.cli.sharing import export, push
 from pushforward.cli.terminal import progress_bar
 from pushforward.cli.training import train
 from pushforward.errors import InputError, nearest
@@ -109,4 +110,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": inspect,
     "verify": verify,
     "gallery": gallery,
+    "push": push,
+    "export": export,
 }

@@ -100,7 +100,7 @@ class DiT(nn.Module):
     def points(self, tokens: Float[Tensor, "n count features"]) -> Float[Tensor, "n c *space"]:
         """The inverse of `tokens`."""
         rank = len(self.grid)
-        cut = tokens.reshape(len(tokens), *self.grid, self.shape[0], *[self.patch] * rank)
+        cut = tokens.reshape(tokens.shape[0], *self.grid, self.shape[0], *[self.patch] * rank)
         pairs = [axis for i in range(rank) for axis in (1 + i, 2 + rank + i)]
         whole = cut.permute(0, 1 + rank, *pairs)
         return whole.reshape(*whole.shape[:2], *[g * self.patch for g in self.grid])

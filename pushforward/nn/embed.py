@@ -146,7 +146,7 @@ def _flagged(value: Tensor) -> Tensor:
 
 def _checked(name: str, kind: Kind, value: Tensor | None, x: Tensor) -> Tensor:
     """The condition of every row of ``x``; without one, what stands for none."""
-    shape, labels = (len(x), *kind.row(tuple(x.shape[2:]))), isinstance(kind, Classes)
+    shape, labels = (x.shape[0], *kind.row(tuple(x.shape[2:]))), isinstance(kind, Classes)
     if value is None:
         return x.new_full(shape, -1, dtype=torch.int64) if labels else x.new_full(shape, math.nan)
     if value.shape != shape or value.is_floating_point() == labels:

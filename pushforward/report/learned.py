@@ -19,11 +19,13 @@ from pushforward.metrics.base import some
 from pushforward.report.result import Estimate, LogLikelihood, Loss, Timing, Training
 from pushforward.run import Model, history
 from pushforward.run import losses as run_losses
+from pushforward.run.floor import WORK
 from pushforward.sample import Stepper, default_grid, integrate
 from pushforward.tensor import Points, Time, dimension, per_sample
 
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
+DRAWS = 1024  # of the losses
 SCORED = 128  # rows whose likelihood is measured
 EXACT = 16  # dimensions up to which divergences are exact
 TOLERANCE = 0.1  # nats; rows differ by far more
@@ -97,7 +99,7 @@ def losses(model: Model, trained: Tensor, held_out: Tensor, seed: int) -> tuple[
     parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.pieces)
     try:
         rows = (trained.to(device), None), (held_out.to(device), None)
-        found = run_losses(model.field, parts, run.config, *rows, seed)
+        found = run_losses(model.field, parts, run.config, *rows, seed, DRAWS, WORK)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
     low, over, beyond = (

@@ -8,6 +8,7 @@ in it is ever executed.
 from pushforward.run.asked import guided
 from pushforward.run.classifier import train_classifier
 from pushforward.run.floor import losses
+from pushforward.run.hub import push
 from pushforward.run.model import Model, load
 from pushforward.run.picture import picture, preview
 from pushforward.run.record import RunFile, history, read, read_tuned
@@ -23,6 +24,7 @@ __all__ = [
     "losses",
     "picture",
     "preview",
+    "push",
     "read",
     "read_tuned",
     "train",

@@ -152,6 +152,10 @@ class Model:
             "values are missing whenever the rest is as it is here"
         )
 
+    def tuned_for(self, steps: int | None) -> TunedSampler | None:
+        """The sampler tuned for so many evaluations, or the latest one with None; None where there is none."""
+        return next((t for t in reversed(self.tuned) if steps in (None, t.nfe)), None)
+
     def _generate(
         self,
         n: int,
@@ -172,10 +176,8 @@ class Model:
 
         if guidance is not None and condition is None and self.run.config.condition.condition != "none":
             raise InputError("guidance: towards what? say what is known of the rows (--where COLUMN=VALUE)")
-        if stepper is None and grid is None and tol is None:
-            fitting = [t for t in self.tuned if steps in (None, t.nfe)]
-            if fitting:
-                stepper, grid, steps = make(STEPPERS, fitting[-1].stepper, "stepper"), fitting[-1].times(), None
+        if stepper is None and grid is None and tol is None and (tuned := self.tuned_for(steps)):
+            stepper, grid, steps = make(STEPPERS, tuned.stepper, "stepper"), tuned.times(), None
 
         field = guided(self.field, self.run, guidance)
 
@@ -290,8 +292,11 @@ class Model:
         return f"Model({data.name!r}, rows of shape {data.shape}, {size}, {self.field.path})"
 
 
-def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None) -> Model:
+def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None, revision: str | None = None) -> Model:
     """The model in a run folder. Reads JSON and safetensors only; InputError if the run is missing or damaged.
+
+    Text like ``org/name`` that is no folder here is a model on the Hugging Face Hub, fetched into the Hub's own cache
+    (extra ``hub``); ``revision`` is a branch, tag or commit of it.
 
     ``ema`` asks for the average of the weights of another length than that of the training, as a share of its steps:
     0.05 remembers the last tenth or so, 0.2 most of them (Karras et al. 2024).
@@ -299,9 +304,14 @@ def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None) -
     ``pf.load("runs/demo").sample(8, seed=0)``
     """
     from pushforward.data import Transform
+    from pushforward.run.hub import fetch, on_hub
     from pushforward.train.average import reaverage
     from pushforward.train.files import at_most, load_weights
 
+    if on_hub(folder):
+        folder = fetch(str(folder), revision)
+    elif revision is not None:
+        raise InputError(f"revision {revision!r}: of models on the Hugging Face Hub, and {folder} is a folder")
     folder = Path(folder)
     run, weights = read(folder), folder / "model.safetensors"
     try:
