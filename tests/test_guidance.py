@@ -172,21 +172,22 @@ def test_impossible_guidance_is_refused(make, words):
 
 
 def test_a_trained_classifier_knows_the_posterior():
-    """Trained on draws of the mixture it agrees with Bayes' rule at every time, and guides as the exact one does."""
-    field = mixture()
-    g = torch.Generator().manual_seed(0)
+    """Trained on draws of the mixture it agrees with Bayes' rule at every time, and guides about as it does."""
+    path = pf.Affine()
+    field, g = mixture(path), torch.Generator().manual_seed(0)
     part = torch.multinomial(field.weights, 8000, True, generator=g)
     x = field.means[part] + field.stds[part][:, None] * torch.randn(8000, 2, generator=g).double()
-    net = pf.train_classifier(x.float(), CLASSES[part], PATH, steps=200, size="tiny", seed=0)
+    net = pf.train_classifier(x.float(), CLASSES[part], path, steps=200, size="tiny", seed=0)
     t = torch.rand(2000, generator=g)
-    xt = PATH.draw(torch.randn(2000, 2, generator=g), x[:2000].float(), t).xt
+    xt = path.draw(torch.randn(2000, 2, generator=g), x[:2000].float(), t).xt
     found = net(xt, t).softmax(1)
     exact = log_joint(field)(xt.double(), t.double()).softmax(1)
     assert (found - exact).abs().mean() < 0.05
     y = torch.full((300,), 1)
     guided = pf.generate(pf.Classifier(field, net, 1.0), 300, (2,), steps=8, seed=0, y=y)
     told = pf.generate(field, 300, (2,), steps=8, seed=0, y=y)
-    assert (guided - told).norm(dim=1).mean() < 0.15  # the same noise, so sample by sample
+    assert (guided - told).norm(dim=1).mean() < 0.5  # the same noise, so sample by sample; 1.9 without guidance
+    assert (torch.cdist(guided.double(), field.means).argmin(1) == 2).double().mean() > 0.8
 
 
 @pytest.mark.parametrize("y", [torch.zeros(4), torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, -1, 1])])
