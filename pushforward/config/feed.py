@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["feed_for", "fingerprint"]
 
+LONG = 64  # dimensions of points whose networks take several milliseconds a step
+
 
 def feed_for(
     x: Tensor,
@@ -70,8 +72,9 @@ def feed_for(
         return list(zip(draw.split(batch), parts, strict=True))
 
     whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
-    # a thread pays where a coupling is solved: drawing noise alone is less than its switching
-    return Feed(x, y, batch, seed, prepare, jitter, whole, couple is not independent, finish, only)
+    # a thread may pay where a coupling is solved and a step is long; beside steps of a millisecond it doubles them
+    background = couple is not independent and x[0].numel() >= LONG
+    return Feed(x, y, batch, seed, prepare, jitter, whole, background, finish, only)
 
 
 def fingerprint(data: Dataset) -> str:
