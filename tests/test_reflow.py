@@ -88,3 +88,12 @@ def test_losses_of_the_exact_field_are_the_floor(run):
     assert found.held_out_excess.value > 0.05
     few = runs.losses(oracle, parts, config, (train.x, train.y), (held_out.x, held_out.y), seed=0, work=10)
     assert few.floor is None and "too many" in few.note and few.to_json() == {"floor_note": few.note}
+
+
+def test_what_has_no_mirror_image_claims_no_folder(run, tmp_path):
+    words = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"mirror": True})})
+    with pytest.raises(pf.InputError, match="--mirror"):
+        runs.train("moons", tmp_path / "run", words, Budget(1, None))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(pf.InputError, match="--mirror"):
+        runs.train(None, tmp_path / "straight", words, Budget(1, None), reflow=run)

@@ -59,16 +59,15 @@ def pairs(
     from safetensors.torch import load_file, save_file
 
     from pushforward.data import Dataset
-    from pushforward.sample import default_grid, default_stepper, integrate
+    from pushforward.sample import generate
     from pushforward.tensor import per_sample
     from pushforward.train.files import written_whole
 
     model = load(run, device)
     shape, classes = model.transform.shape, model.run.data.classes
     n, kept = min(model.run.data.rows, MOST), folder / PAIRS
-    source, field = model.field.path.source, model.field
-    y = model.labels(n, None, seed)
-    x0 = per_sample(lambda k, g: source.sample((k, *shape), g), 0, n, seed, "reflow")
+    source, y = model.field.path.source, model.labels(n, None, seed)
+    x0 = per_sample(lambda k, g: source.sample((k, *shape), g), 0, n, seed, "source")  # those of `generate`
     if kept.is_file():
         try:
             x1 = load_file(kept)["x1"]
@@ -77,17 +76,7 @@ def pairs(
         if x1.shape != x0.shape:
             raise InputError(f"{kept}: holds pairs of another run; choose another --out")
     else:
-        parts = []
-        with torch.no_grad():
-            for start in range(0, n, 4096):
-                some = slice(start, start + 4096)
-                told = None if y is None else y[some].to(device)
-                begin = field.path.start(x0[some].to(device))
-                walk = integrate(field, begin, default_grid(field), default_stepper(field), seed, y=told)
-                parts.append(walk.x[-1].cpu())
-                if on_batch is not None:
-                    on_batch(min(start + 4096, n), n)
-        x1 = torch.cat(parts)
+        x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, on_batch=on_batch)
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(kept) as scratch:
             save_file({"x1": x1}, scratch)

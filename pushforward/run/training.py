@@ -139,15 +139,18 @@ def train(
     else:
         if source is not None or config.path.coupling != "independent" or config.objective.objective != "flow":
             raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
-        made = pairs(reflow, folder, config.train.seed, device)
+        run, seed = reflow, config.train.seed
+        made = processes.led(lambda: pairs(run, folder, seed, device)) or pairs(run, folder, seed, device)
         data, pieces, name = made.data, (), read(reflow).data.source
     shape, classes = data.transform.shape, len(data.classes)
     config = resolve(config, shape, classes, pieces)
     parts = build(config, shape, classes, pieces)
-    processes.led(lambda: _claim(folder, name, config, data, parts.net))
     c, on = config.train, torch.device(device)
     if c.batch < accumulate * processes.count:
         raise InputError(f"--batch {c.batch}: less than one row for each of {accumulate * processes.count} parts")
+    if c.mirror and (made is not None or data.transform.kind != "image"):
+        raise InputError("--mirror: only pictures have a mirror image, and pairs of --reflow have none")
+    processes.led(lambda: _claim(folder, name, config, data, parts.net))
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
     jitter = None if made is not None else data.transform.jitter()
 
