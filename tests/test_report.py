@@ -36,11 +36,12 @@ from pushforward.metrics import (
 )
 from pushforward.metrics.base import some
 from pushforward.report import columns, learned, quality
+from pushforward.report.against import read
 from pushforward.report.columns import full, table
 from pushforward.report.quality import COMPONENTS, lens
 from pushforward.train import Budget
 
-measure = importlib.import_module("pushforward.report.measure")
+budget = importlib.import_module("pushforward.report.budget")
 CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, warmup=5, held_out=0.3))
 MEANS, STDS, WEIGHTS = [[-2.0, 0.0], [1.0, 1.5], [2.0, -2.0]], [0.3, 0.5, 0.4], [0.3, 0.4, 0.3]
 
@@ -62,10 +63,10 @@ def _quickly():
         for module in (quality, columns):
             patch.setattr(module, "RESAMPLES", 3)
         patch.setattr(quality, "classifier_two_sample", partial(classifier_two_sample, classifier=trees))
-        patch.setattr(measure, "EVALUATIONS", (2, 8))
-        patch.setattr(measure, "DIFFUSIONS", (0.0, 1.0))
-        patch.setattr(measure, "DIFFUSION_STEPS", 8)
-        for name, few in {"STATES": 8, "SCORED": 30, "DRAWS": 256}.items():
+        fewer = {"EVALUATIONS": (2, 8), "DIFFUSIONS": (0.0, 1.0), "DIFFUSION_STEPS": (8, 8), "ROWS": (16, 30)}
+        for name, few in fewer.items():
+            patch.setattr(budget, name, few)
+        for name, few in {"STATES": 8, "DRAWS": 256}.items():
             patch.setattr(learned, name, few)
         yield
 
@@ -217,28 +218,76 @@ def test_exact_field_reaches_the_floor_and_the_untrained_network_does_not(plane)
 
 
 def test_run_that_knows_its_data_by_heart_is_found_out(pictures, home):
-    model, data = pf.load(pictures), load_data(home / "pictures.npy")
-    train, held_out = (part.x for part in data.split(0.3, 0))
+    model, train = pf.load(pictures), load_data(home / "pictures.npy").split(0.3, 0)[0].x
     thief = dataclasses.replace(model, field=pf.EmpiricalField(model.field.path, train))
     one = evaluate(thief, n=60, steps=20).runs[0]
     assert one.copies.suspects == 60 and one.copies.closer > 0.99
     assert {score.name for score in one.scores if score.good} >= {"sliced_wasserstein", "energy", "coverage"}
     assert torch.allclose(one.shown.closest, one.shown.originals, atol=0.1)
     # its loss is the floor itself, its excess exactly nothing; beyond the rows it knows it is worse
-    found, note = learned.losses(thief, train, held_out, 0)
+    found, note = learned.losses(thief, read([thief], None, 60, 0), 0)
     assert found.train == found.floor and found.excess.value == 0 and note == ""
     assert found.held_out.value > 5 * found.train.value
 
 
-def test_losses_without_a_floor_say_why(plane_file, home, monkeypatch):
-    train, held_out = (part.x for part in load_data(plane_file).split(0.3, 0))
+def test_losses_without_a_floor_say_why(plane, plane_file, home, monkeypatch):
     coupled = CONFIG.model_copy(update={"path": CONFIG.path.model_copy(update={"coupling": "optimal_transport"})})
     model = pf.load(trained(plane_file, home / "coupled", coupled))
-    found, note = learned.losses(model, train, held_out, 0)
+    found, note = learned.losses(model, read([model], None, 500, 0), 0)
     assert found.floor is None and found.excess is None and "coupling optimal_transport" in note
     monkeypatch.setattr(learned, "WORK", 1000)
-    found, note = learned.losses(pf.load(home / "plane"), train, held_out, 0)
+    found, note = learned.losses(pf.load(plane), read([pf.load(plane)], None, 500, 0), 0)
     assert found.floor is None and "1,050 training rows are too many" in note
+
+
+def test_loss_of_a_run_with_classes_is_that_of_its_labelled_field(home):
+    """Two classes far apart: the exact field has the loss of the floor, with classes exchanged far more."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(400) % 2
+    x = 0.1 * torch.randn(400, 3, 1, generator=g) + torch.tensor([[-1.0], [2.0]])[y][:, None]
+    np.savez(home / "classes.npz", x=x.numpy(), y=y.numpy())
+    model = pf.load(trained(home / "classes.npz", home / "classes"))
+    rows = read([model], None, 100, 0)
+    data = load_data(home / "classes.npz")
+    train, held_out = data.split(0.3, 0)
+    assert torch.equal(rows.y[0], train.y) and torch.equal(rows.y[1], some(held_out.y, 100, 0, "report"))
+    told = pf.EmpiricalField(model.field.path, train.x, labels=train.y)
+    found, note = learned.losses(dataclasses.replace(model, field=told), rows, 0)
+    assert note == "" and found.train == found.floor and found.excess.value == 0
+    exchanged = pf.EmpiricalField(model.field.path, train.x, labels=1 - train.y)
+    worse, _ = learned.losses(dataclasses.replace(model, field=exchanged), rows, 0)
+    assert worse.floor == found.floor and worse.train.value > 2 * worse.floor.value
+    np.savez(home / "classes.npz", x=x.numpy(), y=2 + y.numpy())  # the same rows with other classes
+    assert learned.losses(model, read([model], None, 100, 0), 0)[1].startswith("no loss: the classes")
+
+
+def test_large_networks_are_asked_for_less_and_it_is_said(plane):
+    """Every part stays within its operations, but for the least of each; a small network is asked for everything."""
+    usual = {
+        "EVALUATIONS": (4, 8, 16, 32),
+        "DIFFUSIONS": (0.0, 0.5, 1.0),
+        "DIFFUSION_STEPS": (32, 16),
+        "ROWS": (16, 128),
+    }
+
+    def of(flops, steps=None, device="cpu"):
+        model = pf.load(plane)
+        model = dataclasses.replace(model, run=model.run.model_copy(update={"flops": flops}), device=device)
+        return budget.budget(model, 2000, steps, 50)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in usual.items():
+            patch.setattr(budget, name, value)
+        small, large, huge = of(3_000_000), of(400_000_000), of(10**12)
+    assert small.steps is None and small.note == "" and small.evaluations == usual["EVALUATIONS"]
+    assert (small.at_evaluations, small.at_diffusions, small.scored, small.score_steps) == (1000, 1000, 128, None)
+    assert large.steps == 10 and "10 evaluations instead of 50" in large.note
+    assert large.steps * 2000 * 4e8 <= budget.SAMPLES
+    assert large.at_evaluations * sum(large.evaluations) * 4e8 <= budget.CURVE
+    assert large.at_diffusions * len(large.diffusions) * large.diffusion_steps * 4e8 <= budget.CURVE
+    assert huge.steps == 10 and huge.at_evaluations == 100 and huge.evaluations == (4, 8, 16) and huge.scored == 16
+    assert of(400_000_000, device="cuda").steps is None
+    assert of(400_000_000, steps=50).steps == 50 and of(400_000_000, steps=50).note == ""
 
 
 def test_likelihood_and_loss_of_the_exact_field(plane, plane_file):

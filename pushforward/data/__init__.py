@@ -5,7 +5,7 @@ from __future__ import annotations
 from pushforward.data.builtin import BUILTIN
 from pushforward.data.cells import drawn
 from pushforward.data.columns import Coder, Column
-from pushforward.data.dataset import ENDINGS, Dataset, Raw, load, read_raw
+from pushforward.data.dataset import ENDINGS, Dataset, Raw, load, numbered_classes, read_raw
 from pushforward.data.report import Report, Summary, inspect
 from pushforward.data.schema import Field, Schema, read_schema
 from pushforward.data.transform import Transform, fit
@@ -27,6 +27,7 @@ __all__ = [
     "fit",
     "inspect",
     "load",
+    "numbered_classes",
     "read_raw",
     "read_schema",
     "save",

@@ -23,7 +23,7 @@ from pushforward.data.tables import Stream
 from pushforward.data.transform import Transform, fit
 from pushforward.errors import InputError
 
-__all__ = ["ENDINGS", "Dataset", "Raw", "Source", "load", "read_raw", "read_source"]
+__all__ = ["ENDINGS", "Dataset", "Raw", "Source", "load", "numbered_classes", "read_raw", "read_source"]
 
 Source: TypeAlias = str | Path | Array | Tensor | tables.Table
 
@@ -99,14 +99,18 @@ def load(
     raw = read_source(source, said, read_size(size))
     transform = fit(raw.rows, raw.where, said)
     x = transform.forward(raw.rows, raw.where)
+    y, classes = numbered_classes(raw)
+    return Dataset(raw.name, x, y, transform, classes, raw.notes)
+
+
+def numbered_classes(raw: Raw) -> tuple[Int64[Tensor, " n"] | None, tuple[str, ...]]:
+    """The label of each row as the number of its class, and the names of the classes; None without labels."""
     if raw.labels is None:
-        return Dataset(raw.name, x, None, transform, (), raw.notes)
+        return None, ()
     if raw.classes:
-        y = torch.from_numpy(raw.labels.astype(np.int64))
-        return Dataset(raw.name, x, y, transform, raw.classes, raw.notes)
+        return torch.from_numpy(raw.labels.astype(np.int64)), raw.classes
     values, index = np.unique(raw.labels, return_inverse=True)
-    y = torch.from_numpy(index.astype(np.int64))
-    return Dataset(raw.name, x, y, transform, tuple(str(value) for value in values.astype(np.str_)), raw.notes)
+    return torch.from_numpy(index.astype(np.int64)), tuple(str(value) for value in values.astype(np.str_))
 
 
 def read_raw(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from pushforward.errors import InputError
@@ -47,7 +47,7 @@ def side(x: Points) -> int:
     return max(1, min(int(BLOCK**0.5), BLOCK // dimension(x)))
 
 
-def some(x: Float[Tensor, "m *d"], n: int, *key: int | str) -> Points:
+def some(x: Shaped[Tensor, "m *d"], n: int, *key: int | str) -> Shaped[Tensor, "k *d"]:
     """n of the points, chosen at random by the key, in the order they had; all of them when there are not more."""
     return x[torch.randperm(len(x), generator=generator(*key))[:n].sort().values.to(x.device)]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pushforward.config import fingerprint
-from pushforward.data import BUILTIN, Dataset, Raw, Transform, read_raw
+from pushforward.data import BUILTIN, Dataset, Raw, Transform, numbered_classes, read_raw
 from pushforward.data.dataset import Source
 from pushforward.errors import InputError
 from pushforward.metrics.base import some
@@ -33,6 +33,7 @@ class Rows:
     held_out: Tensor
     train: Tensor
     trained: Tensor | None
+    y: tuple[Tensor, Tensor] | None
     notes: tuple[str, ...]
 
 
@@ -52,7 +53,8 @@ def split_of(model: Model) -> tuple[float, int]:
 def dataset(source: Source, transform: Transform) -> Dataset:
     """All rows of a source, in model units."""
     raw = raw_rows(source, transform)
-    return Dataset(raw.name, transform.forward(raw.rows, raw.where), None, transform)
+    y, classes = numbered_classes(raw)
+    return Dataset(raw.name, transform.forward(raw.rows, raw.where), y, transform, classes)
 
 
 def trained_rows(model: Model) -> Tensor | None:
@@ -85,9 +87,13 @@ def read(models: Sequence[Model], source: Source | None, n: int, seed: int) -> R
         ) from error
     mark = fingerprint(data)
     own = alike and mark == record.fingerprint
+    y: tuple[Tensor, Tensor] | None = None
     if own:
-        train, held_out = (part.x for part in data.split(*split_of(first)))
+        ours, theirs = data.split(*split_of(first))
+        train, held_out = ours.x, theirs.x
         trained: Tensor | None = train
+        if ours.y is not None and theirs.y is not None and data.classes == record.classes:
+            y = ours.y, theirs.y
     else:
         if source is None:
             notes.append(
@@ -109,6 +115,7 @@ def read(models: Sequence[Model], source: Source | None, n: int, seed: int) -> R
     if len(held_out) > n:
         notes.append(f"{n:,} of {len(held_out):,} rows, drawn at random, are compared with")
         held_out = some(held_out, n, seed, "report")
+        y = None if y is None else (y[0], some(y[1], n, seed, "report"))
     where = str(named) if isinstance(named, str | Path) else data.name
     held = Held(where, own, len(data), len(held_out), len(train), mark)
-    return Rows(held, held_out, train, trained, tuple(notes))
+    return Rows(held, held_out, train, trained, y, tuple(notes))

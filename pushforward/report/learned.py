@@ -16,6 +16,7 @@ from pushforward.data import Transform
 from pushforward.errors import InputError
 from pushforward.field import Field
 from pushforward.metrics.base import some
+from pushforward.report.against import Rows
 from pushforward.report.result import Estimate, LogLikelihood, Loss, Timing, Training
 from pushforward.run import Model, history
 from pushforward.run import losses as run_losses
@@ -26,7 +27,6 @@ from pushforward.tensor import Points, Time, dimension, per_sample
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
 DRAWS = 1024  # of the losses
-SCORED = 128  # rows whose likelihood is measured
 EXACT = 16  # dimensions up to which divergences are exact
 TOLERANCE = 0.1  # nats; rows differ by far more
 WALKERS, STATES = 200, 50  # trajectories, and their steps
@@ -91,15 +91,18 @@ def training(model: Model, found: Loss | None) -> Training:
     )
 
 
-def losses(model: Model, trained: Tensor, held_out: Tensor, seed: int) -> tuple[Loss | None, str]:
+def losses(model: Model, rows: Rows, seed: int) -> tuple[Loss | None, str]:
     """The loss on rows that were trained on and on rows that were not, and its floor; or a note why there is none."""
     run, device = model.run, torch.device(model.device)
-    if run.config.condition.condition == "labels":
-        return None, "the loss of a run with classes is in info and floor.jsonl: labels are not read here"
+    assert rows.trained is not None
+    labelled = run.config.condition.condition == "labels"
+    if labelled and rows.y is None:
+        return None, "no loss: the classes of the data are not those of the run any more"
     parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.pieces)
+    both = zip((rows.trained, rows.held_out), (None, None) if rows.y is None else rows.y, strict=True)
     try:
-        rows = (trained.to(device), None), (held_out.to(device), None)
-        found = run_losses(model.field, parts, run.config, *rows, seed, DRAWS, WORK)
+        ours, theirs = [(x.to(device), None if y is None else y.to(device)) for x, y in both]
+        found = run_losses(model.field, parts, run.config, ours, theirs, seed, DRAWS, WORK)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
     low, over, beyond = (
@@ -115,22 +118,25 @@ def _estimate(found: tuple[float, float, int]) -> Estimate:
 def likelihood(
     model: Model,
     transform: Transform,
-    trained: Tensor | None,
-    held_out: Tensor,
+    rows: Rows,
+    scored: int,
+    steps: int | None,
     seed: int,
     say: Callable[[float, str], None],
 ) -> tuple[LogLikelihood | None, str]:
     """Mean log-densities of some held-out and some training rows, model rows of ``transform``; or a note why not."""
+    held_out, trained = rows.held_out, rows.trained
     method = "exact" if dimension(held_out) <= EXACT else "hutchinson"
     found: list[Estimate] = []
     try:
-        for i, rows in enumerate([held_out] if trained is None else [held_out, trained]):
+        for i, points in enumerate([held_out] if trained is None else [held_out, trained]):
             say(i / 2, "likelihood")
-            x = transform.inverse(some(rows, SCORED, seed, "report likelihood", i))
-            logs = model.log_likelihood(x, method, tol=TOLERANCE, seed=seed).log_prob.double()
+            x = transform.inverse(some(points, scored, seed, "report likelihood", i))
+            tol = TOLERANCE if steps is None else None
+            logs = model.log_likelihood(x, method, steps=steps, tol=tol, seed=seed).log_prob.double()
             found.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs))))
     except (InputError, ValueError) as error:
         return None, f"no likelihood: {error}"
     bits = -found[0].value / (dimension(held_out) * math.log(2))
-    rows_scored = min(SCORED, len(held_out))
-    return LogLikelihood(found[0], found[1] if len(found) > 1 else None, bits, rows_scored, method), ""
+    train = found[1] if len(found) > 1 else None
+    return LogLikelihood(found[0], train, bits, min(scored, len(held_out)), method), ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -16,19 +17,16 @@ from pushforward.errors import InputError
 from pushforward.metrics import Memorisation, energy_distance
 from pushforward.metrics.base import some
 from pushforward.report.against import LEAST, Rows, read
+from pushforward.report.budget import budget
 from pushforward.report.columns import tables
 from pushforward.report.learned import draw, likelihood, losses, training, walk
 from pushforward.report.quality import Lens, copies, lens, scores, two_sample
 from pushforward.report.result import Copies, Curve, Evaluation, Loss, Report, Shown
 from pushforward.run import Model, load
-from pushforward.sample import EulerMaruyama, Stepper, default_grid, reverse_sigma
+from pushforward.sample import DEFAULT_STEPS, EulerMaruyama, Stepper, default_grid, reverse_sigma
 
 __all__ = ["Say", "evaluate"]
 
-EVALUATIONS = (4, 8, 16, 32, 64)
-DIFFUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # multiples of the reverse SDE's coefficient
-DIFFUSION_STEPS = 32
-CURVE = 1000  # samples for a point of a curve, at most
 SHOWN = 1000  # rows that pictures are drawn from, at most
 
 Say: TypeAlias = Callable[[float, str], None]
@@ -52,8 +50,9 @@ def evaluate(
     ``against`` is a file, a built-in name, an array or a table; None is the data that the runs were trained on. If it
     is those data, samples are compared with the held-out rows, and the floor is what training rows score in their
     place; otherwise with one half of it, and the floor is what the other half scores. ``n`` samples are drawn, with
-    ``steps`` as in `Model.sample`; sample i is a function of (seed, i). ``quick`` leaves out the curves over
-    evaluations and diffusion, the loss and the likelihood. All metrics are taken in the model units of the first run,
+    ``steps`` as in `Model.sample`, but no more than a large network can take in half a minute unless they are asked
+    for; sample i is a function of (seed, i). ``quick`` leaves out the curves over evaluations and diffusion, the loss
+    and the likelihood. All metrics are taken in the model units of the first run,
     in which a column has standard deviation 1. ``on_step`` is told (share done, words).
 
     Raises InputError where the data are gone or too few, for runs whose rows differ in shape or columns, and for a
@@ -108,7 +107,7 @@ class Sampled(NamedTuple):
 
     def curve(self, x: Sequence[float], n: int, seed: int, ways: Sequence[Way], say: Say) -> Curve:
         """The energy distance of each way of sampling; nan where the samples are not finite."""
-        n, y = min(n, CURVE, len(self.train)), []
+        n, y = min(n, len(self.train)), []
         for i, (stepper, grid) in enumerate(ways):
             say(i / len(ways), "curves")
             try:
@@ -125,9 +124,12 @@ def _one(
     model: Model, transform: Transform, rows: Rows, n: int, seed: int, steps: int | None, quick: bool, say: Say
 ) -> Evaluation:
     """One run, in the model units of ``transform``."""
-    notes: list[str] = []
+    may = budget(model, n, steps, DEFAULT_STEPS)
+    notes = [may.note] if may.note else []
     say(0.0, "sampling")
-    made, timing = draw(model, n, seed, steps=steps, on_batch=lambda done, total: say(0.1 * done / total, "sampling"))
+    made, timing = draw(
+        model, n, seed, steps=may.steps, on_batch=lambda done, total: say(0.1 * done / total, "sampling")
+    )
     samples = transform.forward(made, f"samples of {model.folder}")
     view = lens(rows.train, seed)
     if view.directions is not None:
@@ -158,20 +160,26 @@ def _one(
     likely = None
     if not quick:
         seen = Sampled(model, transform, view, held_out, train)
-        ways: list[Way] = [(None, default_grid(model.field, k)) for k in EVALUATIONS]
-        by_evaluations = seen.curve(EVALUATIONS, n, seed, ways, lambda s, w: say(0.65 + 0.1 * s, w))
+        ways: list[Way] = [(None, default_grid(model.field, k)) for k in may.evaluations]
+        by_evaluations = seen.curve(
+            may.evaluations, min(n, may.at_evaluations), seed, ways, lambda s, w: say(0.65 + 0.1 * s, w)
+        )
         try:
-            grid = default_grid(model.field, DIFFUSION_STEPS)
-            ways = [(EulerMaruyama(reverse_sigma(model.field.path, tau)), grid) for tau in DIFFUSIONS]
-            by_diffusion = seen.curve(DIFFUSIONS, n, seed, ways, lambda s, w: say(0.75 + 0.1 * s, w))
+            grid = default_grid(model.field, may.diffusion_steps)
+            ways = [(EulerMaruyama(reverse_sigma(model.field.path, tau)), grid) for tau in may.diffusions]
+            found = seen.curve(
+                may.diffusions, min(n, may.at_diffusions), seed, ways, lambda s, w: say(0.75 + 0.1 * s, w)
+            )
+            by_diffusion = replace(found, steps=may.diffusion_steps)
         except ValueError as error:
             notes.append(f"no curve over diffusion: {error}")
         if rows.trained is not None and rows.held.own:
             say(0.85, "the loss and its floor")
-            loss, note = losses(model, rows.trained, rows.held_out, seed)
+            loss, note = losses(model, rows, seed)
             notes += [note] if note else []
+        asked = (may.scored, may.score_steps)
         likely, note = likelihood(
-            model, transform, rows.trained, rows.held_out, seed, lambda share, words: say(0.9 + 0.08 * share, words)
+            model, transform, rows, *asked, seed, lambda share, words: say(0.9 + 0.08 * share, words)
         )
         notes += [note] if note else []
     say(0.98, "trajectories")

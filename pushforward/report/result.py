@@ -160,12 +160,16 @@ class TableScores:
 
 @dataclass(frozen=True)
 class Curve:
-    """Energy distances ``y`` over what was varied, ``x``, with the floor at the same n."""
+    """Energy distances ``y`` over what was varied, ``x``, with the floor at the same n.
+
+    ``steps`` of each point, where it is not they that were varied.
+    """
 
     x: tuple[float, ...]
     y: tuple[float, ...]
     floor: float
     n: int
+    steps: int | None = None
 
     @property
     def best(self) -> float:

@@ -241,8 +241,8 @@ def details(one: Evaluation) -> str:
         )
     if (c := one.by_diffusion) is not None:
         said = (
-            "Euler-Maruyama, 32 steps, with multiples of the reverse SDE's diffusion coefficient: 0 is the flow, 1 the "
-            f"reverse SDE. Best here: {c.best:g}."
+            f"{c.n:,} samples for each point, {c.steps} steps of Euler-Maruyama, with multiples of the reverse SDE's "
+            f"diffusion coefficient: 0 is the flow, 1 the reverse SDE. Best here: {c.best:g}."
         )
         parts.append(
             section(
