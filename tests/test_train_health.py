@@ -101,35 +101,43 @@ def test_spikes_are_told_and_ordinary_losses_are_not():
 
 
 def pools(background, fail_at=None, batch=4, pool=8):
-    threads = set()
+    threads, resting = set(), set()
 
     def prepare(x, y, g):
         threads.add(threading.current_thread().name)
         noise = torch.randn(x.shape, generator=g)
         if fail_at is not None and len(threads) > fail_at:
             raise ZeroDivisionError("a column of zeros")
-        return x + noise
+        return (x + noise).split(batch)
 
-    def finish(prepared, g):
+    def rest(part):
+        resting.add(threading.current_thread().name)
+        return -part
+
+    def finish(parts, g):
         assert threading.current_thread() is threading.main_thread()
-        return list((prepared * torch.rand((), generator=g)).split(batch))
+        return list((torch.cat(parts) * torch.rand((), generator=g)).split(batch))
 
     x = torch.arange(200.0).reshape(100, 2)
-    return Feed(x, None, batch, 3, prepare, pool=pool, background=background, finish=finish), threads
+    return (
+        Feed(x, None, batch, 3, prepare, pool=pool, background=background, rest=rest, finish=finish),
+        threads,
+        resting,
+    )
 
 
 def test_batches_prepared_in_the_background_are_the_same():
-    (plain, _), (ahead, threads) = pools(False), pools(True)
-    for step in range(100):
-        assert torch.equal(plain(step), ahead(step)), step
-    for step in (40, 3, 99, 0):
-        assert torch.equal(plain(step), ahead(step)), step
-    assert len(threads) > 5
-    ahead.close()
+    (plain, *alone), (ahead, *there), (partly, *both) = pools("none"), pools("all"), pools("rest")
+    for step in [*range(100), 40, 3, 99, 0]:
+        batch = plain(step)
+        assert torch.equal(batch, ahead(step)) and torch.equal(batch, partly(step)), step
+    assert alone == [{"MainThread"}] * 2 and all(len(threads) > 5 for threads in there)
+    assert both[0] == {"MainThread"} and len(both[1]) > 5
+    ahead.close(), partly.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pool")]
 
 
-@pytest.mark.parametrize("background", [True, False], ids=["background", "at-once"])
+@pytest.mark.parametrize("background", ["all", "rest", "none"])
 def test_data_that_cannot_be_prepared_are_one_clear_error(background):
     def prepare(x, y, g):
         if bool((x == 120.0).any()):  # in the order of the rows, somewhere in the first epoch

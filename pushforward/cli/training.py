@@ -84,6 +84,7 @@ def train(
     if not processes.main:
         return
     if finished:
-        print(f"done: {out}   next: pushforward sample {out} -n 1000 -o samples.csv")
+        some = "-n 64 -o samples.png" if len(run.read(out).data.shape) > 1 else "-n 1000 -o samples.csv"
+        print(f"done: {out}   next: pushforward sample {out} {some}")
     else:
         print(f"stopped; {out} is usable as it is, and the same command goes on from here")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from pushforward.condition import Tell
-    from pushforward.coupling import Coupling
+    from pushforward.coupling import Begun, Coupling
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.path import Path as TrajectoryPath
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["feed_for", "fingerprint"]
 
+FEW = 16  # batches that are prepared together where each costs as much as a step: some may never be asked for
 LONG = 64  # dimensions of points whose networks take several milliseconds a step
 
 
@@ -46,7 +48,7 @@ def feed_for(
     """
     import torch
 
-    from pushforward.coupling import Semidiscrete, independent
+    from pushforward.coupling import Semidiscrete, Transport, independent
     from pushforward.train import Feed
     from pushforward.train.feed import pool_size
 
@@ -54,11 +56,20 @@ def feed_for(
         rows, labels = (x, y) if only is None else (x[only], None if y is None else y[only])
         couple, jitter = couple.fit(rows, labels, path.source, seed, jitter), None
 
-    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    def begun(*ends: Any) -> Begun:
+        if isinstance(couple, Transport):
+            return couple.begin(*ends)
+        pairs = couple(*ends)
+        return lambda: pairs
+
+    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> Iterator[Begun]:
         x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
         size = pool * batch
         conditions = [None] * (len(x1) // size) if y is None else y.split(size)
-        return [couple(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True)]
+        return (begun(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True))
+
+    def rest(begun: Begun) -> tuple[Tensor, Tensor, Tensor | None]:
+        return begun()
 
     def finish(
         pairs: list[tuple[Tensor, Tensor, Tensor | None]], g: torch.Generator
@@ -71,10 +82,14 @@ def feed_for(
         parts = [None] * (len(x1) // batch) if told is None else told.split(batch)
         return list(zip(draw.split(batch), parts, strict=True))
 
-    whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
-    # a thread may pay where a coupling is solved and a step is long; beside steps of a millisecond it doubles them
-    background = couple is not independent and x[0].numel() >= LONG
-    return Feed(x, y, batch, seed, prepare, jitter, whole, background, finish, only)
+    together = ahead or min(pool_size(batch, x[0].numel()), FEW if isinstance(couple, Transport) else 64)
+    whole = max(1, together // pool) * pool
+    # A thread pays where a coupling is solved and a step is long. Beside steps of a millisecond it doubles them, unless
+    # it is left with the one long call of a transport
+    background: Literal["all", "rest", "none"] = "rest" if isinstance(couple, Transport) else "none"
+    if couple is not independent and x[0].numel() >= LONG:
+        background = "all"
+    return Feed(x, y, batch, seed, prepare, jitter, whole, background, rest, finish, only)
 
 
 def fingerprint(data: Dataset) -> str:

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from pushforward.tensor import Points
 
-__all__ = ["Cost", "Coupling", "Pairs", "Transport", "check_rows", "independent"]
+__all__ = ["Begun", "Cost", "Coupling", "Pairs", "Transport", "check_rows", "independent"]
 
 Pairs: TypeAlias = tuple[Int[Tensor, "n"], Int[Tensor, "n"]]
 Coupling = Callable[
     [Tensor, Tensor, "Tensor | None", torch.Generator],
     "tuple[Tensor, Tensor, Tensor | None]",
 ]
+
+Begun: TypeAlias = "Callable[[], tuple[Tensor, Tensor, Tensor | None]]"
 
 
 def independent(
@@ -122,25 +124,37 @@ class Transport(ABC):
         """The entropic regularisation of the plan, in the units of the cost; 0 for an exact one."""
 
     @abstractmethod
-    def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
-        """Source rows and data rows of the n pairs."""
+    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+        """What gives source rows and data rows of the n pairs: the part of the work that is one long call."""
 
     @final
     def __call__(
         self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
     ) -> tuple[Points, Points, Tensor | None]:
         """The batch, paired; row k of the result is one pair with its condition."""
+        return self.begin(x0, x1, y, generator)()
+
+    @final
+    def begin(self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator) -> Begun:
+        """The same in two parts: this one draws from the generator; what it returns may be called in a thread."""
         check_rows(x0, x1, y)
         every = torch.arange(len(x1), device=x1.device)
-        source, data = every.clone(), every.clone()
+        begun: list[tuple[Tensor, Callable[[], Pairs]]] = []
         for rows, z in self._blocks(y, every):
             whole = len(rows) == len(every)
             cost = Cost.between(x0 if whole else x0[rows], x1 if whole else x1[rows])
             if z is not None:
                 cost = cost.plus(self.weight * max(cost.unit, self.blur(cost.unit)), z)
-            i, j = self.match(cost, generator)
-            source[rows], data[rows] = rows[i.to(rows)], rows[j.to(rows)]
-        return x0[source], x1[data], None if y is None else y[data.to(y.device)]
+            begun.append((rows, self.match(cost, generator)))
+
+        def end() -> tuple[Points, Points, Tensor | None]:
+            source, data = every.clone(), every.clone()
+            for rows, matched in begun:
+                i, j = matched()
+                source[rows], data[rows] = rows[i.to(rows)], rows[j.to(rows)]
+            return x0[source], x1[data], None if y is None else y[data.to(y.device)]
+
+        return end
 
     def _blocks(self, y: Tensor | None, every: Int[Tensor, "n"]) -> list[tuple[Tensor, Tensor | None]]:
         """Rows that are coupled together, and the conditions that enter their cost."""

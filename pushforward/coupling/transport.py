@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -49,18 +50,28 @@ def prices(cost: Tensor, unit: float, smallest: float, relax: float = math.inf) 
 
 
 def assignment(cost: Float[Tensor, "n n"]) -> Int[Tensor, "n"]:
-    """The permutation p that minimises ``sum_i cost[i, p_i]``, exactly.
+    """The permutation p that minimises ``sum_i cost[i, p_i]``, exactly."""
+    return solved(priced(cost))
 
-    Shortest augmenting paths (Crouse 2016, scipy) from good prices: subtracting a number from a column changes no
-    comparison of permutations, and with the potentials of a blurred plan subtracted nearly every row finds its column
-    at once. That is 2 to 10 times faster than without them, and than a network simplex.
+
+def priced(cost: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """A cost with the same assignment, which is found sooner.
+
+    Subtracting a number from a column changes no comparison of permutations, and with the potentials of a blurred plan
+    subtracted nearly every row finds its column at once. That is 2 to 10 times faster than without them, and than a
+    network simplex.
     """
+    spread = float(cost.square().mean().sqrt())
+    if len(cost) < SMALL or spread == 0:
+        return cost
+    rough = prices((cost / spread).to(torch.float32), 1.0, 0.0)
+    return cost - spread * rough.to(time_dtype(cost.device))
+
+
+def solved(cost: Float[Tensor, "n n"]) -> Int[Tensor, "n"]:
+    """`assignment` by shortest augmenting paths (Crouse 2016, scipy), which lets other threads of Python run."""
     from scipy.optimize import linear_sum_assignment
 
-    spread = float(cost.square().mean().sqrt())
-    if len(cost) >= SMALL and spread > 0:
-        rough = prices((cost / spread).to(torch.float32), 1.0, 0.0)
-        cost = cost - spread * rough.to(time_dtype(cost.device))
     return torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1])
 
 
@@ -79,8 +90,9 @@ class OptimalTransport(Transport):
     def blur(self, unit: float) -> float:
         return 0.0
 
-    def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
-        return assignment(cost.pairs), torch.arange(len(cost.pairs))
+    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+        pairs = priced(cost.pairs)
+        return lambda: (solved(pairs), torch.arange(len(pairs)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +147,9 @@ class _Balanced(_Entropic):
         return self._rows(cost.pairs, cost.unit)
 
     @final
-    def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
-        return _draw(self._joint(cost), generator), torch.arange(len(cost.pairs))
+    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+        pairs = _draw(self._joint(cost), generator), torch.arange(len(cost.pairs))
+        return lambda: pairs
 
 
 @final
@@ -213,5 +226,6 @@ class Unbalanced(_Entropic):
     def _joint(self, cost: Cost) -> Float[Tensor, "n n"]:
         return self._rows(cost.pairs.T + cost.far(), cost.unit, self.relax * cost.unit).T
 
-    def match(self, cost: Cost, generator: torch.Generator) -> Pairs:
-        return torch.arange(len(cost.pairs)), _draw(self._joint(cost).T, generator)
+    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+        pairs = torch.arange(len(cost.pairs)), _draw(self._joint(cost).T, generator)
+        return lambda: pairs

@@ -2,15 +2,17 @@
 
 Rows are visited in a fresh permutation per epoch. Batches are prepared several at a time (a pool), so that the cost of
 drawing noise, times and trajectories is paid once per pool and the network's own work is all that is left of a step.
-While the network trains on one pool, a thread prepares the next, up to where derivatives are taken.
+While the network trains on one pool, a thread prepares the next, up to where derivatives are taken; or, beside a small
+network, only what does not hold up Python.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any, Generic, TypeAlias, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -21,7 +23,8 @@ from pushforward.tensor import generator
 __all__ = ["Feed", "pool_size"]
 
 Batch = TypeVar("Batch")
-Prepared: TypeAlias = tuple[Any, torch.Generator]
+Parts: TypeAlias = tuple[Iterable[Any], torch.Generator]
+Ready: TypeAlias = tuple[list[Any], torch.Generator]
 
 
 def pool_size(batch: int, dimension: int) -> int:
@@ -30,16 +33,19 @@ def pool_size(batch: int, dimension: int) -> int:
 
 
 class Feed(Generic[Batch]):
-    """``feed(step)`` is batch number ``step``; ``prepare(rows, labels, generator)`` makes the batches of one pool.
+    """``feed(step)`` is batch number ``step``; ``prepare(rows, labels, generator)`` makes the parts of one pool.
 
-    ``finish(prepared, generator)`` does what is left when a pool is asked for. Forward-mode derivatives belong there:
-    torch keeps one stack of them for all threads, so two threads that take some at once get wrong ones.
+    ``rest(part)`` goes on with each where that left off, and ``finish(parts, generator)`` makes the batches of the pool
+    when it is asked for. Forward-mode derivatives belong into ``finish``: torch keeps one stack of them for all
+    threads, so two threads that take some at once get wrong ones. Long calls for which Python does not wait belong into
+    ``rest``: they cost nothing beside a small network, which a thread of many short calls makes twice as slow.
 
     Args: ``x [n, *d]`` and conditions ``y [n, ...]`` in memory; ``jitter``, the width per entry of uniform noise that
     turns rounded numbers back into continuous ones (dequantisation), broadcastable to a row; ``pool``, how many batches
-    are prepared together (default `pool_size`). What a batch holds depends on ``pool`` too, but not on whether pools
-    are prepared in the ``background``. An error in preparing is raised when its pool is asked for. ``only`` are the
-    numbers of the rows that take part (default: all), so that held-out rows need no copy of the others.
+    are prepared together (default `pool_size`). What a batch holds depends on ``pool`` too, but not on what a thread
+    does in the ``background``: ``prepare`` and ``rest`` ("all"), ``rest`` alone, or nothing ("none"). What fails in the
+    thread is raised when its pool is asked for. ``only`` are the numbers of the rows that take part (default: all), so
+    that held-out rows need no copy of the others.
     """
 
     def __init__(
@@ -48,19 +54,20 @@ class Feed(Generic[Batch]):
         y: Shaped[Tensor, "n *c"] | None,
         batch: int,
         seed: int,
-        prepare: Callable[[Tensor, Tensor | None, torch.Generator], Any],
+        prepare: Callable[[Tensor, Tensor | None, torch.Generator], Iterable[Any]],
         jitter: Tensor | None = None,
         pool: int | None = None,
-        background: bool = True,
-        finish: Callable[[Any, torch.Generator], list[Batch]] = lambda prepared, g: prepared,
+        background: Literal["all", "rest", "none"] = "all",
+        rest: Callable[[Any], Any] = lambda part: part,
+        finish: Callable[[list[Any], torch.Generator], list[Batch]] = lambda parts, g: parts,
         only: Int[Tensor, "rows"] | None = None,
     ) -> None:
         self.x, self.y, self.batch, self.seed, self.prepare, self.jitter = x, y, batch, seed, prepare, jitter
         self.pool = pool or pool_size(batch, x[0].numel())
-        self.background, self.finish = background, finish
+        self.background, self.finish, self.rest = background, finish, rest
         self.only, self.count = only, len(x) if only is None else len(only)
         self._held: tuple[int, list[Batch]] = (-1, [])
-        self._next: tuple[int, Future[Prepared], threading.Thread] | None = None
+        self._next: tuple[int, Future[Ready], threading.Thread] | None = None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
 
     def _epoch(self, epoch: int) -> Int[Tensor, "n"]:
@@ -80,7 +87,7 @@ class Feed(Generic[Batch]):
             start, count = start + len(parts[-1]), count - len(parts[-1])
         return torch.cat(parts)
 
-    def _prepared(self, number: int) -> Prepared:
+    def _prepared(self, number: int) -> Parts:
         index = self.rows(number * self.pool * self.batch, self.pool * self.batch)
         g = generator(self.seed, "pool", number)
         x1 = self.x[index]
@@ -88,18 +95,37 @@ class Feed(Generic[Batch]):
             x1 += (torch.rand(x1.shape, generator=g) - 0.5) * self.jitter
         return self.prepare(x1, None if self.y is None else self.y[index], g), g
 
-    def _begin(self, number: int) -> None:
-        result: Future[Prepared] = Future()
+    def _rested(self, parts: Iterable[Any], g: torch.Generator) -> Ready:
+        return [self.rest(part) for part in parts], g
 
-        def work() -> None:
+    def _begin(self, number: int) -> None:
+        result: Future[Ready] = Future()
+
+        def work(parts: Callable[[], Parts]) -> None:
             try:
-                result.set_result(self._prepared(number))
+                result.set_result(self._rested(*parts()))
             except BaseException as error:
                 result.set_exception(error)
 
-        thread = threading.Thread(target=work, name=f"pool {number}")
-        self._next = (number, result, thread)
-        thread.start()
+        def start(parts: Callable[[], Parts]) -> None:
+            thread = threading.Thread(target=work, args=(parts,), name=f"pool {number}")
+            self._next = (number, result, thread)
+            thread.start()
+
+        if self.background == "all":
+            start(lambda: self._prepared(number))
+            return
+        made, g = self._prepared(number)
+        handed: SimpleQueue[Any] = SimpleQueue()  # each part as soon as it is made, and None behind the last
+        start(lambda: (iter(handed.get, None), g))
+        try:
+            for part in made:
+                handed.put(part)
+        except BaseException:
+            handed.put(None)
+            self.close()
+            raise
+        handed.put(None)
 
     def close(self) -> None:
         """Wait for the pool that is being prepared; there is none after this."""
@@ -110,10 +136,14 @@ class Feed(Generic[Batch]):
     def __call__(self, step: int) -> Batch:
         number, within = divmod(step, self.pool)
         if self._held[0] != number:
+            if self.background != "none" and (self._next is None or self._next[0] != number):
+                self.close()
+                self._begin(number)
             ready = self._next
             self.close()
-            prepared = ready[1].result() if ready is not None and ready[0] == number else self._prepared(number)
-            self._held = (number, self.finish(*prepared))
-        if self.background and self._next is None and 4 * within >= self.pool:  # not at once: it may be the last pool
+            parts, g = self._rested(*self._prepared(number)) if ready is None else ready[1].result()
+            self._held = (number, self.finish(parts, g))
+        # the next pool not at once: this may be the last
+        if self.background != "none" and self._next is None and 4 * within >= self.pool:
             self._begin(number + 1)
         return self._held[1][within]
