@@ -533,6 +533,31 @@ def test_feed_jitters_within_half_a_width_and_leaves_the_rows_alone():
     assert len({round(float(s), 6) for s in shift}) > 900  # fresh at every visit
 
 
+def test_semidiscrete_plan_is_fitted_once_and_kept(tmp_path, monkeypatch):
+    """What goes on is what an uninterrupted run would be, without a second fit; a damaged plan is made again."""
+    config = CONFIG.model_copy(update={"path": CONFIG.path.model_copy(update={"coupling": "semidiscrete:40"})})
+    fits, fit_plan, said = [], pf.Semidiscrete.fit, []
+    monkeypatch.setattr(pf.Semidiscrete, "fit", lambda *args: fits.append(len(args[1])) or fit_plan(*args))
+    train(tmp_path / "whole", config=config, preparing=lambda share, words: said.append((share, words)))
+    assert fits == [270, 30] and said[0] == (1 / 40, "training plan") and said[-1] == (1.0, "held-out plan")
+    train(tmp_path / "parts", 30, config=config)
+    assert len(fits) == 4
+    train(tmp_path / "parts", config=config)
+    assert len(fits) == 4
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert first.keys() == second.keys()
+    file = tmp_path / "parts" / "plan" / "training" / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    train(tmp_path / "parts", 61, config=config)
+    assert len(fits) == 5
+    assert (
+        "coupling semidiscrete:40 have no exact field"
+        in run.history(tmp_path / "whole", "floor.jsonl")[-1]["floor_note"]
+    )
+    with pytest.raises(InputError, match=r"--minutes 1e-06: were over before the first step"):
+        run.train(ROWS, tmp_path / "late", config, Budget(None, 1e-6))
+
+
 def test_labels_stay_with_their_rows():
     y = torch.arange(30) * 10
     x = torch.arange(30.0)[:, None]

@@ -80,6 +80,7 @@ def train(
             accumulate=accumulate,
             processes=processes,
             tracker=tracker,
+            preparing=lambda share, words: show(0.0, f"{words}: {share:.0%}") if processes.main else None,
         )
     if not processes.main:
         return

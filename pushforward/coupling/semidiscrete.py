@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -62,26 +63,40 @@ class Semidiscrete:
         source: Source | None = None,
         seed: int = 0,
         jitter: Tensor | None = None,
+        on_step: Callable[[int, int], None] | None = None,
     ) -> Partners:
         """Potentials of ``data [N, *d]``, one set per class of ``y [N]`` if given; ``source`` is Normal() by default.
 
-        ``jitter`` is the width of uniform noise added to the rows handed out (see `train.Feed`). InputError for
-        conditions that are not classes.
+        ``jitter`` is the width of uniform noise added to the rows handed out (see `train.Feed`). ``on_step`` is called
+        with (steps done, steps in all). InputError for conditions that are not classes.
         """
         check_rows(data, data, y)
         if y is not None and (y.is_floating_point() or y.ndim != 1):
             raise InputError("Semidiscrete: conditions must be classes [N]; for others use OptimalTransport()")
-        order = torch.arange(len(data)) if y is None else y.cpu().argsort(stable=True)
-        data, labels = data[order.to(data.device)], None if y is None else y[order.to(y.device)]
-        sizes = [len(data)] if labels is None else labels.unique(return_counts=True)[1].tolist()
-        law = source or Normal()
-        potentials = [
-            self._potentials(points, law, generator(seed, "semidiscrete", k))
-            for k, points in enumerate(data.split(sizes))
-        ]
+        data, labels = _by_class(data, y)
+        parts = data.split([len(data)] if labels is None else labels.unique(return_counts=True)[1].tolist())
+        steps, done, law, potentials = sum(self._plan(len(points))[1] for points in parts), 0, source or Normal(), []
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            if on_step is not None:
+                on_step(done, steps)
+
+        for k, points in enumerate(parts):
+            potentials.append(self._potentials(points, law, generator(seed, "semidiscrete", k), count))
         return Partners(data, torch.cat(potentials), labels, jitter)
 
-    def _potentials(self, data: Points, source: Source, g: torch.Generator) -> Float[Tensor, "N"]:
+    def _plan(self, n: int) -> tuple[int, int]:
+        """Draws in a step, and steps."""
+        if n == 1:
+            return 1, 0
+        batch = min(self.batch, max(1, SCORES // n))
+        return batch, self.steps or max(500, -(-20 * n // batch))
+
+    def _potentials(
+        self, data: Points, source: Source, g: torch.Generator, count: Callable[[], None]
+    ) -> Float[Tensor, "N"]:
         n, keys = len(data), data.flatten(1)
         if n == 1:
             return keys.new_zeros(1)
@@ -92,8 +107,7 @@ class Semidiscrete:
 
         scores = draw(min(START, max(1, SCORES // n))) @ keys.T
         h = prices(-scores, float(scores.square().mean().sqrt()), 0.0)
-        batch = min(self.batch, max(1, SCORES // n))
-        steps = self.steps or max(500, -(-20 * n // batch))
+        batch, steps = self._plan(n)
         best = torch.addmm(h, draw(batch), keys.T).topk(2, 1).values
         few = min(1.0, max(0.3, 2.5 * (n / (steps * batch)) ** 0.5))  # the fewer visits, the larger steps
         size = few * float((best[:, 0] - best[:, 1]).mean()) * min(1.0, batch / n)
@@ -103,8 +117,17 @@ class Semidiscrete:
             h += size / (1 + 10 * step / steps) ** 0.5 * (1 - n * share).to(h)
             if 2 * step >= steps:
                 mean += h
+            count()
         # scores of uncentred rows: <x_0, x_j - m> and <x_0, x_j> differ by the same number for all j
         return mean / (steps - (steps + 1) // 2)
+
+
+def _by_class(data: Points, y: Tensor | None) -> tuple[Points, Tensor | None]:
+    """Rows sorted by their class, and the classes."""
+    if y is None:
+        return data, None
+    order = y.cpu().argsort(stable=True)
+    return data[order.to(data.device)], y[order.to(y.device)]
 
 
 @final
@@ -124,6 +147,12 @@ class Partners:
     potentials: Float[Tensor, "N"]
     labels: Int[Tensor, "N"] | None = None
     jitter: Tensor | None = None
+
+    @staticmethod
+    def of(data: Points, y: Tensor | None, potentials: Float[Tensor, "N"], jitter: Tensor | None = None) -> Partners:
+        """A plan that `Semidiscrete.fit` made before, from the same rows and classes and its ``potentials``."""
+        data, labels = _by_class(data, y)
+        return Partners(data, potentials, labels, jitter)
 
     def partner(self, x0: Points, first: int = 0, last: int | None = None) -> Int[Tensor, "n"]:
         """The data row of each source point, among the rows ``first .. last - 1``."""

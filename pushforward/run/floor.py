@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pushforward.objective import Estimate
     from pushforward.path import Draw
 
-__all__ = ["WORK", "Losses", "losses"]
+__all__ = ["WORK", "Losses", "coupled", "losses"]
 
 WORK = 2**36  # multiplications that an exact field may take on a Gaussian path; 1/32 of it on others
 
@@ -47,6 +47,13 @@ class Losses:
         return values | ({"floor_note": self.note} if self.note else {})
 
 
+def coupled(config: Config) -> str:
+    """Why pairs of a coupling have no floor; nothing for independent ones."""
+    coupling = config.path.coupling
+    none = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
+    return none if coupling != "independent" else ""
+
+
 def losses(
     field: Field,
     parts: Parts,
@@ -66,12 +73,15 @@ def losses(
     """
     import torch
 
+    from pushforward.coupling import Semidiscrete
     from pushforward.objective import excess, floor
     from pushforward.oracle import EmpiricalField
     from pushforward.path import Affine
     from pushforward.source import Normal
     from pushforward.tensor import dimension
 
+    if isinstance(parts.couple, Semidiscrete):
+        raise InputError("a semidiscrete plan would have to be fitted again for it: metrics.jsonl has it")
     device = trained[0].device
     room = work if isinstance(parts.path, Affine) and isinstance(parts.path.source, Normal) else work // 32
     size = max(len(trained[0]), len(held_out[0])) * dimension(trained[0])
@@ -90,8 +100,8 @@ def losses(
     def without(note: str) -> Losses:
         return Losses(known, unknown, None, None, None, None, note)
 
-    if (coupling := config.path.coupling) != "independent":
-        return without(f"pairs of the coupling {coupling} have no exact field: the loss has no floor")
+    if note := coupled(config):
+        return without(note)
     if n * size > room:
         return without(f"{len(trained[0]):,} training rows are too many for their exact field: the loss has no floor")
     found: list[Estimate] = []

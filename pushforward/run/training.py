@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pushforward
 from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
 from pushforward.errors import InputError
-from pushforward.run.floor import losses
+from pushforward.run.floor import coupled, losses
 from pushforward.run.model import Model
 from pushforward.run.picture import preview
+from pushforward.run.plan import plan
 from pushforward.run.record import DataRecord, RunFile, history, read
 from pushforward.run.reflow import PAIRS, Reflow, paired, pairs
 from pushforward.run.tracking import tracking
@@ -111,24 +114,30 @@ def train(
     accumulate: int = 1,
     processes: Processes | None = None,
     tracker: str | None = None,
+    preparing: Callable[[float, str], None] | None = None,
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
     ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size of
     pictures. With ``reflow``, a run, and no source, rows and source points are pairs that its model makes (`pairs`). A
     batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the other.
-    ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too.
+    ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too. ``preparing`` is
+    told (share done, words) while pairs or a plan are made, whose time counts among the minutes of the budget.
 
     Returns whether the budget was spent (False: it was stopped before, and the same call goes on from there). Raises
     InputError for bad data, an impossible configuration, or a folder that holds something else.
     """
     import torch
 
+    from pushforward.coupling import Semidiscrete
     from pushforward.data import load as load_data
     from pushforward.train import ALONE, Optimiser, fit
     from pushforward.train.files import save_weights, written_whole
 
-    processes = processes or ALONE
+    processes, begun_at = processes or ALONE, time.monotonic()
+
+    def told_of(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: None if preparing is None else preparing(done / total, what)
 
     made: Reflow | None = None
     if reflow is None:
@@ -140,7 +149,8 @@ def train(
         if source is not None or config.path.coupling != "independent" or config.objective.objective != "flow":
             raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
         run, seed = reflow, config.train.seed
-        made = processes.led(lambda: pairs(run, folder, seed, device)) or pairs(run, folder, seed, device)
+        told = told_of("pairs of the model")
+        made = processes.led(lambda: pairs(run, folder, seed, device, told)) or pairs(run, folder, seed, device)
         data, pieces, name = made.data, (), read(reflow).data.source
     shape, classes = data.transform.shape, len(data.classes)
     config = resolve(config, shape, classes, pieces)
@@ -154,17 +164,30 @@ def train(
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
     jitter = None if made is not None else data.transform.jitter()
 
-    def batches(rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
+    def batches(name: str, rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
         some, only = (data.take(rows).mirrored(), None) if c.mirror and rows is train_rows else (data, rows)
         y = {"none": None, "labels": some.y, "columns": some.x}[config.condition.condition]
-        path, couple, times = parts.path, parts.couple, parts.times
+        path, couple, times, noise = parts.path, parts.couple, parts.times, jitter
         if made is not None:
             couple, y = paired, made.partners
-        return feed_for(some.x, y, path, couple, times, size, seed, jitter, pool, ahead, parts.tell, only)
+        if isinstance(couple, Semidiscrete):
+            mine, only, noise = some if only is None else some.take(only), None, None
+            some, y, kept, told = mine, None if y is None else mine.y, folder / "plan" / name, told_of(f"{name} plan")
+            partners = partial(plan, couple, mine.x, y, path.source, seed, jitter, kept, told)
+            couple = processes.led(partners) or partners()
+        return feed_for(some.x, y, path, couple, times, size, seed, noise, pool, ahead, parts.tell, only)
 
-    feed = batches(train_rows, c.batch, c.seed, config.path.pool, None)
+    feed = batches("training", train_rows, c.batch, c.seed, config.path.pool, None)
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's
-    fixed = batches(held_out_rows, min(len(held_out_rows), HELD_OUT_ROWS), c.seed + 1, 1, 1)(0)
+    fixed = batches("held-out", held_out_rows, min(len(held_out_rows), HELD_OUT_ROWS), c.seed + 1, 1, 1)(0)
+    if budget.minutes is not None and (made is not None or isinstance(parts.couple, Semidiscrete)):
+        left = budget.minutes - (time.monotonic() - begun_at) / 60
+        if left <= 0:
+            raise InputError(
+                f"--minutes {budget.minutes:g}: were over before the first step, but what they made is kept in "
+                f"{folder}: give the same command again, or more minutes"
+            )
+        budget = replace(budget, minutes=left)
     net = parts.net.to(on)
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
@@ -197,14 +220,18 @@ def train(
         if step in floors:
             return
         floors.add(step)
-        try:
-            rows = rows_of(train_rows), rows_of(held_out_rows)
-            found = losses(parts.field_of(ema), parts, config, *rows, c.seed, FLOOR_DRAWS, FLOOR_WORK)
-        except (InputError, ValueError) as error:
-            tell(f"no floor at step {step}: {error}")
-            return
+        if note := coupled(config):
+            found: dict[str, float | str] = {"floor_note": note}
+        else:
+            try:
+                rows = rows_of(train_rows), rows_of(held_out_rows)
+                field = parts.field_of(ema)
+                found = losses(field, parts, config, *rows, c.seed, FLOOR_DRAWS, FLOOR_WORK).to_json()
+            except (InputError, ValueError) as error:
+                tell(f"no floor at step {step}: {error}")
+                return
         with (folder / "floor.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step} | found.to_json()) + "\n")
+            file.write(json.dumps({"step": step} | found) + "\n")
 
     def shown(ema: nn.Module, step: int) -> None:
         measured(ema, step)
