@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pushforward.cli.terminal import pick_device, progress_bar
 from pushforward.config import Config
@@ -38,6 +38,9 @@ def train(
     ] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
     accumulate: Annotated[int, arg(metavar="INT", help="parts of a batch, one after the other, to save memory")] = 1,
+    shard: Annotated[
+        FlagCreatePairsOff[bool], arg(help="of several processes (torchrun), each holds a part of the network (FSDP2)")
+    ] = False,
     tracker: Annotated[
         Literal["tensorboard", "wandb", "mlflow"] | None, arg(help="where metrics go besides metrics.jsonl")
     ] = None,
@@ -80,6 +83,7 @@ def train(
             accumulate=accumulate,
             processes=processes,
             tracker=tracker,
+            shard=shard,
         )
     if not processes.main:
         return

@@ -22,6 +22,7 @@ from pushforward.run import losses as run_losses
 from pushforward.run.floor import WORK
 from pushforward.sample import Stepper, default_grid, integrate
 from pushforward.tensor import Points, Time, dimension, per_sample
+from pushforward.train import ALONE, Processes
 
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
@@ -53,16 +54,22 @@ def draw(
     stepper: Stepper | None = None,
     grid: Tensor | None = None,
     on_batch: Callable[[int, int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[Any, Timing]:
-    """Rows as `Model.sample` makes them, and what they cost: the one place where a report samples."""
+    """Rows as `Model.sample` makes them, and what they cost: the one place where a report samples.
+
+    ``processes`` share the rows out, and all get all.
+    """
     counted = Counted(model.field)
     begun = time.perf_counter()
     rows = replace(model, field=counted).sample(
-        n, steps=steps, stepper=stepper, grid=grid, seed=seed, on_batch=on_batch
+        n, steps=steps, stepper=stepper, grid=grid, seed=seed, on_batch=on_batch, processes=processes
     )
     seconds = time.perf_counter() - begun
+    evaluations = torch.tensor(float(counted.rows), dtype=torch.float64, device=processes.device)
+    processes.sum_(evaluations)
     tuned = stepper is None and grid is None and any(steps in (None, t.nfe) for t in model.tuned)
-    return rows, Timing(counted.rows / n, 1000 * seconds / n, model.device, "tuned" if tuned else "default")
+    return rows, Timing(float(evaluations) / n, 1000 * seconds / n, model.device, "tuned" if tuned else "default")
 
 
 @torch.no_grad()
@@ -119,6 +126,7 @@ def likelihood(
     held_out: Tensor,
     seed: int,
     say: Callable[[float, str], None],
+    processes: Processes = ALONE,
 ) -> tuple[LogLikelihood | None, str]:
     """Mean log-densities of some held-out and some training rows, model rows of ``transform``; or a note why not."""
     method = "exact" if dimension(held_out) <= EXACT else "hutchinson"
@@ -127,7 +135,7 @@ def likelihood(
         for i, rows in enumerate([held_out] if trained is None else [held_out, trained]):
             say(i / 2, "likelihood")
             x = transform.inverse(some(rows, SCORED, seed, "report likelihood", i))
-            logs = model.log_likelihood(x, method, tol=TOLERANCE, seed=seed).log_prob.double()
+            logs = model.log_likelihood(x, method, tol=TOLERANCE, seed=seed, processes=processes).log_prob.double()
             found.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs))))
     except (InputError, ValueError) as error:
         return None, f"no likelihood: {error}"
