@@ -185,10 +185,10 @@ def test_what_is_shared_out_takes_half_the_memory(two):
 
 
 def test_what_cannot_be_shared_out_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--shard: .* here is one"):
+    with pytest.raises(InputError, match=r"--shard: .* here is one"):
         train(tmp_path / "run", 1, shard=True)
     for objective in ({"objective": "maximum_likelihood"}, {"field": "energy", "predicts": "score"}):
-        with pytest.raises(InputError, match="--shard: does not go with --(objective max|field en)"):
+        with pytest.raises(InputError, match=r"--shard: does not go with --(objective max|field en)"):
             config = Config(objective=objective, train={"batch": 8})
             run.train(ROWS, tmp_path / "run", config, Budget(1, None), shard=True, processes=Processes(1, 2))
     assert not (tmp_path / "run").exists()

@@ -60,7 +60,7 @@ def _local(tensor: Any) -> Tensor:
 
 @final
 class Sharded(Weights):
-    """A part of the weights in each of several processes. ``dtype`` is that of the blocks' products, if it is a lower one."""
+    """A part of the weights in each of several processes; ``dtype`` is that of the blocks' products, if a lower one."""
 
     def __init__(self, net: nn.Module, processes: Processes, dtype: torch.dtype | None = None) -> None:
         # the answer of a network is a view here and there, and nothing is written into it
