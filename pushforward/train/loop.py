@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pushforward.errors import InputError
 from pushforward.tensor import generator
-from pushforward.train.average import take_snapshot
+from pushforward.train.average import sharper, step_weight, take_snapshot
 from pushforward.train.checkpoint import Checkpoint, latest, restore_newest, save
 from pushforward.train.files import one_line
 from pushforward.train.health import Budget, Clock, Health
@@ -161,12 +161,13 @@ def fit(
 
     health = Health(tell_user, state.loss, state.good, state.skipped, saved)
 
-    def averages() -> dict[str, Tensor]:
+    def averages(sharp: Tensor | None = None) -> dict[str, Tensor]:
         nonlocal tried
         tried = step
         if snapshots is None:
             return {}
-        return {"ema": weights.joined(weights.average), "sharp": weights.joined(weights.sharp)}
+        sharp = weights.joined(weights.sharp) if sharp is None else sharp
+        return {"ema": weights.joined(weights.average), "sharp": sharp}
 
     def photograph(found: dict[str, Tensor]) -> None:
         nonlocal photographed
@@ -224,7 +225,8 @@ def fit(
             )
         if health.streak and not last:
             return
-        before, tensors, found = time.monotonic(), state.tensors(), averages()
+        before, tensors = time.monotonic(), state.tensors()
+        found = averages(tensors["sharp"])
         if alone:
             write(tensors, found, last)
         else:
@@ -242,6 +244,7 @@ def fit(
     pieces, first = processes.count * accumulate, processes.rank * accumulate
     on_cpu, seen = weights.device.type == "cpu", cast(Tensor | tuple[float, float], (0.0, 0.0))
     stop, look_at, share_used = False, start, 0.0
+    long, short = optimiser.ema, sharper(optimiser.ema)
 
     with _asked_to_stop() as asked, weights.watched():
         while spent < 1 and not stop and not (asked() and processes.count == 1):
@@ -279,7 +282,7 @@ def fit(
                 weights.scale_(optimiser.clip / norm.clamp_min(optimiser.clip))
                 adam.step()
             step += 1
-            weights.take_average(step, optimiser.ema)
+            weights.take_average((step_weight(step, long), step_weight(step, short)))
             health.note(seen)
             if health.due:
                 health.look(step)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -169,6 +170,7 @@ def _speaks(main: bool) -> bool:
     """Whether it falls to this process to tell of a loss: the main one, or the first of the others if that is gone."""
     try:
         store: Any = torch.distributed.distributed_c10d._get_default_store()  # torchrun's own: it outlives processes
+        store.set_timeout(timedelta(seconds=PATIENCE))
         if main:
             store.set(SPEAKS, "1")
             return True

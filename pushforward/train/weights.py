@@ -11,7 +11,6 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
-from pushforward.train.average import sharper, step_weight
 from pushforward.train.processes import Processes
 
 __all__ = ["TAIL", "Flat", "Weights", "flatten"]
@@ -82,10 +81,11 @@ class Weights(ABC):
         for part in self.parts:
             cast(Tensor, part.grad).mul_(factor)
 
-    def take_average(self, step: int, exponent: float) -> None:
-        """Let the averages know the weights after a step."""
-        for average, power in ((self.average, exponent), (self.sharp, sharper(exponent))):
-            torch._foreach_lerp_(average, [part.detach() for part in self.parts], step_weight(step, power))
+    def take_average(self, shares: tuple[float, float]) -> None:
+        """Let the averages know the weights after a step, which count in them for so much."""
+        weights = [part.detach() for part in self.parts]
+        for average, weight in zip((self.average, self.sharp), shares, strict=True):
+            torch._foreach_lerp_(average, weights, weight)
 
     def finite(self) -> bool:
         """Whether all numbers of this process's part of the average are."""
