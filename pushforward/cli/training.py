@@ -24,7 +24,7 @@ def train(
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; the same command again goes on with it")],
     data: Annotated[
         Positional[str | None],
-        arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set"),
+        arg(metavar="DATA", help="a file, URL or folder of tables, arrays or pictures, or a built-in set"),
     ] = None,
     reflow: Annotated[
         Path | None, arg(metavar="RUN", help="instead of DATA: straighten the ways of this run by its own pairs")

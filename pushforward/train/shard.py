@@ -78,8 +78,8 @@ class Sharded(Weights):
         self.numbers = self._numbers[:TAIL]
 
     def zero(self) -> None:
-        for p in self._params:
-            p.grad = None
+        for part, p in zip(self.parts, self._params, strict=True):
+            part.grad = p.grad = None
 
     def sum_(self) -> None:
         """Gradients were summed on the way back through the network; what is left are the numbers, and the norm."""
