@@ -5,7 +5,7 @@
 The job is an MLP (width 512, six blocks) on rows of 64 numbers, global batch 2048, as `pushforward train` runs it but
 for checkpoints and reports. Rounds alternate between one process and two; the median ratio of wall-clock speeds is
 printed, and beside it the ratio of the CPU seconds that a process spends on a step: what the machine does besides does
-not change it much, but it does not see a process wait for the other.
+not change it much, but it does not see a process wait for the other. With ``--shard`` two share out the weights.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import time
 BATCH, DIMENSION = 2048, 64
 
 
-def work(steps, warm):
+def work(steps, warm, shard):
     """One process of a job: pinned to a core, timed after a few steps."""
     rank = int(os.environ["RANK"])
     cores = sorted(os.sched_getaffinity(0))
@@ -47,14 +47,15 @@ def work(steps, warm):
 
     with joined() as team:
         optimiser = Optimiser(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
-        fit(parts.net, loss, watched, Budget(warm + steps, None), optimiser, seed=0, folder=None, processes=team)
+        how = {"seed": 0, "folder": None, "processes": team, "shard": shard and team.count > 1}
+        fit(parts.net, loss, watched, Budget(warm + steps, None), optimiser, **how)
         wall, cpu = time.perf_counter() - marks[0][0], time.process_time() - marks[0][1]
         if team.main:
             print(json.dumps({"wall": wall / steps, "cpu": cpu / steps}))
     feed.close()
 
 
-def job(count, steps, warm):
+def job(count, steps, warm, shard):
     """Seconds per step, by the wall and by the main process's CPU, of a job of ``count`` processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -62,6 +63,7 @@ def job(count, steps, warm):
     shared = os.environ | {"OMP_NUM_THREADS": "1", "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, __file__, "--steps", str(steps), "--warm", str(warm), "--work"]
+    command += ["--shard"] if shard else []
     started = []
     for rank in range(count):
         environment = shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -77,16 +79,17 @@ def main():
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warm", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shard", action="store_true", help="share out the weights of the two")
     parser.add_argument("--work", action="store_true", help="(be one of the processes)")
     args = parser.parse_args()
     if args.work:
-        work(args.steps, args.warm)
+        work(args.steps, args.warm, args.shard)
         return
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("two cores are needed")
     wall, cpu = [], []
     for _ in range(args.rounds):
-        one, two = job(1, args.steps, args.warm), job(2, args.steps, args.warm)
+        one, two = (job(count, args.steps, args.warm, args.shard) for count in (1, 2))
         wall.append(one["wall"] / two["wall"])
         cpu.append(one["cpu"] / two["cpu"])
         speeds = f"one {BATCH / one['wall']:7.0f} rows/s   two {BATCH / two['wall']:7.0f} rows/s"

@@ -11,6 +11,8 @@ __all__ = ["InputError", "nearest"]
 class InputError(ValueError):
     """Bad input from outside; the command line prints it as one line and exits with code 2."""
 
+    speaks = False  # whether this process is to print it though it is not the main one of its job
+
 
 def nearest(word: str, choices: Iterable[str], what: str) -> str:
     """A message for an unknown name: ``unknown schedule 'cosin'; did you mean 'cosine'? (choices: ...)``."""

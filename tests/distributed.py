@@ -1,5 +1,6 @@
 """What two processes do in tests/test_train_processes.py: ``torchrun distributed.py TASK FOLDER``."""
 
+import gc
 import json
 import os
 import signal
@@ -14,9 +15,13 @@ import torch
 from pushforward import load, run
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.train import ALONE, Budget, joined
+from pushforward.nn import MLP
+from pushforward.report import evaluate, measure, quality
+from pushforward.train import ALONE, Budget, Optimiser, fit, joined
 
 ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2]] + [3.0, -50.0]).astype(np.float32)
+ROWS_HERE = torch.from_numpy(ROWS[:64])
+OPTIMISER = Optimiser(lr=1e-3, warmup=0, weight_decay=0.0, clip=1.0, ema=7.0)
 COUPLINGS = ("independent", "optimal_transport")
 
 
@@ -39,6 +44,22 @@ def look(folder, processes=ALONE):
     return rows
 
 
+def judged(folder, processes=ALONE):
+    """All numbers of a report but those that a clock gave."""
+    quality.RESAMPLES, measure.EVALUATIONS, measure.DIFFUSIONS = 4, (4,), (1.0,)
+    report = json.loads(evaluate(folder, ROWS, n=40, processes=processes).to_json())
+    del report["seconds"], report["runs"][0]["timing"]["seconds_per_1000"]
+    return {f"report{name}": number for name, number in numbers(report)}
+
+
+def numbers(found, name=""):
+    if isinstance(found, dict | list):
+        for key, value in found.items() if isinstance(found, dict) else enumerate(found):
+            yield from numbers(value, f"{name}.{key}")
+    elif isinstance(found, int | float):
+        yield name, np.float64(found)
+
+
 def at(step, action):
     return lambda progress: action() if progress.step == step else None
 
@@ -56,21 +77,73 @@ def main(task, folder):
             assert train(folder / "more", 60, COUPLINGS[1], team)  # and here from what one process did
             assert train(folder / "parts", 60, processes=team, accumulate=3)
             assert train(folder / "bf16", 20, processes=team, precision="bf16")
+            sharded(folder, team)
             try:
                 train(folder, 10, processes=team)  # where something else is
             except InputError as error:
                 (folder / f"words-{team.rank}").write_text(str(error))
             found = look(folder / "independent", team)
+            found |= judged(folder / "independent", team)
             assert team.rows(1, lambda first, count: torch.full((count, 2), first + 0.5)).tolist() == [[0.5, 0.5]]
             if team.main:
                 np.savez(folder / "look.npz", **found)
-        elif task == "lost":
-            if team.rank == 1:  # in the middle of training, without a word
-                threading.Thread(target=die_when, args=(folder / "lost" / "checkpoints" / "step-100",)).start()
+        elif task in LOST:
+            rank, how = LOST[task]
+            if team.rank == rank:  # in the middle of training, without a word
+                threading.Thread(target=die_when, args=(folder / task / "checkpoints" / "step-20",)).start()
             try:
-                train(folder / "lost", 10**6, processes=team, checkpoint_every=100)
+                train(folder / task, 10**6, processes=team, checkpoint_every=20, **how)
             except InputError as error:
-                (folder / "words.json").write_text(json.dumps([team.rank, str(error)]))
+                (folder / "words.json").write_text(json.dumps([team.rank, str(error), error.speaks]))
+                raise SystemExit(2) from error
+
+
+LOST = {"lost": (1, {}), "lost-main": (0, {}), "lost-main-sharded": (0, {"shard": True})}  # which, and of what
+
+
+def sharded(folder, team):
+    """The same with weights that are shared out; and how much memory what is kept between two steps takes."""
+    assert train(folder / "sharded", 60, COUPLINGS[1], team, shard=True)
+    train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True, report=at(30, stop))
+    assert train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True)
+    train(folder / "passed-on", 60, COUPLINGS[1], team, shard=True, report=at(40, stop))  # by one process to another
+    assert train(folder / "sharded-parts", 20, processes=team, shard=True, accumulate=3)
+    assert train(folder / "sharded-bf16", 20, processes=team, shard=True, precision="bf16")
+    size, taken = [], []
+    for shard in (False, True):
+        before = bytes_alive()
+        net = MLP((2,), 48, 3)
+        state, _ = fit(
+            net,
+            distance,
+            lambda step: ROWS_HERE,
+            Budget(3, None),
+            OPTIMISER,
+            seed=0,
+            folder=None,
+            shard=shard,
+            processes=team,
+        )
+        size.append(state.weights.size)
+        taken.append(bytes_alive() - before)
+        del net, state
+    (folder / f"bytes-{team.rank}.json").write_text(json.dumps([size, taken]))
+
+
+def distance(net, x, generator):
+    return (net(x, torch.full((len(x),), 0.5)) - x).square().sum(1)
+
+
+def bytes_alive():
+    """Of all tensors there are, each memory counted once."""
+    gc.collect()
+    held = {}
+    for thing in gc.get_objects():
+        if issubclass(type(thing), torch.Tensor):
+            thing = thing.to_local() if hasattr(thing, "to_local") else thing
+            storage = thing.untyped_storage()
+            held[storage.data_ptr()] = storage.nbytes()
+    return sum(held.values())
 
 
 def stop():

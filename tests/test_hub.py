@@ -54,7 +54,7 @@ def trained(folder, data, **sections):
     net, g = pf.load(folder).field.net, torch.Generator().manual_seed(1)
     for value in net.parameters():
         value.copy_(0.3 * torch.randn(value.shape, generator=g))
-    save_weights(net, folder / "model.safetensors")
+    save_weights(net.state_dict(), folder / "model.safetensors")
     return folder
 
 

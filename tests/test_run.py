@@ -32,7 +32,7 @@ from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
 from pushforward.train import Budget, Feed, Optimiser, files, fit, latest
-from pushforward.train.loop import flatten
+from pushforward.train.weights import flatten
 
 CLOCK = ("seconds", "steps_per_second")  # what no second run can repeat
 # nearly a line, in two very different units: there is something to learn in a few steps

@@ -20,8 +20,8 @@ import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.train import Budget, Checkpoint, restore
-from pushforward.train.loop import flatten
+from pushforward.train import ALONE, Budget, Checkpoint, restore
+from pushforward.train.weights import Flat
 
 FUZZ = settings(
     max_examples=500,
@@ -185,6 +185,12 @@ def sampled(folder):
     return pf.load(folder).sample(3, steps=1)
 
 
+def begun(net):
+    """The state of a training of ``net`` that has not begun."""
+    weights = Flat(net, ALONE)
+    return Checkpoint(weights, torch.optim.AdamW(weights.parts, fused=True))
+
+
 @FUZZ
 @given(data=st.data())
 def test_model_file(good, copy, data):
@@ -218,11 +224,10 @@ def test_checkpoint(good, copy, data):
         bad = bad | (hostile_tensors(right) if name.endswith("tensors") else altered(json.loads(right)))
         (newest / name).write_bytes(data.draw(bad))
     net = pf.load(good).field.net.requires_grad_(True)
-    flat = flatten(net, gradients=True)
-    ema = pf.load(good).field.net
+    state = begun(net)
+    (flat,) = state.weights.parts
     with torch.no_grad():
         flat.fill_(7.0)
-    state = Checkpoint(net, ema, torch.zeros_like(flat.detach()), torch.optim.AdamW([flat], fused=True))
 
     def resumed():
         restore(state, newest)
@@ -262,8 +267,7 @@ def test_files_that_are_consistent_and_hostile(copy):
     from pushforward.train.files import write_folder
 
     net = pf.load(copy).field.net.requires_grad_(True)
-    flat = flatten(net, gradients=True)
-    state = Checkpoint(net, pf.load(copy).field.net, flat.detach() * 0, torch.optim.AdamW([flat], fused=True))
+    state = begun(net)
     target, tensors, counters = copy / "checkpoints" / "step-4", state.tensors(), state.counters() | {"step": 4}
     write_folder(target, tensors, counters)
     restore(state, target)
@@ -305,9 +309,7 @@ def test_pipes_are_not_waited_for(copy):
     os.mkfifo(copy / "model.safetensors")
     with pytest.raises(InputError, match="no weights"):
         pf.load(copy)
-    net = nn.Linear(1, 1)
-    flat = flatten(net, gradients=True)
-    state = Checkpoint(net, nn.Linear(1, 1), flat.detach() * 0, torch.optim.AdamW([flat], fused=True))
+    state = begun(nn.Linear(1, 1))
     with pytest.raises(InputError, match="not a plain file"):
         restore(state, copy / "checkpoints" / "step-4")
 

@@ -29,6 +29,73 @@ def test_tensorboard_has_the_lines_of_the_log(tmp_path, monkeypatch):
         ]
 
 
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A run with a tracker that keeps everything in the folder, and the losses of its log."""
+    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+
+    def train(tracker, **how):
+        assert run.train(ROWS, tmp_path / "run", CONFIG, Budget(6, None), report_every=2, tracker=tracker, **how)
+        return [(row["step"], row["loss"]) for row in run.history(tmp_path / "run")]
+
+    return train
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_has_the_lines_of_the_log(trained, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    from wandb.sdk.wandb_run import Run
+
+    found, log = [], Run.log
+    monkeypatch.setattr(
+        Run,
+        "log",
+        lambda self, values, *a, step, **k: (
+            found.append((step, values["loss"])),
+            log(self, values, *a, step=step, **k),
+        ),
+    )
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    lines = trained("wandb")
+    wandb.teardown()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert found == lines and file.stat().st_size > 1000
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_has_the_lines_of_the_log(trained, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")  # not in mlflow-skinny
+    place = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    lines = trained("mlflow")
+    client = mlflow.MlflowClient(place)
+    (found,) = client.search_runs([client.get_experiment_by_name("run").experiment_id])
+    history = client.get_metric_history(found.info.run_id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == lines
+    assert found.data.params["train.batch"] == "8"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_tracker_that_fails_does_not_end_training(trained, monkeypatch):
+    def fails(*args, **how):
+        raise ConnectionError("no route\nto host")
+
+    warnings = []
+    with monkeypatch.context() as patch:
+        patch.setattr("accelerate.Accelerator.log", fails)
+        patch.setattr("accelerate.Accelerator.end_training", fails)
+        assert len(trained("tensorboard", warn=warnings.append)) == 3
+    assert len(warnings) == 4 and warnings[0].startswith(
+        "--tracker tensorboard: step 2 was not taken (no route to host)"
+    )
+    monkeypatch.setattr("accelerate.Accelerator.init_trackers", fails)
+    with pytest.raises(InputError, match=r"--tracker tensorboard: cannot be started \(no route to host\)"):
+        trained("tensorboard")
+
+
 def test_a_tracker_that_is_not_there_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"tracker 'tensorbored'.*tensorboard"), tracking("tensorbored", tmp_path, {}):
         pass

@@ -75,7 +75,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         command()
     except InputError as error:
-        fail(str(error))
+        fail(str(error), error.speaks)
     except OSError as error:  # a disk or a permission, where nobody had better words for it
         fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -92,9 +92,9 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     return prepare
 
 
-def fail(message: str) -> NoReturn:
-    """One line on standard error, of the main process where there are several; exit code 2."""
-    if os.environ.get("RANK", "0") == "0":
+def fail(message: str, speaks: bool = False) -> NoReturn:
+    """One line on standard error, from the main process of several or one that ``speaks``; exit code 2."""
+    if speaks or os.environ.get("RANK", "0") == "0":
         print(f"pushforward: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)
 

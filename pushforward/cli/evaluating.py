@@ -41,11 +41,22 @@ def evaluate(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is a file; give a folder")
     from pushforward.report import evaluate as measure
+    from pushforward.train import joined
 
-    with progress_bar("evaluate") as show:
+    with joined(pick_device(device)) as team, progress_bar("evaluate") as show:
         report = measure(
-            list(runs), against, n=n, seed=seed, steps=steps, quick=quick, device=pick_device(device), on_step=show
+            list(runs),
+            against,
+            n=n,
+            seed=seed,
+            steps=steps,
+            quick=quick,
+            device=team.device or pick_device(device),
+            on_step=show if team.main else None,
+            processes=team,
         )
+    if not team.main:
+        return
     files = report.save(folder)
     print_scores(report)
     for note in [*report.notes, *(note for run in report.runs for note in run.notes)]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pushforward.cli.terminal import pick_device, progress_bar
 from pushforward.config import Config
@@ -24,7 +24,7 @@ def train(
     out: Annotated[Path, arg(metavar="RUN", help="folder of the run; the same command again goes on with it")],
     data: Annotated[
         Positional[str | None],
-        arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set"),
+        arg(metavar="DATA", help="a file, URL or folder of tables, arrays or pictures, or a built-in set"),
     ] = None,
     reflow: Annotated[
         Path | None, arg(metavar="RUN", help="instead of DATA: straighten the ways of this run by its own pairs")
@@ -38,6 +38,9 @@ def train(
     ] = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
     accumulate: Annotated[int, arg(metavar="INT", help="parts of a batch, one after the other, to save memory")] = 1,
+    shard: Annotated[
+        FlagCreatePairsOff[bool], arg(help="of several processes (torchrun), each holds a part of the network (FSDP2)")
+    ] = False,
     tracker: Annotated[
         Literal["tensorboard", "wandb", "mlflow"] | None, arg(help="where metrics go besides metrics.jsonl")
     ] = None,
@@ -81,6 +84,7 @@ def train(
             processes=processes,
             tracker=tracker,
             preparing=lambda share, words: show(0.0, f"{words}: {share:.0%}") if processes.main else None,
+            shard=shard,
         )
     if not processes.main:
         return

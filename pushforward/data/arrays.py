@@ -6,13 +6,13 @@ import math
 import zipfile
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
+from pushforward.data.remote import File, reading
 from pushforward.errors import InputError
 
 __all__ = ["Array", "Place", "Rows", "check", "columns", "numbered", "read_npy", "read_npz"]
@@ -27,16 +27,18 @@ def numbered(row: int) -> str:
     return f"row {row + 1}"
 
 
-def read_npy(path: Path) -> tuple[Array, None]:
+def read_npy(path: File) -> tuple[Array, None]:
     """The array in an .npy file; InputError if it is damaged, cut short or holds anything but real numbers."""
     with path.open("rb") as stream:
-        return _read_stream(stream, path.stat().st_size, str(path)), None
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        return _read_stream(stream, size, str(path)), None
 
 
-def read_npz(path: Path) -> tuple[Array, Array | None]:
+def read_npz(path: File) -> tuple[Array, Array | None]:
     """Rows under key ``x`` (or the only array) and labels under key ``y``, if any, of an .npz file."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with reading(path) as file, zipfile.ZipFile(file) as archive:
             sizes = {i.filename[:-4]: i.file_size for i in archive.infolist() if i.filename.endswith(".npy")}
             key = "x" if "x" in sizes or len(sizes) != 1 else next(iter(sizes))
             if key not in sizes:

@@ -18,6 +18,7 @@ from pushforward.data import arrays, images, tables
 from pushforward.data.arrays import Array, Place, Rows, numbered
 from pushforward.data.builtin import BUILTIN, CLASSES
 from pushforward.data.images import Pictures, Size, read_size
+from pushforward.data.remote import File, files, is_url
 from pushforward.data.schema import Schema, read_schema
 from pushforward.data.tables import Stream
 from pushforward.data.transform import Transform, fit
@@ -157,13 +158,13 @@ def _read(source: Source, schema: Schema, size: Size | None) -> Raw:
     try:
         if not path.is_file() and name in BUILTIN:
             return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
-        files = _files(path)
-        if (pictures := _pictures(path, files, size)) is not None:
+        found = _remote(name) if is_url(name) else _files(path)
+        if (pictures := _pictures(path, found, name, size)) is not None:
             return Raw(path.stem, name, pictures.rows, pictures.labels, numbered, pictures.classes, pictures.notes)
-        if files[0].suffix.lower() in tables.ENDINGS:
-            stream = tables.open_files(files, name, schema)
+        if found[0].suffix.lower() in tables.ENDINGS:
+            stream = tables.open_files(found, name, schema)
             return Raw(path.stem, name, stream, None, stream.place)
-        rows, labels = ENDINGS[path.suffix.lower()](path)
+        rows, labels = ENDINGS[found[0].suffix.lower()](found[0])
     except OSError as error:
         raise InputError(
             f"{path}: cannot read: {error.strerror or error}; check the file and its permissions"
@@ -171,18 +172,28 @@ def _read(source: Source, schema: Schema, size: Size | None) -> Raw:
     return Raw(path.stem, name, rows, labels)
 
 
-def _pictures(path: Path, files: list[Path], size: Size | None) -> Pictures | None:
+def _pictures(path: Path, files: Sequence[File], name: str, size: Size | None) -> Pictures | None:
     """What the files hold, if it is pictures."""
-    if images.is_idx(files[0]):
-        return images.read_idx(files[0])
-    if files[0].suffix.lower() in images.ENDINGS:
-        return images.read_folder(path if path.is_dir() else files[0].parent, files, size)
+    here = [file for file in files if isinstance(file, Path)]
+    if here and images.is_idx(here[0]):
+        return images.read_idx(here[0])
+    if here and here[0].suffix.lower() in images.ENDINGS:
+        return images.read_folder(path if path.is_dir() else here[0].parent, here, size)
     if files[0].suffix.lower() == ".parquet" and images.holds_pictures(files[0]):
-        return images.read_parquet(files, str(path), size)
+        return images.read_parquet(files, name, size)
     return None
 
 
-def _files(path: Path) -> list[Path]:
+def _remote(url: str) -> Sequence[File]:
+    """One file behind a URL, or the tables that a pattern finds."""
+    found = files(url)
+    endings = sorted({file.suffix.lower() for file in found})
+    if len(endings) == 1 and endings[0] in (ENDINGS if len(found) == 1 else tables.ENDINGS):
+        return found
+    raise InputError(f"{url}: give one file ({', '.join(ENDINGS)}), or a pattern for tables of one ending")
+
+
+def _files(path: Path) -> Sequence[File]:
     """One file; or those of a folder or a pattern, pictures or tables of one ending, in the order of their names."""
     known = f"endings: {', '.join(ENDINGS)}; built-in data sets: {', '.join(BUILTIN)}"
     if path.is_file():
@@ -212,7 +223,7 @@ def _files(path: Path) -> list[Path]:
     raise InputError(f"{path}: files read together must be {wanted}, found {', '.join(endings)}")
 
 
-ENDINGS: dict[str, Callable[[Path], tuple[Rows, Array | None]]] = {
+ENDINGS: dict[str, Callable[[File], tuple[Rows, Array | None]]] = {
     ".npy": arrays.read_npy,
     ".npz": arrays.read_npz,
     ".csv": tables.read_csv,

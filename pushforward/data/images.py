@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pushforward.data.arrays import Array
+from pushforward.data.remote import File, reading, schema_of
 from pushforward.errors import InputError
 
 __all__ = [
@@ -100,13 +101,12 @@ def read_idx(path: Path) -> Pictures:
     return Pictures(rows, labels)
 
 
-def holds_pictures(path: Path) -> bool:
+def holds_pictures(path: File) -> bool:
     """Whether a .parquet file has a column of encoded pictures; False if it cannot be read."""
     import pyarrow as pa
-    from pyarrow import parquet
 
     try:
-        return encoded(parquet.read_schema(path)) is not None
+        return encoded(schema_of(path)) is not None
     except (pa.ArrowException, OSError):
         return False
 
@@ -124,13 +124,17 @@ def encoded(kinds: Any) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def read_parquet(files: Sequence[Path], where: str, size: Size | None) -> Pictures:
+def read_parquet(files: Sequence[File], where: str, size: Size | None) -> Pictures:
     """The encoded pictures of .parquet files; labels from the column label (or labels, y, class)."""
     import pyarrow as pa
     from pyarrow import parquet
 
+    def whole(path: File) -> Any:
+        with reading(path) as opened:
+            return parquet.read_table(opened)
+
     try:
-        table = pa.concat_tables([parquet.read_table(file) for file in files], promote_options="permissive")
+        table = pa.concat_tables([whole(path) for path in files], promote_options="permissive")
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{where}: not a readable .parquet file: {str(error).splitlines()[0]}") from error
     column = encoded(table.schema)

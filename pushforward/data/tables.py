@@ -6,11 +6,11 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from pushforward.data.arrays import Array, Place, numbered
 from pushforward.data.cells import NUMBER, Cells, numbers
+from pushforward.data.remote import File, reading, schema_of
 from pushforward.data.schema import Kind, Schema
 from pushforward.errors import InputError
 
@@ -78,7 +78,7 @@ class Stream:
         return pa.concat_tables(list(self.read()))
 
 
-def open_files(paths: Sequence[Path], where: str, schema: Schema | None = None) -> Stream:
+def open_files(paths: Sequence[File], where: str, schema: Schema | None = None) -> Stream:
     """Files of one ending and with the same columns, one below the other; ``where`` opens every message.
 
     A column of text cells becomes int64, uint64, float64, bool, date32 or a timestamp if every filled cell is one, as
@@ -88,7 +88,7 @@ def open_files(paths: Sequence[Path], where: str, schema: Schema | None = None) 
     return read(paths, where, schema or {})
 
 
-def read_csv(path: Path) -> tuple[Table, None]:
+def read_csv(path: File) -> tuple[Table, None]:
     """The table in a text file whose first line names the columns; ``;``, tabs and ``|`` are found out.
 
     InputError: the file is empty, is not UTF-8, has no header, repeats a column name, or has a line with too few or too
@@ -97,12 +97,12 @@ def read_csv(path: Path) -> tuple[Table, None]:
     return open_files([path], str(path)).table(), None
 
 
-def read_tsv(path: Path) -> tuple[Table, None]:
+def read_tsv(path: File) -> tuple[Table, None]:
     """As ``read_csv``, with tabs between the cells."""
     return read_csv(path)
 
 
-def read_parquet(path: Path) -> tuple[Table, None]:
+def read_parquet(path: File) -> tuple[Table, None]:
     """The table in a .parquet file; InputError if it is damaged."""
     return open_files([path], str(path)).table(), None
 
@@ -132,13 +132,13 @@ def _kept(read: Read) -> Read:
 # ---- Parquet
 
 
-def _open_parquet(paths: Sequence[Path], where: str, schema: Schema) -> Stream:
+def _open_parquet(paths: Sequence[File], where: str, schema: Schema) -> Stream:
     import pyarrow as pa
     from pyarrow import parquet
 
-    def parts(path: Path) -> Iterator[Table]:
+    def parts(path: File) -> Iterator[Table]:
         try:
-            with parquet.ParquetFile(path) as file:
+            with reading(path) as opened, parquet.ParquetFile(opened) as file:
                 for batch in file.iter_batches(1 << 18):
                     yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
@@ -150,7 +150,7 @@ def _open_parquet(paths: Sequence[Path], where: str, schema: Schema) -> Stream:
             yield from (part.select(kinds.names).cast(kinds) for part in parts(path))
 
     try:
-        shapes = [parquet.read_schema(path).remove_metadata() for path in paths]
+        shapes = [schema_of(path).remove_metadata() for path in paths]
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{where}: not a readable .parquet file: {_first_line(error)}") from error
     kinds = pa.schema([field.with_nullable(True).remove_metadata() for field in shapes[0]])
@@ -162,11 +162,16 @@ def _open_parquet(paths: Sequence[Path], where: str, schema: Schema) -> Stream:
                 raise InputError(
                     f"{path}: column {name!r} has type {kind}, in {paths[0]} it has {wanted}; make them one"
                 )
-    sizes = [lambda path=path: parquet.ParquetFile(path).metadata.num_rows for path in paths]
+
+    def count(path: File) -> int:
+        with reading(path) as opened:
+            return int(parquet.ParquetFile(opened).metadata.num_rows)
+
+    sizes = [partial(count, path) for path in paths]
     return Stream(where, tuple(kinds.names), _kept(read), partial(_place, paths, sizes))
 
 
-def _place(paths: Sequence[Path], sizes: Sequence[Callable[[], int]], row: int) -> str:
+def _place(paths: Sequence[File], sizes: Sequence[Callable[[], int]], row: int) -> str:
     for path, size in zip(paths, sizes, strict=True):
         if len(paths) == 1 or row < (count := size()):
             return numbered(row) if len(paths) == 1 else f"{path.name}, {numbered(row)}"
@@ -177,7 +182,7 @@ def _place(paths: Sequence[Path], sizes: Sequence[Callable[[], int]], row: int) 
 # ---- text
 
 
-def _open_text(paths: Sequence[Path], where: str, schema: Schema) -> Stream:
+def _open_text(paths: Sequence[File], where: str, schema: Schema) -> Stream:
     marks = [_delimiter(path) for path in paths]
     names = _header(paths[0], marks[0])
     for path, mark in zip(paths, marks, strict=True):
@@ -202,7 +207,7 @@ def _open_text(paths: Sequence[Path], where: str, schema: Schema) -> Stream:
     return Stream(where, tuple(names), _kept(typed), partial(_line_of, paths, marks))
 
 
-def _texts(path: Path, delimiter: str) -> Iterator[Table]:
+def _texts(path: File, delimiter: str) -> Iterator[Table]:
     """Parts of one file, every cell as text."""
     import pyarrow as pa
     from pyarrow import csv as pacsv
@@ -211,7 +216,8 @@ def _texts(path: Path, delimiter: str) -> Iterator[Table]:
     parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     try:
-        with pacsv.open_csv(path, pacsv.ReadOptions(block_size=BLOCK), parse, convert) as batches:
+        options = pacsv.ReadOptions(block_size=BLOCK)
+        with reading(path) as opened, pacsv.open_csv(opened, options, parse, convert) as batches:
             for batch in batches:
                 yield pa.Table.from_batches([batch])
     except pa.ArrowInvalid as error:
@@ -271,7 +277,7 @@ def _filled(cells: Cells) -> Cells:
     return pc.if_else(pc.is_in(trimmed, value_set=pa.array(MISSING)), pa.scalar(None, pa.string()), trimmed)
 
 
-def _delimiter(path: Path) -> str:
+def _delimiter(path: File) -> str:
     """A tab in a .tsv file; in a .csv file, a comma unless that leaves one column and another mark makes several."""
     if path.suffix.lower() == ".tsv":
         return "\t"
@@ -282,7 +288,7 @@ def _delimiter(path: Path) -> str:
     return ","
 
 
-def _header(path: Path, delimiter: str) -> list[str]:
+def _header(path: File, delimiter: str) -> list[str]:
     names = next((cells for _, cells in _lines(path, delimiter)), None)
     if names is None:
         raise InputError(f"{path}: the file is empty; give a line of column names followed by rows")
@@ -298,13 +304,13 @@ def _require_distinct(names: Sequence[str], where: str) -> None:
         raise InputError(f"{where}: column {repeated!r} appears twice; give every column its own name")
 
 
-def _require_same(names: Sequence[str], wanted: Sequence[str], path: Path, first: Path) -> None:
+def _require_same(names: Sequence[str], wanted: Sequence[str], path: File, first: File) -> None:
     for name in sorted(set(names) ^ set(wanted)):
         odd, other = (path, first) if name in names else (first, path)
         raise InputError(f"{odd}: column {name!r} is not in {other}; files read together must have the same columns")
 
 
-def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: File, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Line number in the file and cells of each row, the header first; blank lines are skipped, as pyarrow does."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -316,7 +322,7 @@ def _lines(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path}: not a readable table: {error}") from error
 
 
-def _line_of(paths: Sequence[Path], marks: Sequence[str], row: int) -> str:
+def _line_of(paths: Sequence[File], marks: Sequence[str], row: int) -> str:
     """Where the ``row``-th data row (from 0) stands: ``line 2`` follows the header."""
     left = row
     for path, mark in zip(paths, marks, strict=True):

@@ -23,6 +23,7 @@ from pushforward.run import losses as run_losses
 from pushforward.run.floor import WORK
 from pushforward.sample import Stepper, default_grid, integrate
 from pushforward.tensor import Points, Time, dimension, per_sample
+from pushforward.train import ALONE, Processes
 
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
@@ -53,16 +54,22 @@ def draw(
     stepper: Stepper | None = None,
     grid: Tensor | None = None,
     on_batch: Callable[[int, int], None] | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[Any, Timing]:
-    """Rows as `Model.sample` makes them, and what they cost: the one place where a report samples."""
+    """Rows as `Model.sample` makes them, and what they cost: the one place where a report samples.
+
+    ``processes`` share the rows out, and all get all.
+    """
     counted = Counted(model.field)
     begun = time.perf_counter()
     rows = replace(model, field=counted).sample(
-        n, steps=steps, stepper=stepper, grid=grid, seed=seed, on_batch=on_batch
+        n, steps=steps, stepper=stepper, grid=grid, seed=seed, on_batch=on_batch, processes=processes
     )
     seconds = time.perf_counter() - begun
+    evaluations = torch.tensor(float(counted.rows), dtype=torch.float64, device=processes.device)
+    processes.sum_(evaluations)
     tuned = stepper is None and grid is None and any(steps in (None, t.nfe) for t in model.tuned)
-    return rows, Timing(counted.rows / n, 1000 * seconds / n, model.device, "tuned" if tuned else "default")
+    return rows, Timing(float(evaluations) / n, 1000 * seconds / n, model.device, "tuned" if tuned else "default")
 
 
 @torch.no_grad()
@@ -123,6 +130,7 @@ def likelihood(
     steps: int | None,
     seed: int,
     say: Callable[[float, str], None],
+    processes: Processes = ALONE,
 ) -> tuple[LogLikelihood | None, str]:
     """Mean log-densities of some held-out and some training rows, model rows of ``transform``; or a note why not."""
     held_out, trained = rows.held_out, rows.trained
@@ -133,7 +141,8 @@ def likelihood(
             say(i / 2, "likelihood")
             x = transform.inverse(some(points, scored, seed, "report likelihood", i))
             tol = TOLERANCE if steps is None else None
-            logs = model.log_likelihood(x, method, steps=steps, tol=tol, seed=seed).log_prob.double()
+            found_here = model.log_likelihood(x, method, steps=steps, tol=tol, seed=seed, processes=processes)
+            logs = found_here.log_prob.double()
             found.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs))))
     except (InputError, ValueError) as error:
         return None, f"no likelihood: {error}"

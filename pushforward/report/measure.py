@@ -24,6 +24,7 @@ from pushforward.report.quality import Lens, copies, lens, scores, two_sample
 from pushforward.report.result import Copies, Curve, Evaluation, Loss, Report, Shown
 from pushforward.run import Model, load
 from pushforward.sample import DEFAULT_STEPS, EulerMaruyama, Stepper, default_grid, reverse_sigma
+from pushforward.train import ALONE, Processes
 
 __all__ = ["Say", "evaluate"]
 
@@ -44,6 +45,7 @@ def evaluate(
     quick: bool = False,
     device: str = "cpu",
     on_step: Say | None = None,
+    processes: Processes = ALONE,
 ) -> Report:
     """How good the samples of one or several runs are, each figure beside its floor: `Report.save` writes it.
 
@@ -52,8 +54,9 @@ def evaluate(
     place; otherwise with one half of it, and the floor is what the other half scores. ``n`` samples are drawn, with
     ``steps`` as in `Model.sample`, but no more than a large network can take in half a minute unless they are asked
     for; sample i is a function of (seed, i). ``quick`` leaves out the curves over evaluations and diffusion, the loss
-    and the likelihood. All metrics are taken in the model units of the first run,
-    in which a column has standard deviation 1. ``on_step`` is told (share done, words).
+    and the likelihood. All metrics are taken in the model units of the first run, in which a column has standard
+    deviation 1. ``on_step`` is told (share done, words). ``processes`` share out the samples and the rows whose
+    likelihood is asked, and all return the same report.
 
     Raises InputError where the data are gone or too few, for runs whose rows differ in shape or columns, and for a
     model whose samples are not finite.
@@ -75,7 +78,7 @@ def evaluate(
         def here(share: float, words: str, i: int = i) -> None:
             say((i + share) / len(models), words if len(models) == 1 else f"{models[i].folder.name}: {words}")
 
-        found.append(_one(model, models[0].transform, rows, n, seed, steps, quick, here))
+        found.append(_one(model, models[0].transform, rows, n, seed, steps, quick, here, processes))
     say(1.0, "done")
     return Report(tuple(found), rows.held, n, seed, __version__, time.perf_counter() - begun, rows.notes)
 
@@ -104,6 +107,7 @@ class Sampled(NamedTuple):
     view: Lens
     held_out: Tensor
     train: Tensor
+    processes: Processes
 
     def curve(self, x: Sequence[float], n: int, seed: int, ways: Sequence[Way], say: Say) -> Curve:
         """The energy distance of each way of sampling; nan where the samples are not finite."""
@@ -111,7 +115,7 @@ class Sampled(NamedTuple):
         for i, (stepper, grid) in enumerate(ways):
             say(i / len(ways), "curves")
             try:
-                rows, _ = draw(self.model, n, seed, stepper=stepper, grid=grid)
+                rows, _ = draw(self.model, n, seed, stepper=stepper, grid=grid, processes=self.processes)
                 samples = self.view(self.transform.forward(rows, f"samples of {self.model.folder}"))
                 y.append(energy_distance(samples, self.held_out))
             except InputError:  # diverged
@@ -121,15 +125,25 @@ class Sampled(NamedTuple):
 
 
 def _one(
-    model: Model, transform: Transform, rows: Rows, n: int, seed: int, steps: int | None, quick: bool, say: Say
+    model: Model,
+    transform: Transform,
+    rows: Rows,
+    n: int,
+    seed: int,
+    steps: int | None,
+    quick: bool,
+    say: Say,
+    processes: Processes,
 ) -> Evaluation:
     """One run, in the model units of ``transform``."""
     may = budget(model, n, steps, DEFAULT_STEPS)
     notes = [may.note] if may.note else []
     say(0.0, "sampling")
-    made, timing = draw(
-        model, n, seed, steps=may.steps, on_batch=lambda done, total: say(0.1 * done / total, "sampling")
-    )
+
+    def shown(done: int, total: int) -> None:
+        say(0.1 * done / total, "sampling")
+
+    made, timing = draw(model, n, seed, steps=may.steps, on_batch=shown, processes=processes)
     samples = transform.forward(made, f"samples of {model.folder}")
     view = lens(rows.train, seed)
     if view.directions is not None:
@@ -159,7 +173,7 @@ def _one(
     loss: Loss | None = None
     likely = None
     if not quick:
-        seen = Sampled(model, transform, view, held_out, train)
+        seen = Sampled(model, transform, view, held_out, train, processes)
         ways: list[Way] = [(None, default_grid(model.field, k)) for k in may.evaluations]
         by_evaluations = seen.curve(
             may.evaluations, min(n, may.at_evaluations), seed, ways, lambda s, w: say(0.65 + 0.1 * s, w)
@@ -179,13 +193,13 @@ def _one(
             notes += [note] if note else []
         asked = (may.scored, may.score_steps)
         likely, note = likelihood(
-            model, transform, rows, *asked, seed, lambda share, words: say(0.9 + 0.08 * share, words)
+            model, transform, rows, *asked, seed, lambda share, words: say(0.9 + 0.08 * share, words), processes
         )
         notes += [note] if note else []
     say(0.98, "trajectories")
     states, times = walk(model, seed)
     empty = rows.held_out.new_zeros(0)
-    shown = Shown(
+    pictured = Shown(
         transform,
         samples[:SHOWN],
         rows.held_out[:SHOWN],
@@ -209,5 +223,5 @@ def _one(
         training(model, loss),
         timing,
         tuple(notes),
-        shown,
+        pictured,
     )

@@ -137,7 +137,7 @@ def _write(model: Model, folder: Path, name: str, licence: str) -> None:
     # the path of the data on the author's machine is nobody's business
     file = model.run.model_copy(update={"data": model.run.data.model_copy(update={"source": model.run.data.name})})
     (folder / "config.json").write_text(file.model_dump_json(indent=1))
-    save_weights(model.field.net, folder / "model.safetensors")
+    save_weights(model.field.net.state_dict(), folder / "model.safetensors")
     if model.tuned:
         (folder / "sampler.json").write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
     shown = _picture(model.folder, folder / PREVIEW)

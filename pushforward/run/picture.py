@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["picture", "preview"]
 
 
-def preview(model: Model, path: Path) -> None:
-    """A look at a model in training: few samples, coarse steps."""
-    picture(model.sample(64, steps=20), model.transform, path)
+def preview(model: Model, path: Path | None) -> None:
+    """A look at a model in training: few samples, coarse steps. Without a path they are made, and that is all."""
+    rows = model.sample(64, steps=20)
+    if path is not None:
+        path.parent.mkdir(exist_ok=True)
+        picture(rows, model.transform, path)
 
 
 def picture(

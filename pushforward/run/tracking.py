@@ -26,11 +26,14 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def tracking(name: str | None, folder: Path, config: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
+def tracking(
+    name: str | None, folder: Path, config: dict[str, Any], warn: Callable[[str], None] = lambda words: None
+) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that logs a report ``{"step": .., "loss": .., ...}``; one that does nothing if ``name`` is None.
 
-    TensorBoard writes into ``folder/tensorboard``, the others where their own settings say. InputError for a tracker
-    that is unknown or not installed.
+    TensorBoard writes into ``folder/tensorboard``, the others where their own settings say. A tracker that does not
+    answer later on is told to ``warn``, and does not end the training. InputError for one that is unknown, not
+    installed, or cannot be started.
     """
     if name is None:
         yield lambda values: None
@@ -42,14 +45,27 @@ def tracking(name: str | None, folder: Path, config: dict[str, Any]) -> Iterator
 
     if name not in [str(known.value) for known in get_available_trackers()]:
         raise InputError(f"--tracker {name}: not installed; pip install {name}")
-    accelerator = Accelerator(cpu=True, log_with=name, project_dir=folder)
-    accelerator.init_trackers("tensorboard" if name == "tensorboard" else folder.resolve().name, config=_flat(config))
+    accelerator: Any = Accelerator(cpu=True, log_with=name, project_dir=folder)
+    try:
+        accelerator.init_trackers("tensorboard" if name == "tensorboard" else folder.resolve().name, _flat(config))
+    except Exception as error:  # theirs are of every kind: a server, an account, a data base
+        raise InputError(f"--tracker {name}: cannot be started ({_words(error)})") from error
 
     def track(values: dict[str, Any]) -> None:
         numbers = {key: value for key, value in values.items() if key != "step" and value is not None}
-        accelerator.log(numbers, step=values["step"])
+        try:
+            accelerator.log(numbers, step=values["step"])
+        except Exception as error:
+            warn(f"--tracker {name}: step {values['step']} was not taken ({_words(error)}); metrics.jsonl has it")
 
     try:
         yield track
     finally:
-        accelerator.end_training()
+        try:
+            accelerator.end_training()
+        except Exception as error:
+            warn(f"--tracker {name}: could not be closed ({_words(error)})")
+
+
+def _words(error: Exception) -> str:
+    return " ".join(f"{error}".split())[:200] or type(error).__name__

@@ -47,29 +47,19 @@ def differences(old: Section, new: Section) -> list[str]:
     return out
 
 
-def _claim(folder: Path, source: str, config: Config, data: Dataset, net: nn.Module) -> None:
-    """Start a run in ``folder``, or check that the one there is this very run."""
+def _not_sharded(config: Config) -> str:
+    """What of a configuration asks for derivatives that do not see a network being gathered; empty if nothing does."""
+    if config.objective.field == "energy":
+        return "--field energy"
+    return "--objective maximum_likelihood" if config.objective.objective == "maximum_likelihood" else ""
+
+
+def _described(source: str, config: Config, data: Dataset, net: nn.Module) -> RunFile:
+    """What is written down of a run when it begins."""
     import torch
 
     from pushforward.nn import count_parameters, flops
-    from pushforward.train.files import no_links, written_whole
 
-    no_links(folder)
-    if (folder / "config.json").exists():
-        there = read(folder)
-        changed = differences(there.config, config)
-        if there.data.fingerprint != fingerprint(data):
-            changed.insert(
-                0, f"the data differ ({there.data.source}: {there.data.rows} rows, now {source}: {len(data)})"
-            )
-        if changed:
-            raise InputError(
-                f"{folder} holds a run of another configuration: {'; '.join(changed)}. Choose another --out, or give "
-                "the same settings to go on with this one"
-            )
-        return
-    if folder.exists() and (not folder.is_dir() or any(file.name != PAIRS for file in folder.iterdir())):
-        raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
     record = DataRecord(
         source=source,
         name=data.name,
@@ -80,7 +70,7 @@ def _claim(folder: Path, source: str, config: Config, data: Dataset, net: nn.Mod
         classes=data.classes,
         shares=() if data.y is None else tuple((data.y.bincount(minlength=len(data.classes)) / len(data)).tolist()),
     )
-    file = RunFile(
+    return RunFile(
         pushforward=pushforward.__version__,
         torch=torch.__version__,
         parameters=count_parameters(net),
@@ -88,10 +78,31 @@ def _claim(folder: Path, source: str, config: Config, data: Dataset, net: nn.Mod
         config=config,
         data=record,
     )
+
+
+def _claim(folder: Path, run: RunFile) -> None:
+    """Start a run in ``folder``, or check that the one there is this very run."""
+    from pushforward.train.files import no_links, written_whole
+
+    no_links(folder)
+    if (folder / "config.json").exists():
+        there = read(folder)
+        changed = differences(there.config, run.config)
+        if there.data.fingerprint != run.data.fingerprint:
+            then, now = there.data, run.data
+            changed.insert(0, f"the data differ ({then.source}: {then.rows} rows, now {now.source}: {now.rows})")
+        if changed:
+            raise InputError(
+                f"{folder} holds a run of another configuration: {'; '.join(changed)}. Choose another --out, or give "
+                "the same settings to go on with this one"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(file.name != PAIRS for file in folder.iterdir())):
+        raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(folder / "config.json") as scratch:
-            scratch.write_text(file.model_dump_json(indent=1))
+            scratch.write_text(run.model_dump_json(indent=1))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
 
@@ -115,12 +126,14 @@ def train(
     processes: Processes | None = None,
     tracker: str | None = None,
     preparing: Callable[[float, str], None] | None = None,
+    shard: bool = False,
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
     ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size of
     pictures. With ``reflow``, a run, and no source, rows and source points are pairs that its model makes (`pairs`). A
     batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the other.
+    With ``shard`` each of them holds a part of the weights and of all that goes with them (FSDP2).
     ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too. ``preparing`` is
     told (share done, words) while pairs or a plan are made, whose time counts among the minutes of the budget.
 
@@ -160,7 +173,14 @@ def train(
         raise InputError(f"--batch {c.batch}: less than one row for each of {accumulate * processes.count} parts")
     if c.mirror and (made is not None or data.transform.kind != "image"):
         raise InputError("--mirror: only pictures have a mirror image, and pairs of --reflow have none")
-    processes.led(lambda: _claim(folder, name, config, data, parts.net))
+    if shard and processes.count == 1:
+        raise InputError(
+            "--shard: shares the network out among processes, and here is one; start several with torchrun"
+        )
+    if shard and (odd := _not_sharded(config)):
+        raise InputError(f"--shard: does not go with {odd}, which takes derivatives inside the network; leave out one")
+    described = _described(name, config, data, parts.net)
+    processes.led(lambda: _claim(folder, described))
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
     jitter = None if made is not None else data.transform.jitter()
 
@@ -182,13 +202,13 @@ def train(
     fixed = batches("held-out", held_out_rows, min(len(held_out_rows), HELD_OUT_ROWS), c.seed + 1, 1, 1)(0)
     if budget.minutes is not None and (made is not None or isinstance(parts.couple, Semidiscrete)):
         left = budget.minutes - (time.monotonic() - begun_at) / 60
-        if left <= 0:
+        if processes.agreed(left <= 0):
             raise InputError(
                 f"--minutes {budget.minutes:g}: were over before the first step, but what they made is kept in "
                 f"{folder}: give the same command again, or more minutes"
             )
         budget = replace(budget, minutes=left)
-    net = parts.net.to(on)
+    net = parts.net if shard else parts.net.to(on)
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
         draw, y = batch
@@ -205,42 +225,43 @@ def train(
     for note in data.notes:
         tell(note)
 
-    def kept(ema: nn.Module, step: int) -> None:
-        save_weights(ema, folder / "model.safetensors")
+    def kept(weights: dict[str, Tensor], step: int) -> None:
+        save_weights(weights, folder / "model.safetensors")
 
     floors: set[int] = set()
 
     def rows_of(index: Tensor) -> tuple[Tensor, Tensor | None]:
         return data.x[index].to(on), None if data.y is None else data.y[index].to(on)
 
-    def measured(ema: nn.Module, step: int) -> None:
-        """The loss beside its floor, as a line of its own."""
+    def measured(ema: nn.Module, step: int) -> str:
+        """The loss beside its floor, as a line of JSON; empty where there is none."""
         if made is not None or len(train_rows) * data.x[0].numel() * FLOOR_DRAWS > 4 * FLOOR_WORK:
-            return  # `info` says that there is none
-        if step in floors:
-            return
+            return ""  # `info` says that there is none
+        if processes.agreed(step in floors):
+            return ""
         floors.add(step)
         if note := coupled(config):
-            found: dict[str, float | str] = {"floor_note": note}
-        else:
-            try:
-                rows = rows_of(train_rows), rows_of(held_out_rows)
-                field = parts.field_of(ema)
-                found = losses(field, parts, config, *rows, c.seed, FLOOR_DRAWS, FLOOR_WORK).to_json()
-            except (InputError, ValueError) as error:
-                tell(f"no floor at step {step}: {error}")
-                return
-        with (folder / "floor.jsonl").open("a") as file:
-            file.write(json.dumps({"step": step} | found) + "\n")
+            return json.dumps({"step": step, "floor_note": note}) + "\n"
+        try:
+            rows = rows_of(train_rows), rows_of(held_out_rows)
+            found = losses(parts.field_of(ema), parts, config, *rows, c.seed, FLOOR_DRAWS, FLOOR_WORK)
+        except (InputError, ValueError) as error:
+            tell(f"no floor at step {step}: {error}")
+            return ""
+        return json.dumps({"step": step} | found.to_json()) + "\n"
 
     def shown(ema: nn.Module, step: int) -> None:
-        measured(ema, step)
-        (folder / "previews").mkdir(exist_ok=True)
-        model = Model(parts.field_of(ema), data.transform, read(folder), folder, device)
+        """By all processes up to where the disk may refuse: each may hold but a part of the network."""
+        model = Model(parts.field_of(ema), data.transform, described, folder, device)
+        line = measured(ema, step)
         try:
-            preview(model, folder / "previews" / f"step-{step}.png")
+            preview(model, folder / "previews" / f"step-{step}.png" if processes.main else None)
         except InputError as error:  # samples that are not finite may become so: no reason to stop
             tell(f"no preview of step {step}: {error}")
+        finally:
+            if processes.main and line:
+                with (folder / "floor.jsonl").open("a") as file:
+                    file.write(line)
 
     def begun(step: int) -> None:
         for name in ("metrics.jsonl", "floor.jsonl"):  # what a crash lost will be measured again
@@ -260,7 +281,7 @@ def train(
             report(progress)
 
     optimiser = Optimiser(c.lr, c.warmup, c.weight_decay, c.clip, c.ema)
-    with closing(feed), tracking(tracker if processes.main else None, folder, config.model_dump()) as track:
+    with closing(feed), tracking(tracker if processes.main else None, folder, config.model_dump(), tell) as track:
         _, finished = fit(
             net,
             loss,
@@ -282,5 +303,6 @@ def train(
             accumulate=accumulate,
             precision=c.precision,
             processes=processes,
+            shard=shard,
         )
     return finished

@@ -178,9 +178,9 @@ class at_most(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def save_weights(net: nn.Module, path: Path) -> None:
-    """The weights of a network as one safetensors file, which holds a digest of them."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """The weights of a network, its ``state_dict``, as one safetensors file, which holds a digest of them."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
     with written_whole(path) as scratch:
         _write(tensors, scratch, _digest(tensors))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import signal
 import time
@@ -22,11 +21,11 @@ from pushforward.train.checkpoint import Checkpoint, latest, restore_newest, sav
 from pushforward.train.files import one_line
 from pushforward.train.health import Budget, Clock, Health
 from pushforward.train.processes import ALONE, LostProcess, Processes, count_rows, cut, share
+from pushforward.train.weights import Flat, Weights
 
 __all__ = ["Optimiser", "Progress", "fit"]
 
 Batch = TypeVar("Batch")
-TAIL = 4  # numbers that travel with the gradient: votes to stop, share of the time used, seconds of a step, loss
 APART = 1.12  # ratio of the steps of which snapshots are kept, besides those of checkpoints
 SLOW = 0.25  # seconds; where steps are faster, a device is asked for the above at every eighth only
 
@@ -65,27 +64,6 @@ class Progress:
     skipped: int
 
 
-def flatten(net: nn.Module, gradients: bool, tail: int = 0) -> nn.Parameter:
-    """Put all trainable parameters, and their gradients, into one buffer each; they become views of it.
-
-    The optimiser, the clipping, the average and the sum over processes are then one kernel each instead of one per
-    parameter, which is a quarter of the time of a step of a small network. Names, shapes and ``state_dict`` stay as
-    they were. The buffer of the gradients goes on for ``tail`` more numbers.
-    """
-    params = [p for p in net.parameters() if p.requires_grad]
-    if len({(p.dtype, p.device) for p in params}) != 1:
-        raise ValueError("all trainable parameters must have one dtype and one device")
-    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in params]))
-    sizes = [p.numel() for p in params]
-    for p, value in zip(params, flat.detach().split(sizes), strict=True):
-        p.data = value.view_as(p)
-    if gradients:
-        flat.grad = flat.detach().new_zeros(flat.numel() + tail)[: flat.numel()]
-        for p, grad in zip(params, flat.grad.split(sizes), strict=True):
-            p.grad = grad.view_as(p)
-    return flat
-
-
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM, noted and answered between two steps; a second Ctrl-C interrupts at once."""
@@ -118,14 +96,12 @@ def _prepared(feed: Callable[[int], Batch], step: int) -> Batch:
         ) from error
 
 
-def _same_state(state: Checkpoint, processes: Processes) -> None:
-    """Every process begins from what the main one has, whether or not it can read the folder."""
-    counters = torch.tensor(list(state.counters().values()), dtype=torch.float64)
-    if processes.device is not None:
-        counters = counters.to(processes.device)
-    processes.same_([*state.tensors().values(), counters])
-    for key, value in zip(state.counters(), counters.tolist(), strict=True):
-        setattr(state, key, type(getattr(state, key))(value))
+def _held(net: nn.Module, processes: Processes, shard: bool, precision: str) -> Weights:
+    if not shard:
+        return Flat(net, processes)
+    from pushforward.train.shard import Sharded  # which takes a second to import
+
+    return Sharded(net, processes, torch.bfloat16 if precision == "bf16" else None)
 
 
 def fit(
@@ -142,7 +118,7 @@ def fit(
     begun: Callable[[int], None] | None = None,
     report: Callable[[Progress], None] | None = None,
     warn: Callable[[str], None] | None = None,
-    kept: Callable[[nn.Module, int], None] | None = None,
+    kept: Callable[[dict[str, Tensor], int], None] | None = None,
     shown: Callable[[nn.Module, int], None] | None = None,
     report_every: int = 100,
     checkpoint_every: int = 2000,
@@ -150,32 +126,31 @@ def fit(
     accumulate: int = 1,
     precision: Literal["float32", "bf16"] = "float32",
     processes: Processes = ALONE,
+    shard: bool = False,
 ) -> tuple[Checkpoint, bool]:
     """Train ``net`` on ``feed(0), feed(1), ...`` until the budget is spent; returns the state and whether it was.
 
     ``loss(net, batch, generator)`` is one number per row; ``held_out(ema)`` is measured at each report. With a
-    ``folder``, checkpoints are kept there and training goes on from the newest whole one, ``begun(step)``;
-    ``kept(ema, step)`` is called after each, and then ``shown(ema, step)`` unless there is a hurry. A disk that refuses
-    one is told to ``warn`` and training goes on: the checkpoint before is still there. In ``snapshots`` averages are
-    kept from which those of other lengths are made.
+    ``folder``, checkpoints are kept there and training goes on from the newest whole one, ``begun(step)``; after each,
+    ``kept(weights, step)`` is called with the average by name, and then ``shown(ema, step)`` unless there is a hurry. A
+    disk that refuses one is told to ``warn`` and training goes on: the checkpoint before is still there. In
+    ``snapshots`` averages are kept from which those of other lengths are made.
 
     Each step is of the whole batch: its rows are shared out among ``processes``, and there among ``accumulate`` parts
-    one after the other. Steps that are not finite are skipped. Raises InputError after ten of them in a row, when a
-    batch cannot be prepared, another process is lost, or the last checkpoint cannot be saved.
+    one after the other. With ``shard`` the weights are shared out too (`Sharded`), ``net`` may be on any device, and
+    ``loss`` evaluates it once. The main process alone calls ``begun``, ``report`` and ``kept``; all call the others.
+
+    Steps that are not finite are skipped. Raises InputError after ten of them in a row, when a batch cannot be
+    prepared, another process is lost, or the last checkpoint cannot be saved.
     """
-    ema = copy.deepcopy(net)
-    weights, average = flatten(net, gradients=True, tail=TAIL), flatten(ema, gradients=False).detach()
-    grad, sharp, size = cast(Tensor, weights.grad), average.clone(), weights.numel()
-    shared = grad.as_strided((size + TAIL,), (1,))
-    adam: Any = torch.optim.AdamW([weights], lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True)
-    state = Checkpoint(net, ema.requires_grad_(False), sharp, adam)
+    weights = _held(net, processes, shard, precision)
+    adam: Any = torch.optim.AdamW(weights.parts, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True)
+    state = Checkpoint(weights, adam)
     tell_user = warn if warn is not None and processes.main else lambda words: None
-    if folder is not None:
-        processes.led(lambda: restore_newest(state, folder, tell_user))
-    _same_state(state, processes)
+    restore_newest(state, folder, tell_user)
     noise, start, since = generator(seed, "loss"), state.step, state.reported
-    clock = Clock(budget, state.seconds, 5 * size * weights.element_size())
-    step, photographed = start, start
+    clock = Clock(budget, state.seconds, 20 * weights.size)
+    step, photographed, tried = start, start, start
     spent, reported = budget.spent(start, state.seconds), time.monotonic()
     if begun is not None and processes.main:
         begun(start)
@@ -186,19 +161,28 @@ def fit(
 
     health = Health(tell_user, state.loss, state.good, state.skipped, saved)
 
-    def snapshot() -> None:
+    def averages(sharp: Tensor | None = None) -> dict[str, Tensor]:
+        nonlocal tried
+        tried = step
+        if snapshots is None:
+            return {}
+        sharp = weights.joined(weights.sharp) if sharp is None else sharp
+        return {"ema": weights.joined(weights.average), "sharp": sharp}
+
+    def photograph(found: dict[str, Tensor]) -> None:
         nonlocal photographed
-        if snapshots is not None and step > photographed and processes.main:
-            take_snapshot(snapshots, step, {"ema": average, "sharp": sharp})
+        if snapshots is not None and processes.main and step > photographed:
+            take_snapshot(snapshots, step, found)
             photographed = step
 
     def tell() -> None:
         nonlocal since, reported
         health.look(step)
         now = time.monotonic()
-        if step >= APART * photographed:
+        if step >= APART * tried:
+            found = averages()
             try:
-                snapshot()
+                photograph(found)
             except OSError as error:
                 tell_user(f"the averages of step {step} could not be saved ({error})")
         score = None if held_out is None else held_out(state.ema)
@@ -210,28 +194,18 @@ def fit(
         clock.reporting = reported - now
         clock.resume()
 
-    def keep_state(last: bool, hurry: bool) -> None:
-        health.look(step)
-        if not bool(average.isfinite().all()):
-            raise InputError(
-                f"the weights stopped being finite before step {step}; {saved()}: lower --lr or look at the data "
-                "(pushforward inspect)"
-            )
-        if not processes.main or (health.streak and not last):
-            return
-        before = time.monotonic()
+    def write(tensors: dict[str, Tensor], found: dict[str, Tensor], last: bool) -> None:
+        """By the main process."""
         state.step, state.seconds, state.reported = step, clock.seconds, since
         if spent >= 1 and budget.minutes is not None:
             state.seconds = max(state.seconds, 60 * budget.minutes)  # what was left of them was left for this
         state.loss, state.good, state.skipped = health.total, health.good, health.skipped
         try:
             if folder is not None and (step > start or latest(folder) is None):
-                snapshot()
-                save(state, folder, keep)
+                photograph(found)
+                save(tensors, state.counters(), folder, keep)
             if kept is not None:
-                kept(state.ema, step)
-            if shown is not None and not hurry:
-                shown(state.ema, step)
+                kept({name[4:]: value for name, value in tensors.items() if name.startswith("ema.")}, step)
         except OSError as error:
             if last:
                 raise InputError(
@@ -239,21 +213,45 @@ def fit(
                     "space and give the same command again"
                 ) from error
             tell_user(f"step {step} could not be saved ({error}); the checkpoint before it is kept")
+
+    def keep_state(last: bool, hurry: bool, alone: bool = False) -> None:
+        """By all processes, unless the main one is left ``alone``."""
+        health.look(step)
+        broken = not weights.finite()
+        if broken if alone else processes.agreed(broken):
+            raise InputError(
+                f"the weights stopped being finite before step {step}; {saved()}: lower --lr or look at the data "
+                "(pushforward inspect)"
+            )
+        if health.streak and not last:
+            return
+        before, tensors = time.monotonic(), state.tensors()
+        found = averages(tensors["sharp"])
+        if alone:
+            write(tensors, found, last)
+        else:
+            processes.led(lambda: write(tensors, found, last))
+        del tensors, found
+        if shown is not None and not hurry:
+            try:
+                shown(state.ema, step)
+            except OSError as error:
+                tell_user(f"what there is to see of step {step} could not be saved ({error})")
         clock.saving = time.monotonic() - before
         clock.resume()
 
     mixed = torch.autocast(weights.device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
     pieces, first = processes.count * accumulate, processes.rank * accumulate
-    averages = ((average, optimiser.ema), (sharp, sharper(optimiser.ema)))
     on_cpu, seen = weights.device.type == "cpu", cast(Tensor | tuple[float, float], (0.0, 0.0))
     stop, look_at, share_used = False, start, 0.0
+    long, short = optimiser.ema, sharper(optimiser.ema)
 
-    with _asked_to_stop() as asked:
+    with _asked_to_stop() as asked, weights.watched():
         while spent < 1 and not stop and not (asked() and processes.count == 1):
             adam.param_groups[0]["lr"] = optimiser.rate(step, spent)
             batch = _prepared(feed, step)
             rows, value = count_rows(batch), None
-            shared.zero_()
+            weights.zero()
             for piece in range(first, first + accumulate):
                 part = batch if pieces == 1 else cut(batch, share(rows, piece, pieces))
                 with mixed:
@@ -265,15 +263,15 @@ def fit(
             used = clock.used()
             if processes.count > 1:
                 own = [used / clock.limit, clock.pace] if processes.main else [0.0, 0.0]
-                shared[size:] = torch.cat([torch.tensor([float(asked()), *own]).to(value), value[None]])
+                weights.numbers.copy_(torch.cat([torch.tensor([float(asked()), *own]).to(value), value[None]]))
                 try:
-                    processes.sum_(shared)
+                    weights.sum_()
                 except LostProcess:  # the weights are still those of the step before
-                    if processes.main:
-                        keep_state(last=False, hurry=True)
+                    if processes.main and not shard:
+                        keep_state(last=False, hurry=True, alone=True)
                     raise
-                value = shared[-1].clone()
-            norm = torch.linalg.vector_norm(grad)
+                value = weights.numbers[-1].clone()
+            norm = weights.norm()
             if on_cpu:  # numbers are at hand
                 seen = (float(value), float(norm))
                 finite = math.isfinite(seen[0] + seen[1])
@@ -281,11 +279,10 @@ def fit(
                 seen, finite = torch.stack((value, norm)), True
                 adam.found_inf = (norm + value).isfinite().logical_not().float()
             if finite:
-                grad.mul_(optimiser.clip / norm.clamp_min(optimiser.clip))
+                weights.scale_(optimiser.clip / norm.clamp_min(optimiser.clip))
                 adam.step()
             step += 1
-            for mean_weights, exponent in averages:
-                mean_weights.lerp_(weights.detach(), step_weight(step, exponent))
+            weights.take_average((step_weight(step, long), step_weight(step, short)))
             health.note(seen)
             if health.due:
                 health.look(step)
@@ -293,14 +290,14 @@ def fit(
                 spent = budget.spent(step, used)
             else:
                 if step >= look_at:
-                    votes, share_used, pace, _ = shared[size:].tolist()
+                    votes, share_used, pace, _ = weights.numbers.tolist()
                     stop, look_at = votes > 0, step + (1 if on_cpu or pace > SLOW else 8)
                 spent = budget.spent(step, share_used * clock.limit)
             if step % report_every == 0:
                 tell()
             if step % checkpoint_every == 0:
                 keep_state(last=False, hurry=False)
-        keep_state(last=True, hurry=asked())
+        keep_state(last=True, hurry=stop or (asked() and processes.count == 1))
         if step > max(since, start):
             tell()
     return state, spent >= 1

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +25,10 @@ __all__ = ["ALONE", "LostProcess", "Processes", "count_rows", "cut", "joined", "
 
 Batch = TypeVar("Batch")
 T = TypeVar("T")
+
+
+SPEAKS = "pushforward: the main process speaks"  # a key in the store in which processes meet
+PATIENCE = 3  # seconds in which the main process is to say that it is alive
 
 
 class LostProcess(InputError):
@@ -81,14 +87,27 @@ class Processes:
     def sum_(self, values: Tensor) -> None:
         """The sum over processes, in place; LostProcess if one does not answer."""
         if self.count > 1:
-            with _lost():
+            with self.watched(sure=True):
                 torch.distributed.all_reduce(values)
 
     def same_(self, tensors: list[Tensor]) -> None:
         """The main process's values everywhere, in place."""
         for values in tensors if self.count > 1 else ():
-            with _lost():
+            with self.watched(sure=True):
                 torch.distributed.broadcast(values, 0)
+
+    def gathered(self, values: Tensor) -> list[Tensor] | None:
+        """The values of all processes, by rank, in the main one; None in the others."""
+        parts = [torch.empty_like(values) for _ in range(self.count)] if self.main else None
+        with self.watched(sure=True):
+            torch.distributed.gather(values, parts, dst=0)
+        return parts
+
+    def agreed(self, said: bool) -> bool:
+        """Whether any process says so."""
+        votes = torch.tensor(float(said), device=self.device)
+        self.sum_(votes)
+        return bool(votes)
 
     def led(self, action: Callable[[], T]) -> T | None:
         """What ``action`` returns in the main process, None in the others, when it is done; its InputError ends all."""
@@ -98,8 +117,7 @@ class Processes:
                 result = action()
             except InputError as caught:
                 error = caught
-        failed = torch.tensor(float(error is not None), device=self.device)
-        self.sum_(failed)
+        failed = self.agreed(error is not None)
         if error is not None:
             raise error
         if failed:
@@ -119,21 +137,50 @@ class Processes:
         if part is not None:
             padded[: len(part)] = part
         parts = [torch.empty_like(padded) for _ in range(self.count)]
-        with _lost():
+        with self.watched(sure=True):
             torch.distributed.all_gather(parts, padded)
         sizes = [share(n, rank, self.count) for rank in range(self.count)]
         return torch.cat([p[: s.stop - s.start] for p, s in zip(parts, sizes, strict=True)])
 
+    @contextmanager
+    def watched(self, sure: bool = False) -> Iterator[None]:
+        """LostProcess where processes cannot be reached any more; ``sure`` if nothing else can go wrong in the block.
 
-@contextmanager
-def _lost() -> Iterator[None]:
+        One process is to tell the user: the main one, or the first of the others to notice when it is the one lost.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if not (sure or _of_the_network(error)):
+                raise
+            lost = LostProcess(
+                f"another process of this job was lost ({one_line(error)}); what was saved is whole: give the same "
+                "command again to go on"
+            )
+            lost.speaks = _speaks(self.main)
+            raise lost from error
+
+
+def _of_the_network(error: RuntimeError) -> bool:
+    """Whether it is of the connection between processes, not of what they compute."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
+def _speaks(main: bool) -> bool:
+    """Whether it falls to this process to tell of a loss: the main one, or the first of the others if that is gone."""
     try:
-        yield
-    except RuntimeError as error:
-        raise LostProcess(
-            f"another process of this job was lost ({one_line(error)}); what was saved is whole: give the same command "
-            "again to go on"
-        ) from error
+        store: Any = torch.distributed.distributed_c10d._get_default_store()  # torchrun's own: it outlives processes
+        store.set_timeout(timedelta(seconds=PATIENCE))
+        if main:
+            store.set(SPEAKS, "1")
+            return True
+        for _ in range(10 * PATIENCE):
+            if store.check([SPEAKS]):
+                return False
+            time.sleep(0.1)
+        return bool(store.add(f"{SPEAKS} no more", 1) == 1)
+    except RuntimeError:  # the store is gone too: better told twice than never
+        return True
 
 
 @contextmanager

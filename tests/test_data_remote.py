@@ -1,0 +1,97 @@
+"""Data behind URLs are what they are in files; everything here is in fsspec's memory."""
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from pushforward import run
+from pushforward.config import Config, NetConfig, TrainConfig
+from pushforward.data import inspect, load, read_raw, tables
+from pushforward.errors import InputError
+from pushforward.train import Budget
+
+ROWS = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+TABLE = pa.table({"a": ROWS[:, 0], "b": np.arange(60), "c": ["x", "y", "z"] * 20})
+WRITE = {
+    "rows.npy": lambda file: np.save(file, ROWS),
+    "rows.npz": lambda file: np.savez(file, x=ROWS, y=np.arange(60) % 3),
+    "rows.csv": lambda file: pyarrow.csv.write_csv(TABLE, file),
+    "rows.tsv": lambda file: pyarrow.csv.write_csv(TABLE, file, pyarrow.csv.WriteOptions(delimiter="\t")),
+    "rows.parquet": lambda file: pyarrow.parquet.write_table(TABLE, file),
+}
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """The same files twice: in memory, and in a folder."""
+    memory = fsspec.filesystem("memory")
+    for name, write in WRITE.items():
+        for system, place in ((memory, f"/bucket/{name}"), (fsspec.filesystem("file"), str(tmp_path / name))):
+            with system.open(place, "wb") as file:
+                write(file)
+    yield tmp_path
+    memory.rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("name", WRITE)
+def test_data_behind_a_url_are_those_of_the_file(name, bucket):
+    here = load(bucket / name)
+    for url in (f"memory://bucket/{name}", f"local://{bucket / name}", f"simplecache::memory://bucket/{name}"):
+        there = load(url)
+        assert torch.equal(there.x, here.x) and there.transform.to_json() == here.transform.to_json()
+        assert there.name == "rows" and there.classes == here.classes
+        assert (there.y is None) == (here.y is None)
+
+
+def test_several_files_are_one_and_large_ones_stay_streams(bucket, monkeypatch):
+    memory = fsspec.filesystem("memory")
+    for name in ("rows.parquet", "rows.csv"):
+        memory.copy(f"/bucket/{name}", f"/bucket/again-{name}")
+        pattern = f"memory://bucket/*{name[4:]}"
+        whole = load(pattern)
+        assert len(whole) == 120 and torch.equal(whole.x[60:], whole.x[:60])
+        opened = []
+        monkeypatch.setattr(memory, "open", lambda *a, f=memory.open, o=opened, **k: o.append(a) or f(*a, **k))
+        load(pattern)
+        few = len(opened)
+        monkeypatch.setattr(tables, "HOLD", 0)  # nothing is kept: each pass reads the files again
+        assert torch.equal(load(pattern).x, whole.x)
+        assert len(opened) - few > few
+        monkeypatch.undo()
+
+
+def test_a_run_is_trained_on_a_url_and_knows_its_data_again(bucket, monkeypatch):
+    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    config = Config(net=NetConfig(width=8, depth=1), train=TrainConfig(batch=8, warmup=2))
+    url, out = "memory://bucket/rows.parquet", bucket / "run"
+    assert run.train(url, out, config, Budget(3, None)) and run.train(url, out, config, Budget(5, None))
+    assert run.read(out).data.source == url and len(read_raw(url).rows) == 60
+    assert inspect(url).shape[0] == 60
+
+
+WRONG = {
+    "memory://bucket/none.csv": "memory://bucket/none.csv: no such file",
+    "memory://bucket/*.tsv.gz": "no file has a name like this",
+    "memory://bucket/rows.txt": "give one file (.npy",
+    "memory://bucket/*": "tables of one ending",
+    "nosuch://bucket/rows.csv": "cannot be reached (Protocol not known: nosuch)",
+}
+
+
+@pytest.mark.parametrize("url", WRONG)
+def test_what_is_wrong_is_said_in_one_line(url, bucket):
+    with pytest.raises(InputError) as caught:
+        load(url)
+    assert WRONG[url] in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    from fsspec.registry import known_implementations
+
+    monkeypatch.setitem(known_implementations, "nosuch", {"class": "nosuch.FS", "err": "Install nosuchfs to access it"})
+    with pytest.raises(InputError, match=r"nosuch://b/x.npy: this protocol needs a package .* Install nosuchfs"):
+        load("nosuch://b/x.npy")
