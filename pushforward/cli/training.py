@@ -41,6 +41,9 @@ def train(
     shard: Annotated[
         FlagCreatePairsOff[bool], arg(help="of several processes (torchrun), each holds a part of the network (FSDP2)")
     ] = False,
+    compile: Annotated[
+        FlagCreatePairsOff[bool], arg(help="train through torch.compile: a minute at first, faster steps after it")
+    ] = False,
     tracker: Annotated[
         Literal["tensorboard", "wandb", "mlflow"] | None, arg(help="where metrics go besides metrics.jsonl")
     ] = None,
@@ -85,6 +88,7 @@ def train(
             tracker=tracker,
             preparing=lambda share, words: show(0.0, f"{words}: {share:.0%}") if processes.main else None,
             shard=shard,
+            compiled=compile,
         )
     if not processes.main:
         return

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from pushforward.data.arrays import Rows
     from pushforward.run.model import Model
 
-__all__ = ["picture", "preview"]
+__all__ = ["PREVIEW", "picture", "preview"]
+
+PICTURED, STEPS = 64, 20
+PREVIEW = PICTURED * STEPS  # evaluations of the network
 
 
 def preview(model: Model, path: Path | None) -> None:
     """A look at a model in training: few samples, coarse steps. Without a path they are made, and that is all."""
-    rows = model.sample(64, steps=20)
+    rows = model.sample(PICTURED, steps=STEPS)
     if path is not None:
         path.parent.mkdir(exist_ok=True)
         picture(rows, model.transform, path)

@@ -16,7 +16,7 @@ from pushforward.config import Config, Section, build, feed_for, fingerprint, re
 from pushforward.errors import InputError
 from pushforward.run.floor import coupled, losses
 from pushforward.run.model import Model
-from pushforward.run.picture import preview
+from pushforward.run.picture import PREVIEW, preview
 from pushforward.run.plan import plan
 from pushforward.run.record import DataRecord, RunFile, history, read
 from pushforward.run.reflow import PAIRS, Reflow, paired, pairs
@@ -127,6 +127,7 @@ def train(
     tracker: str | None = None,
     preparing: Callable[[float, str], None] | None = None,
     shard: bool = False,
+    compiled: bool = False,
 ) -> bool:
     """Train on ``source`` (a file, a built-in name, an array) into ``folder``, or go on with the run there.
 
@@ -134,6 +135,7 @@ def train(
     pictures. With ``reflow``, a run, and no source, rows and source points are pairs that its model makes (`pairs`). A
     batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the other.
     With ``shard`` each of them holds a part of the weights and of all that goes with them (FSDP2).
+    ``compiled`` trains through torch.compile, which takes a minute first and a C++ compiler.
     ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too. ``preparing`` is
     told (share done, words) while pairs or a plan are made, whose time counts among the minutes of the budget.
 
@@ -209,6 +211,8 @@ def train(
             )
         budget = replace(budget, minutes=left)
     net = parts.net if shard else parts.net.to(on)
+    if compiled:
+        net.compile()  # in place: names and state stay, and the copy that holds the average is not compiled
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
         draw, y = batch
@@ -280,6 +284,7 @@ def train(
         if report is not None:
             report(progress)
 
+    looked_at = len(fixed[0].t) + 2 * FLOOR_DRAWS + PREVIEW  # evaluations at the end; a step is three for each row
     optimiser = Optimiser(c.lr, c.warmup, c.weight_decay, c.clip, c.ema)
     with closing(feed), tracking(tracker if processes.main else None, folder, config.model_dump(), tell) as track:
         _, finished = fit(
@@ -304,5 +309,6 @@ def train(
             precision=c.precision,
             processes=processes,
             shard=shard,
+            ending=looked_at / (3 * c.batch),
         )
     return finished

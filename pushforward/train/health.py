@@ -33,12 +33,17 @@ class Budget:
 
 
 class Clock:
-    """Training time, and how much of a budget of minutes is used when the last step and the last save must fit in."""
+    """Training time, and how much of a budget of minutes is used when the last step and the last save must fit in.
 
-    def __init__(self, budget: Budget, before: float, size: int) -> None:
+    ``size`` bytes are saved and ``ending`` steps' worth of time is spent on looking at the network, as long as neither
+    was timed.
+    """
+
+    def __init__(self, budget: Budget, before: float, size: int, ending: float = 0.0) -> None:
         self.limit = math.inf if budget.minutes is None else 60 * budget.minutes
         self.began = time.monotonic() - before
-        self.pace, self.saving, self.reporting = 0.0, size / DISK, 0.0
+        self.pace, self.reporting, self.size, self.ending = 0.0, 0.0, size, ending
+        self.saving: float | None = None
         self._last = self.seconds
 
     @property
@@ -50,7 +55,8 @@ class Clock:
         """Seconds out of ``limit``, after a step: all of them when another step and a save would not fit in."""
         now = self.seconds
         self.pace, self._last = max(0.9 * self.pace, now - self._last), now
-        usable = self.limit - self.saving - self.reporting
+        saving = self.size / DISK + self.ending * self.pace if self.saving is None else self.saving
+        usable = self.limit - saving - self.reporting
         if now + self.pace > usable:
             return max(self.limit, now)
         return now if math.isinf(usable) else now * self.limit / usable

@@ -26,6 +26,7 @@ from pushforward.train.weights import Flat, Weights
 __all__ = ["Optimiser", "Progress", "fit"]
 
 Batch = TypeVar("Batch")
+WARM = 0.1  # share of the budget, however few steps it allows, after which the learning rate is at its peak
 APART = 1.12  # ratio of the steps of which snapshots are kept, besides those of checkpoints
 SLOW = 0.25  # seconds; where steps are faster, a device is asked for the above at every eighth only
 
@@ -45,8 +46,9 @@ class Optimiser:
     ema: float
 
     def rate(self, step: int, spent: float) -> float:
-        """Learning rate of a step."""
-        return self.lr * min(1.0, (step + 1) / max(1, self.warmup)) * 0.5 * (1 + math.cos(math.pi * spent))
+        """Learning rate of a step, when a share of the budget is ``spent``: warm-up takes a tenth of it at most."""
+        warm = max((step + 1) / max(1, self.warmup), spent / WARM)
+        return self.lr * min(1.0, warm) * 0.5 * (1 + math.cos(math.pi * spent))
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def fit(
     precision: Literal["float32", "bf16"] = "float32",
     processes: Processes = ALONE,
     shard: bool = False,
+    ending: float = 0.0,
 ) -> tuple[Checkpoint, bool]:
     """Train ``net`` on ``feed(0), feed(1), ...`` until the budget is spent; returns the state and whether it was.
 
@@ -140,8 +143,9 @@ def fit(
     one after the other. With ``shard`` the weights are shared out too (`Sharded`), ``net`` may be on any device, and
     ``loss`` evaluates it once. The main process alone calls ``begun``, ``report`` and ``kept``; all call the others.
 
-    Steps that are not finite are skipped. Raises InputError after ten of them in a row, when a batch cannot be
-    prepared, another process is lost, or the last checkpoint cannot be saved.
+    ``ending`` is what ``held_out`` and ``shown`` take, in steps, for the first time that they are called: the minutes
+    of a budget include them. Steps that are not finite are skipped. Raises InputError after ten of them in a row, when
+    a batch cannot be prepared, another process is lost, or the last checkpoint cannot be saved.
     """
     weights = _held(net, processes, shard, precision)
     adam: Any = torch.optim.AdamW(weights.parts, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True)
@@ -149,7 +153,7 @@ def fit(
     tell_user = warn if warn is not None and processes.main else lambda words: None
     restore_newest(state, folder, tell_user)
     noise, start, since = generator(seed, "loss"), state.step, state.reported
-    clock = Clock(budget, state.seconds, 20 * weights.size)
+    clock = Clock(budget, state.seconds, 20 * weights.size, ending)
     step, photographed, tried = start, start, start
     spent, reported = budget.spent(start, state.seconds), time.monotonic()
     if begun is not None and processes.main:
