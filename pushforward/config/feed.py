@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.path import Path as TrajectoryPath
+    from pushforward.tensor import Spread
     from pushforward.times import TimeLaw
     from pushforward.train import Feed
 
@@ -31,7 +32,7 @@ def feed_for(
     times: TimeLaw,
     batch: int,
     seed: int,
-    jitter: Tensor | None = None,
+    spread: Spread | None = None,
     pool: int = 1,
     ahead: int | None = None,
     tell: Tell | None = None,
@@ -52,7 +53,7 @@ def feed_for(
 
     if isinstance(couple, Semidiscrete):
         rows, labels = (x, y) if only is None else (x[only], None if y is None else y[only])
-        couple, jitter = couple.fit(rows, labels, path.source, seed, jitter), None
+        couple, spread = couple.fit(rows, labels, path.source, seed, spread), None
 
     def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
@@ -74,7 +75,7 @@ def feed_for(
     whole = max(1, (ahead or pool_size(batch, x[0].numel())) // pool) * pool
     # a thread may pay where a coupling is solved and a step is long; beside steps of a millisecond it doubles them
     background = couple is not independent and x[0].numel() >= LONG
-    return Feed(x, y, batch, seed, prepare, jitter, whole, background, finish, only)
+    return Feed(x, y, batch, seed, prepare, spread, whole, background, finish, only)
 
 
 def fingerprint(data: Dataset) -> str:

@@ -152,7 +152,7 @@ def train(
         raise InputError("--mirror: only pictures have a mirror image, and pairs of --reflow have none")
     processes.led(lambda: _claim(folder, name, config, data, parts.net))
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
-    jitter = None if made is not None else data.transform.jitter()
+    spread = None if made is not None or data.transform.continuous else data.transform.spread
 
     def batches(rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
         some, only = (data.take(rows).mirrored(), None) if c.mirror and rows is train_rows else (data, rows)
@@ -160,7 +160,7 @@ def train(
         path, couple, times = parts.path, parts.couple, parts.times
         if made is not None:
             couple, y = paired, made.partners
-        return feed_for(some.x, y, path, couple, times, size, seed, jitter, pool, ahead, parts.tell, only)
+        return feed_for(some.x, y, path, couple, times, size, seed, spread, pool, ahead, parts.tell, only)
 
     feed = batches(train_rows, c.batch, c.seed, config.path.pool, None)
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's
