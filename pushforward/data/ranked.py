@@ -25,6 +25,7 @@ __all__ = ["Ranked", "ranked", "ranked_from_json"]
 
 CELLS = 4096  # at most, about: a quarter of them for values of their own
 SHARED = 256  # of equal weight, about, for all other values
+FILL = 0.5  # of a cell that noise covers: what is between two cells is learned sooner than a wall
 ATOM = 5  # rows of one value that make a cell of its own
 PER = 16  # rows of these, at least, so that the density is no picture of single rows
 LEAST = 2.0**-21  # share of a cell, so that float32 tells its values
@@ -121,13 +122,13 @@ class Ranked(Coder):
         return cell, begin[cell] + share * width[cell], x - inside
 
     def spread(self, x: Array, u: Array) -> Array:
-        """Points of the cells of the values at x, at the share u of them; x itself where values are not rounded."""
+        """Points in the middle of the cells of the values at x, by u in [0, 1); x itself where values do not repeat."""
         from scipy.special import ndtri
 
         cell, p, beyond = self._at(x[:, 0])
         begin, width, lower, upper = (edge[cell] for edge in self._edges)
         k = np.rint(p).clip(begin, begin + width) if self.column.unit else begin
-        wide, some = width > 0, u[:, 0].astype(np.float64)
+        wide, some = width > 0, 0.5 + FILL * (u[:, 0].astype(np.float64) - 0.5)
         low = np.divide(k - 0.5 - begin, width, out=np.zeros(len(k)), where=wide).clip(0, 1)
         high = np.divide(k + 0.5 - begin, width, out=np.ones(len(k)), where=wide).clip(0, 1)
         moved = ndtri(lower + (upper - lower) * (low + some * (high - low)))
@@ -139,9 +140,11 @@ class Ranked(Coder):
         """log (user units per model unit) at each point x [n, 1], float64 [n]; 1/probability for a point of F."""
         cell, _, beyond = self._at(x[:, 0])
         _, width, lower, upper = (edge[cell] for edge in self._edges)
-        per = np.where(width > 0, width * self.unit, 1.0) / (upper - lower)
+        fill = np.where((width > 0) & (self.column.unit == 0), 1.0, FILL)
+        per = np.where(width > 0, width * self.unit, 1.0) / (upper - lower) / fill
+        edge = math.log(FILL) if self.column.unit else 0.0
         density = -0.5 * x[:, 0].astype(np.float64) ** 2 - 0.5 * math.log(2 * math.pi)
-        return np.where(beyond == 0, np.log(per) + density, math.log(self.column.scale))
+        return np.where(beyond == 0, np.log(per) + density, math.log(self.column.scale) - edge)
 
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units [n, 1]. InputError: text, gaps, infinities."""
@@ -215,7 +218,7 @@ def _whole(column: Column, cells: list[tuple[float, float, float]]) -> Ranked:
     for cell, gap in zip(cells, [*gaps, None], strict=True):
         out.append((cell[0], cell[1], max(cell[2], least)))
         out += [] if gap is None else [(*gap, weight)]
-    first, last, weights = zip(*out, strict=True)
+    first, last, weights = (tuple(map(float, line)) for line in zip(*out, strict=True))
     return Ranked(column, first, last, weights)
 
 
