@@ -140,7 +140,7 @@ def _words(coder: Coder) -> str:
     if coder.width == 0:
         return "constant"
     if isinstance(coder, Categorical):
-        form = "one-hot" if coder.width == len(coder.categories) else f"{coder.width} bits"
+        form = "by rank" if coder.normal else "one-hot"
         return f"one of {len(coder.categories)} categories, {form}"
     if isinstance(coder, Ranked):
         return f"{_words(coder.column)}, by rank"

@@ -15,6 +15,7 @@ from pushforward.data.categorical import Categorical, Value
 from pushforward.data.cells import Cells, counts, is_number, is_text, is_time, present, stray
 from pushforward.data.columns import Coder, Column, above
 from pushforward.data.mixed import Carried, Dropped, Nullable
+from pushforward.data.order import in_order
 from pushforward.data.ranked import Ranked, ranked
 from pushforward.data.schema import DIGITS, Field, Schema
 from pushforward.data.tables import Stream
@@ -60,7 +61,7 @@ def survey(stream: Stream, schema: Schema | None = None) -> tuple[tuple[Coder, .
             for one in found:
                 if one.low < one.high:
                     getattr(one, add)(one.numbers(part.column(one.name)))
-    return tuple(one.coder(rows) for one in found), rows
+    return in_order(stream, [one.coder(rows) for one in found]), rows
 
 
 def fit_numbers(name: str, values: Array, where: str) -> Column:
