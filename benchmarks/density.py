@@ -42,10 +42,8 @@ def tables():
         yield name, pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def jittered(x, width, seed):
-    if width is None:
-        return x
-    return x + (torch.rand(x.shape, generator=generator(seed, "density")) - 0.5) * width
+def spread(transform, x, seed):
+    return transform.spread(x, torch.rand(x.shape, generator=generator(seed, "density")))
 
 
 def show(values):
@@ -63,8 +61,8 @@ def main():
         data = load_data(source)
         config = Config()
         fitted, held = data.split(config.train.held_out, config.train.seed)
-        a = jittered(fitted.x, data.transform.jitter(), 0).flatten(1)
-        b = jittered(held.x, data.transform.jitter(), 1)
+        a = spread(data.transform, fitted.x, 0).flatten(1)
+        b = spread(data.transform, held.x, 1)
         with tempfile.TemporaryDirectory() as folder:
             train(source, Path(folder) / "run", config, Budget(args.steps, None))
             model = pf.load(Path(folder) / "run")

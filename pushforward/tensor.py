@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 __all__ = [
     "Clock",
     "Points",
+    "Spread",
     "Time",
     "Times",
     "bcast",
@@ -39,6 +40,7 @@ Points: TypeAlias = Float[Tensor, "n *d"]
 Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
 Time: TypeAlias = float | Times
 Clock: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
+Spread: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
 
 BLOCK = 32  # samples that share one random stream; a constant, because every seed's samples depend on it
 

@@ -514,7 +514,7 @@ def test_real_tables_keep_what_goes_together(real_run, tmp_path):
     _, folder = real_run
     call("sample", folder, "-n", 400, "-o", tmp_path / "new.parquet", "--steps", 10)
     new = read(tmp_path / "new.parquet").to_pandas()
-    assert np.corrcoef(new["tiny"], new["large"])[0, 1] > 0.8  # independent columns: 0 ± 0.05
+    assert np.corrcoef(new["tiny"], new["large"])[0, 1] > 0.6  # independent columns: 0 ± 0.05; on the way to 1
 
 
 @pytest.fixture(scope="module")
@@ -670,7 +670,7 @@ def test_scores_are_densities_in_the_users_units(copy, table_file, tmp_path, cap
     # the density of the rows is that of the model's, times the scale of the map between the units
     x = model.transform.forward(pacsv.read_csv(table_file))
     inner = pf.log_prob(model.field, x, steps=12)
-    if model.transform.jitter() is None:
+    if model.transform.continuous:
         np.testing.assert_allclose(found.log_prob - inner, model.transform.log_dets(x), atol=1e-4)
     call("score", copy, table_file, "-o", tmp_path / "h.parquet", "--steps", 6, "--method", "hutchinson")
     noisy = pq.read_table(tmp_path / "h.parquet").to_pandas()

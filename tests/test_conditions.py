@@ -83,11 +83,11 @@ def config(**words) -> Config:
         ({}, ((2,), 0, ()), "none", "mlp"),
         ({}, ((1, 8, 8), 10, ()), "labels", "mlp"),
         ({}, ((1, 28, 28), 10, ()), "labels", "dit"),
-        ({}, ((5,), 0, (1, 3, 1)), "columns", "mlp"),
-        ({}, ((1,), 0, (1,)), "none", "mlp"),
-        ({"path": {"coupling": "optimal_transport"}}, ((5,), 0, (1, 3, 1)), "none", "mlp"),
+        ({}, ((5,), 0, (1, 3, 1)), "columns", "tabular"),
+        ({}, ((1,), 0, (1,)), "none", "tabular"),
+        ({"path": {"coupling": "optimal_transport"}}, ((5,), 0, (1, 3, 1)), "none", "tabular"),
         ({"path": {"coupling": "optimal_transport"}}, ((1, 8, 8), 10, ()), "labels", "mlp"),
-        ({"objective": {"objective": "marginal"}}, ((5,), 0, (1, 3, 1)), "none", "mlp"),
+        ({"objective": {"objective": "marginal"}}, ((5,), 0, (1, 3, 1)), "none", "tabular"),
         ({"condition": {"condition": "none"}, "net": {"net": "unet"}}, ((3, 9, 7), 4, ()), "none", "unet"),
     ],
     ids=["points", "digits", "pictures", "table", "one column", "ot table", "ot labels", "marginal", "asked"],
@@ -221,7 +221,7 @@ def table(tmp_path_factory):
     words = config(
         net={"width": 96, "depth": 2}, condition={"drop": 0.4}, train={"batch": 256, "lr": 3e-3, "warmup": 50}
     )
-    runs.train(rows, folder / "run", words, Budget(700, None))
+    runs.train(rows, folder / "run", words, Budget(1200, None))
     return pf.load(folder / "run")
 
 

@@ -438,8 +438,8 @@ def test_a_pool_is_coupled_as_one(conditions):
 def test_feed_fits_semidiscrete_to_its_rows():
     data = randn(100, 2, seed=20).float()
     args = (data, None, pf.Affine(), pf.Semidiscrete(steps=50), pf.TIMES["uniform"], 32, 3)
-    jitter = torch.tensor([0.5, 0.0])
-    draw, plain = feed_for(*args, jitter)(0)[0], feed_for(*args)(0)[0]
+    width = torch.tensor([0.5, 0.0])
+    draw, plain = feed_for(*args, lambda x, u: x + (u - 0.5) * width)(0)[0], feed_for(*args)(0)[0]
     assert set(map(tuple, plain.x1.tolist())) <= set(map(tuple, data.tolist()))
     assert 0 < float((draw.x1 - plain.x1)[:, 0].abs().max()) <= 0.25 and torch.equal(draw.x1[:, 1], plain.x1[:, 1])
     assert cost(plain.x0, plain.x1) < 0.5 * cost(plain.x0, data[:32])

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from test_data import equal_tables, fails, write
 
 from pushforward.data import Transform, drawn, fit, inspect, load, read_raw, read_schema, save, tables
+from pushforward.data.ranked import FILL
 
 REAL = {
     "diamonds": ("ggplot2", "diamonds"),
@@ -64,11 +65,11 @@ def test_real_tables_come_back_exactly(real, tmp_path):
 def test_noise_of_the_jitter_is_undone(real):
     """Every column of these tables is rounded: what is trained on decodes to the rows that it came from."""
     data = load(real)
-    noise = torch.rand(data.x.shape, generator=torch.Generator().manual_seed(0)) - 0.5
-    assert (data.transform.jitter() > 0).all()
-    equal_tables(data.transform.inverse(data.x + 0.998 * noise * data.transform.jitter()), read_raw(real).rows)
-    out = data.transform.inverse(data.x + 4 * noise * data.transform.jitter())
-    assert not out.equals(read_raw(real).rows)
+    u = torch.rand(data.x.shape, generator=torch.Generator().manual_seed(0))
+    assert not data.transform.continuous
+    x = data.transform.spread(data.x, 0.5 + 0.98 * (u - 0.5))
+    assert bool((x != data.x).any(0).all())
+    equal_tables(data.transform.inverse(x), read_raw(real).rows)
 
 
 def test_any_point_is_a_row(real):
@@ -224,7 +225,7 @@ def test_constant_columns_of_any_kind():
     equal_tables(transform.inverse(transform.forward(table)), table)
 
 
-@pytest.mark.parametrize(("k", "width"), [(2, 2), (64, 64), (65, 7), (1000, 10)])
+@pytest.mark.parametrize(("k", "width"), [(2, 2), (64, 64), (65, 1), (1000, 1)])
 def test_categories_by_the_hundred(k, width):
     rng = np.random.default_rng(0)
     names = [f"c{i}" for i in [*range(k), *rng.integers(0, k, 4 * k)]]
@@ -233,13 +234,40 @@ def test_categories_by_the_hundred(k, width):
     assert transform.shape == (width,)
     x = transform.forward(table)
     equal_tables(transform.inverse(x), table)
-    noisy = x + (torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) - 0.5) * transform.jitter()
+    noisy = transform.spread(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
     assert (noisy**2).mean() == pytest.approx(1, abs=0.05)  # standardised with its noise: 5 k width draws
+    equal_tables(transform.inverse(noisy), table)
     assert set(transform.inverse(random_points(transform))["c"].to_pylist()) <= set(names)
+    if width == 1:
+        x1 = transform.forward(pa.table({"c": names[:k]}))
+        share = (normal_log(x1[:, 0]) + transform.log_dets(x1)).exp() / FILL
+        assert float(share.sum()) == pytest.approx(1, abs=1e-3)
+        np.testing.assert_allclose(share, [names.count(n) / len(names) for n in names[:k]], rtol=1e-3)
+        return
     # the category is that of the nearest point among all rows
     points = random_points(transform, 50, 1.0)
     nearest = torch.cdist(points.double(), x.double()).argmin(1)
     assert transform.inverse(points)["c"].to_pylist() == [names[i] for i in nearest]
+
+
+def test_many_categories_are_sorted_by_the_number_that_they_say_most_about():
+    rng = np.random.default_rng(0)
+    code = rng.permutation(100)
+    kind = rng.integers(0, 100, 5000)
+    table = pa.table(
+        {
+            "noise": rng.normal(size=5000),
+            "kind": pa.array([f"k{i:02d}" for i in kind], mask=rng.random(5000) < 0.05),
+            "far": code[kind] + 0.1 * rng.normal(size=5000),
+        }
+    )
+    transform = through_json(fit(table))
+    assert transform.shape == (3,)
+    kinds = transform.columns[1].categories
+    assert kinds == (*[f"k{i:02d}" for i in np.argsort(code)], None)
+    back = transform.inverse(transform.forward(table))
+    equal_tables(back.select(["kind"]), table.select(["kind"]))
+    assert fit(table.select(["kind"])).columns[0].categories == (*sorted(kinds[:-1]), None)
 
 
 def test_identifiers_are_refused_and_can_be_kept_or_dropped(tmp_path):
@@ -272,7 +300,8 @@ def test_numbers_keep_their_decimals_and_their_type():
             "tiny": 1e-12 * np.round(rng.normal(0, 9, 200)),
         }
     )
-    transform = fit(table)
+    assert [c.column.decimals for c in fit(table).columns] == [0, 2, 6, None, 3, None]
+    transform = fit(table, schema=read_schema({"*": {"scaling": "linear"}}))
     assert [column.decimals for column in transform.columns] == [0, 2, 6, None, 3, None]
     np.testing.assert_allclose(
         transform.jitter(),
@@ -325,7 +354,7 @@ def test_dates_in_text(tmp_path):
 def test_log_det_of_continuous_columns_is_that_of_the_jacobian():
     rng = np.random.default_rng(0)
     table = pa.table({"a": rng.normal(0, 7, 300), "c": rng.choice(["u", "v", "w"], 300), "b": rng.normal(0, 0.1, 300)})
-    transform = fit(table)
+    transform = fit(table, schema=read_schema({"*": {"scaling": "linear"}, "c": "categorical"}))
     step = {"a": np.array([0.0, 10, 0]), "b": np.array([0.0, 0, 10])}
     x = transform.forward(pa.table({"a": step["a"], "c": ["u"] * 3, "b": step["b"]})).double()
     jacobian = (x[1:] - x[0])[:, [0, -1]] / 10
@@ -625,7 +654,7 @@ def test_inspect_says_how_columns_enter(tmp_path):
     }
 
 
-# ---- skewed columns
+# ---- columns by rank
 
 
 def skewed(n=3000):
@@ -636,62 +665,171 @@ def skewed(n=3000):
             "wealth": np.exp(3 * rng.normal(size=n)),
             "count": rng.geometric(0.01, n),
             "gaps": pa.array(np.round(np.exp(rng.normal(size=n)), 2), mask=gaps),
+            "spike": np.where(rng.random(n) < 0.4, 0.0, rng.gamma(0.5, size=n)),
+            "day": pa.array(7 * rng.integers(0, 30, n, np.int32), pa.date32()),
+            "money": pa.array([Decimal(int(i)).scaleb(-2) for i in rng.integers(0, 999, n)], pa.decimal128(9, 2)),
             "b": rng.random(n) < 0.3,
             "c": rng.choice(["u", "v"], n),
         }
     )
 
 
-def test_skewed_columns_become_normal_and_come_back():
+NUMBERS = ["wealth", "count", "gaps", "spike", "day", "money"]
+
+
+def normal_log(x):
+    return -0.5 * x.double() ** 2 - 0.5 * math.log(2 * math.pi)
+
+
+def test_columns_by_rank_are_normal_and_come_back():
     table = skewed()
-    transform = through_json(fit(table, schema=read_schema({"*": {"scaling": "quantile"}})))
+    transform = through_json(fit(table))
+    assert json.dumps(transform.to_json()) == json.dumps(fit(table).to_json())  # to the letter: fingerprints are of it
     x = transform.forward(table)
-    back = transform.inverse(x)
-    equal_tables(back.drop_columns(["wealth"]), table.drop_columns(["wealth"]))
-    np.testing.assert_allclose(back["wealth"].to_numpy(), table["wealth"].to_numpy(), rtol=1e-4)
-    for entry in (0, 1):
-        values = x[:, entry].double()
-        assert values.mean().abs() < 0.01 and values.std() == pytest.approx(1, abs=0.02)
-        assert values.quantile(0.9) == pytest.approx(1.2816, abs=0.03)
-    out = transform.inverse(random_points(transform))
-    assert out.schema.equals(table.schema)
-    assert [column.model for column in inspect(table, {"count": {"scaling": "quantile"}}).columns][:2] == [
-        "number",
-        "whole number, by quantiles",
-    ]
-    bounded = fit(table, schema=read_schema({"count": {"scaling": "quantile", "bounds": [1, None]}}))
-    assert min(bounded.inverse(random_points(bounded))["count"].to_pylist()) == 1
+    u = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
+    whole = transform.spread(x, 0.5 + 0.999 * (u - 0.5) / FILL)  # over all of each cell
+    for rows in (x, transform.spread(x, u)):
+        back = transform.inverse(rows)
+        assert back.schema.equals(table.schema)
+        equal_tables(back.drop_columns(["wealth", "spike"]), table.drop_columns(["wealth", "spike"]))
+        for name in ("wealth", "spike"):
+            np.testing.assert_allclose(back[name].to_numpy(), table[name].to_numpy(), rtol=1e-3)
+        assert (back["spike"].to_numpy() == 0).sum() == (table["spike"].to_numpy() == 0).sum()
+    where = {column.name: i for i, column in enumerate(transform.columns)}  # gaps takes two
+    at = {name: where[name] + (where[name] > where["gaps"]) for name in NUMBERS}
+    for name in NUMBERS:
+        there = ~np.asarray(table[name].combine_chunks().is_null())
+        values = whole[torch.from_numpy(there), at[name]].double()
+        # 3000 draws, stratified by value: no further from normal than a sample of that size, at five standard errors
+        assert values.mean().abs() < 5 / 3000**0.5 and values.std() == pytest.approx(1, abs=5 / 6000**0.5)
+        assert values.quantile(0.9) == pytest.approx(1.2816, abs=0.16)
 
 
-def test_log_dets_of_skewed_columns_are_those_of_the_jacobian():
-    table = skewed().select(["wealth", "count"])
-    transform = fit(table, schema=read_schema({"wealth": {"scaling": "quantile"}}))
+def test_samples_have_the_frequencies_of_the_data():
+    """Standard normal entries decode to each value as often as it was there; a row is left for all that was not."""
+    n = 20_000
+    table = pa.table(
+        {"v": np.random.default_rng(0).choice([0.3, 0.5, 1.0, 1.01, 7.25], n, p=[0.5, 0.3, 0.1, 0.09, 0.01])}
+    )
+    transform = fit(table)
+    x = torch.special.ndtri((torch.arange(10**6).double() + 0.5) / 10**6)[:, None]
+    values, count = np.unique(transform.inverse(x)["v"].to_numpy(), return_counts=True)
+    known, wanted = np.unique(table["v"].to_numpy(), return_counts=True)
+    share = dict(zip(values.tolist(), (count / 10**6).tolist(), strict=True))
+    np.testing.assert_allclose([share.pop(v) for v in known.tolist()], wanted / n, atol=2 / n)
+    assert sum(share.values()) < 3 / n
+
+
+@pytest.mark.parametrize("name", ["count", "gaps", "day", "money"])
+def test_probabilities_of_a_rounded_column_sum_to_one(name):
+    """A model whose density is that of the noise, even over the part of each cell that it covers, gives each value its
+    probability; so the normal density, which is even over the whole of each cell, gives all that part of one."""
+    table = skewed().select([name])
+    transform = fit(table)
+    (column,) = transform.columns
+    inner = getattr(column, "inner", column)
+    plain = getattr(inner, "plain", getattr(inner, "column", inner))
+    far = round(30 * plain.scale / plain.unit)
+    steps = np.arange(-far, round((plain.high - plain.low) / plain.unit) + far)
+    ranks = getattr(inner, "numbers", inner)
+    x = torch.from_numpy(ranks.levels(steps.astype(float)))[:, None].float()
+    total = 0.0
+    for u in (np.arange(50) + 0.5) / 50:
+        moved = torch.from_numpy(ranks.spread(x.numpy(), np.full(x.shape, u)))
+        total += float((normal_log(moved[:, 0]) - torch.from_numpy(ranks.log_scales(moved.numpy()))).exp().sum()) / 50
+    assert total * plain.unit == pytest.approx(FILL, abs=2e-3)
+
+
+def test_log_dets_of_continuous_columns_by_rank_are_those_of_the_jacobian():
+    table = skewed().select(["wealth", "spike"])
+    transform = fit(table)
     fails(None, "'wealth'", "log_dets", call=lambda _: transform.log_det)
-    x = random_points(transform, 200, 1.5).double()
-    wealth = transform.columns[0]
-    above = lambda x: torch.from_numpy(np.interp(x[:, 0], wealth.levels, wealth.knots))  # noqa: E731
-    inside = (x[:, 0] > wealth.levels[0]) & (x[:, 0] < wealth.levels[-1] - 1e-6)
-    slope = (above(x + 1e-7) - above(x)) / 1e-7
-    wanted = -slope.log() - math.log(transform.columns[1].scale)
-    near = (transform.log_dets(x) - wanted).abs()[inside]
-    assert inside.sum() > 150 and (near < 1e-4).float().mean() > 0.99  # a step may cross a knot
-    plain = fit(table)
-    torch.testing.assert_close(plain.log_dets(x), torch.full((200,), plain.log_det, dtype=torch.float64))
+    x = random_points(transform, 400, 1.2).double()
+    low, high = (transform.inverse(x + d) for d in (-1e-6, 1e-6))
+    slopes = np.stack([(high[n].to_numpy() - low[n].to_numpy()) / 2e-6 for n in ("wealth", "spike")], 1)
+    rows = transform.inverse(x)
+    inside = (rows["spike"].to_numpy() > 1e-6) & (np.abs(x.numpy()) < 2.5).all(1)
+    near = np.abs(transform.log_dets(x).numpy() + np.log(slopes.clip(1e-300)).sum(1))[inside]
+    assert inside.sum() > 100 and (near < 1e-3).mean() > 0.98  # a step may cross into the next cell
+    spikes = fit(table.select(["spike"]))
+    zeros = torch.full((1, 1), float(spikes.forward(pa.table({"spike": [0.0]}))))
+    share = (table["spike"].to_numpy() == 0).mean()
+    assert float(normal_log(zeros) + spikes.log_dets(zeros)) == pytest.approx(math.log(FILL * share), abs=1e-3)
+    plain = fit(table, schema=read_schema({"*": {"scaling": "linear"}}))
+    torch.testing.assert_close(plain.log_dets(x), torch.full((400,), plain.log_det, dtype=torch.float64))
     images = load("digits")
     assert images.transform.log_dets(images.x[:3]).tolist() == [images.transform.log_det] * 3
 
 
-def test_skewed_columns_in_parts(tmp_path, monkeypatch):
+def test_noise_of_missing_values_is_a_probability():
+    """A gap fills the whole line of its entry with normal noise, of which log_dets takes away just its own density."""
+    table = skewed().select(["gaps"])
+    transform = fit(table)
+    x = transform.forward(table)
+    missing = np.asarray(table["gaps"].combine_chunks().is_null())
+    moved = transform.spread(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
+    noise = moved[torch.from_numpy(missing), 0].double()
+    assert noise.mean().abs() < 5 / len(noise) ** 0.5 and noise.std() == pytest.approx(
+        1, abs=5 / (2 * len(noise)) ** 0.5
+    )
+    log_dets = (transform.log_dets(moved) + normal_log(moved[:, 0]))[torch.from_numpy(missing)]
+    torch.testing.assert_close(log_dets, log_dets[:1].expand(len(log_dets)))
+
+
+def test_values_that_were_not_there_keep_their_order():
+    rng = np.random.default_rng(0)
+    transform = fit(pa.table({"v": rng.choice([0, 10, 20, 1000], 500), "f": rng.choice([0.5, 1.5], 500) + 1e-9}))
+    new = pa.table({"v": [-5000, -1, 0, 3, 10, 15, 999, 1000, 1001, 10**6], "f": [0.0] * 5 + [1.0] * 5})
+    x = transform.forward(new)
+    assert bool((x[1:, 0] > x[:-1, 0]).all())
+    assert transform.inverse(x)["v"].to_pylist() == new["v"].to_pylist()
+    density = transform.log_dets(x) + normal_log(x).sum(1)
+    assert density[3] < density[2] - 5 and density[9] < density[8] - 100  # an outlier is one
+
+
+def test_columns_by_rank_in_words_and_bounds():
+    table = skewed()
+    said = {"count": {"scaling": "quantile", "bounds": [1, None]}, "wealth": {"scaling": "linear"}}
+    assert [column.model for column in inspect(table, said).columns] == [
+        "number",
+        "whole number in [1, None], by rank",
+        "number, 2 decimals, by rank, or missing",
+        "number, by rank",
+        "datetime, by rank",
+        "number, 2 decimals, by rank",
+        "whole number",
+        "one of 2 categories, one-hot",
+    ]
+    bounded = fit(table, schema=read_schema(said))
+    assert min(bounded.inverse(random_points(bounded, width=40.0))["count"].to_pylist()) == 1
+    few = table.slice(0, 50)
+    assert inspect(few).columns[1].model == "whole number"  # ranks of so few values say little
+    assert inspect(few, {"*": {"scaling": "quantile"}}).columns[0].model == "number, by rank"
+    coarse = fit(table, schema=read_schema({"gaps": {"decimals": 0}}))
+    wanted = np.round(table["gaps"].drop_null().to_numpy(), 0)
+    out = coarse.inverse(coarse.forward(table))["gaps"].drop_null().to_numpy()
+    off = out != wanted  # halves may go either way
+    assert np.all(np.abs(table["gaps"].drop_null().to_numpy() % 1 - 0.5)[off] < 1e-9)
+
+
+def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
     from pushforward.data import survey
 
     save(skewed(), tmp_path / "t.parquet")
-    said = {"wealth": {"scaling": "quantile"}}
-    whole = load(tmp_path / "t.parquet", said)
+    whole = load(tmp_path / "t.parquet")
     monkeypatch.setattr(tables, "PART", 100)
-    assert load(tmp_path / "t.parquet", said).transform.columns[0].knots == whole.transform.columns[0].knots
+    parts = load(tmp_path / "t.parquet")
+    for one, other in zip(parts.transform.to_json()["columns"], whole.transform.to_json()["columns"], strict=True):
+        one, other = (column.get("inner", column) for column in (one, other))
+        one, other = (column.get("numbers", column) for column in (one, other))
+        assert [one.get(key) for key in ("first", "last", "weight")] == [
+            other.get(key) for key in ("first", "last", "weight")
+        ]
+    torch.testing.assert_close(parts.x, whole.x, atol=0, rtol=0)
     monkeypatch.setattr(survey, "SAMPLE", 999)
-    thinned = load(tmp_path / "t.parquet", said)
-    assert len(thinned.transform.columns[0].knots) == 750  # of 3000 values every fourth
+    thinned = load(tmp_path / "t.parquet")
+    assert thinned.transform.columns[0].weight[0] > 0
+    assert sum(thinned.transform.columns[0].weight) == pytest.approx(750, abs=2)  # of 3000 values every fourth
     torch.testing.assert_close(thinned.x[:, 0].sort()[0][100:-100], whole.x[:, 0].sort()[0][100:-100], atol=0.2, rtol=0)
     row = skewed().slice(0, 1)
     fails({"c": {"scaling": "quantile", "kind": "categorical"}}, "scaling", call=read_schema)
@@ -699,9 +837,24 @@ def test_skewed_columns_in_parts(tmp_path, monkeypatch):
     assert thinned.transform.inverse(thinned.transform.forward(row)).schema.equals(row.schema)
 
 
-@pytest.mark.parametrize("change", [{"knots": [0, 1]}, {"levels": []}, {"knots": None}, {"column": {}}])
-def test_malformed_json_of_skewed_columns(change):
-    good = fit(skewed(), schema=read_schema({"count": {"scaling": "quantile"}})).to_json()
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"first": [0.0]},
+        {"weight": []},
+        {"last": None},
+        {"column": {}},
+        {"first": [1, 0], "last": [1, 1], "weight": [1, 1]},
+        {"first": [0, 1], "last": [1.5, 2], "weight": [1, 1]},
+        {"first": [0, 1], "last": [0, 1], "weight": [1, 0]},
+        {"first": [0, 1], "last": [0, 1], "weight": [1, True]},
+        {"first": [0, 1], "last": [0, 1], "weight": [1, 1e-13]},
+        {"first": [0, 1], "last": [0, float("inf")], "weight": [1, 1]},
+        {"first": [0, 1], "last": [0, 10**400], "weight": [1, 1]},
+    ],
+)
+def test_malformed_json_of_columns_by_rank(change):
+    good = fit(skewed()).to_json()
     assert Transform.from_json(good).to_json() == good
     columns = [good["columns"][0], good["columns"][1] | change, *good["columns"][2:]]
     fails(good | {"columns": columns}, "transform: column 1", call=Transform.from_json)

@@ -31,6 +31,7 @@ from pushforward.tensor import divergence
 
 BUILD = {
     "mlp": lambda shape, conditions=None: MLP(shape, 32, 2, conditions),
+    "tabular": lambda shape, conditions=None: MLP(shape, 32, 2, conditions, range(math.prod(shape))),
     "unet": lambda shape, conditions=None: UNet(shape, 16, 1, (1, 2), 40, conditions),
     "dit": lambda shape, conditions=None: DiT(shape, 32, 2, 2, conditions),
 }

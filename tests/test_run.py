@@ -505,7 +505,7 @@ def test_any_batch_can_be_asked_for_first(n, batch):
     parts = build(CONFIG, (3,))
 
     def feed():
-        return feed_for(data.x, None, parts.path, parts.couple, parts.times, batch, 4, data.transform.jitter())
+        return feed_for(data.x, None, parts.path, parts.couple, parts.times, batch, 4, data.transform.spread)
 
     one = feed()
     sequence = [one(step)[0] for step in range(200)]
@@ -519,7 +519,7 @@ def test_any_batch_can_be_asked_for_first(n, batch):
 
 def test_feed_jitters_within_half_a_width_and_leaves_the_rows_alone():
     width = torch.tensor([0.5, 0.0])
-    feed = feed_of(50, 10, jitter=width)
+    feed = feed_of(50, 10, spread=lambda x, u: x + (u - 0.5) * width)
     before = feed.x.clone()
     x = torch.cat([feed(step) for step in range(100)])
     rounded = x[:, 1]

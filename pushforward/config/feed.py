@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.path import Path as TrajectoryPath
+    from pushforward.tensor import Spread
     from pushforward.times import TimeLaw
     from pushforward.train import Feed
 
@@ -33,7 +34,7 @@ def feed_for(
     times: TimeLaw,
     batch: int,
     seed: int,
-    jitter: Tensor | None = None,
+    spread: Spread | None = None,
     pool: int = 1,
     ahead: int | None = None,
     tell: Tell | None = None,
@@ -54,7 +55,7 @@ def feed_for(
 
     if isinstance(couple, Semidiscrete):
         rows, labels = (x, y) if only is None else (x[only], None if y is None else y[only])
-        couple, jitter = couple.fit(rows, labels, path.source, seed, jitter), None
+        couple, spread = couple.fit(rows, labels, path.source, seed, spread), None
 
     def begun(*ends: Any) -> Begun:
         if isinstance(couple, Transport):
@@ -89,7 +90,7 @@ def feed_for(
     background: Literal["all", "rest", "none"] = "rest" if isinstance(couple, Transport) else "none"
     if couple is not independent and x[0].numel() >= LONG:
         background = "all"
-    return Feed(x, y, batch, seed, prepare, jitter, whole, background, rest, finish, only)
+    return Feed(x, y, batch, seed, prepare, spread, whole, background, rest, finish, only)
 
 
 def fingerprint(data: Dataset) -> str:

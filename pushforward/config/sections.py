@@ -113,14 +113,16 @@ class ObjectiveConfig(Section):
     )
     field: Literal["learned", "preconditioned", "energy", "joint"] = "learned"
     """learned: the network predicts; preconditioned: as in EDM; energy: its slope predicts; joint: two answers"""
-    times: str = chosen("uniform", "the training law of the time", "times.py", "TIMES", "time law")
+    times: str = chosen(
+        "auto", "the training law of the time (auto: by what a row is)", "times.py", "TIMES", "time law", True, "auto"
+    )
 
 
 class NetConfig(Section):
     """The network."""
 
     net: str = chosen(
-        "auto", "kind of network (auto: by the shape of a row)", "nn/sizes.py", "NETS", "network", False, "auto"
+        "auto", "kind of network (auto: by what a row is)", "nn/sizes.py", "NETS", "network", False, "auto"
     )
     size: str = chosen("small", "one dial for width and depth", "nn/sizes.py", "SIZES", "size", False)
     width: Positive | None = None

@@ -14,7 +14,7 @@ from pushforward.coupling.base import check_rows
 from pushforward.coupling.transport import prices
 from pushforward.errors import InputError
 from pushforward.source import Normal, Source
-from pushforward.tensor import Points, generator
+from pushforward.tensor import Points, Spread, generator
 
 __all__ = ["Partners", "Semidiscrete"]
 
@@ -62,13 +62,13 @@ class Semidiscrete:
         y: Tensor | None = None,
         source: Source | None = None,
         seed: int = 0,
-        jitter: Tensor | None = None,
+        spread: Spread | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> Partners:
         """Potentials of ``data [N, *d]``, one set per class of ``y [N]`` if given; ``source`` is Normal() by default.
 
-        ``jitter`` is the width of uniform noise added to the rows handed out (see `train.Feed`). ``on_step`` is called
-        with (steps done, steps in all). InputError for conditions that are not classes.
+        ``spread`` makes continuous numbers of the rows handed out (see `train.Feed`). ``on_step`` is called with (steps
+        done, steps in all). InputError for conditions that are not classes.
         """
         check_rows(data, data, y)
         if y is not None and (y.is_floating_point() or y.ndim != 1):
@@ -85,7 +85,7 @@ class Semidiscrete:
 
         for k, points in enumerate(parts):
             potentials.append(self._potentials(points, law, generator(seed, "semidiscrete", k), count))
-        return Partners(data, torch.cat(potentials), labels, jitter)
+        return Partners(data, torch.cat(potentials), labels, spread)
 
     def _plan(self, n: int) -> tuple[int, int]:
         """Draws in a step, and steps."""
@@ -139,20 +139,20 @@ class Partners:
     comes from ``data``, every row with the probability of its cell, 1/N up to the error of the fit, whatever the batch
     size. Two equal source points have one partner.
 
-    Args: ``data [N, *d]`` sorted by class, ``potentials [N]``, ``labels [N]`` or None, ``jitter`` as in `fit`.
+    Args: ``data [N, *d]`` sorted by class, ``potentials [N]``, ``labels [N]`` or None, ``spread`` as in `fit`.
     ValueError for y where the plan has no classes, none where it has, or a class that it has not seen.
     """
 
     data: Float[Tensor, "N *d"]
     potentials: Float[Tensor, "N"]
     labels: Int[Tensor, "N"] | None = None
-    jitter: Tensor | None = None
+    spread: Spread | None = None
 
     @staticmethod
-    def of(data: Points, y: Tensor | None, potentials: Float[Tensor, "N"], jitter: Tensor | None = None) -> Partners:
+    def of(data: Points, y: Tensor | None, potentials: Float[Tensor, "N"], spread: Spread | None = None) -> Partners:
         """A plan that `Semidiscrete.fit` made before, from the same rows and classes and its ``potentials``."""
         data, labels = _by_class(data, y)
-        return Partners(data, potentials, labels, jitter)
+        return Partners(data, potentials, labels, spread)
 
     def partner(self, x0: Points, first: int = 0, last: int | None = None) -> Int[Tensor, "n"]:
         """The data row of each source point, among the rows ``first .. last - 1``."""
@@ -179,7 +179,7 @@ class Partners:
                     raise ValueError(f"Partners: class {int(label)} was not among the labels given to fit()")
                 index[y == label] = self.partner(x0[y == label], int(mine[0]), int(mine[-1]) + 1)
         x1 = self.data[index].to(x1)
-        if self.jitter is not None:
+        if self.spread is not None:
             noise = torch.rand(x1.shape, generator=generator, device=generator.device, dtype=x1.dtype)
-            x1 = x1 + (noise - 0.5).to(x1) * self.jitter.to(x1)
+            x1 = self.spread(x1, noise.to(x1))
         return x0, x1, y

@@ -1,9 +1,12 @@
-"""Categories as corners of the unit cube, and back.
+"""Categories as corners of the unit cube, or many of them as cells of the normal law, and back.
 
 A value becomes its code word, a corner of the unit cube, and any point becomes the category whose word is nearest: no
 category can appear that was not in the training rows. Uniform noise around a word (``jitter``) fills a small cube in
 its cell, whose volume is part of ``log_det``: a density of model rows, carried over by it, is a probability in every
 categorical and rounded column and a density in every continuous one.
+
+More than `ONE_HOT` categories are one entry: cells of the standard normal law, as wide as the category is frequent, in
+an order in which neighbours are alike (see `order`).
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ import numpy as np
 
 from pushforward.data.arrays import Array, Place
 from pushforward.data.cells import Cells, arrow_type, present
-from pushforward.data.columns import EDGE, Coder
+from pushforward.data.columns import EDGE, Coder, Column
+from pushforward.data.ranked import LEAST, Ranked
 from pushforward.errors import InputError
 
-__all__ = ["UNIFORM", "Categorical", "Value", "categorical_from_json"]
+__all__ = ["ONE_HOT", "UNIFORM", "Categorical", "Value", "categorical_from_json"]
 
-ONE_HOT = 64  # categories at most; more are written in binary
-ENTRIES = 1 << 22  # distances held at a time
+ONE_HOT = 64  # categories at most; more are cells
 UNIFORM = EDGE**2 / 12  # variance of the noise
 Value: TypeAlias = str | int | float | bool | None
 
@@ -32,8 +35,8 @@ Value: TypeAlias = str | int | float | bool | None
 class Categorical(Coder):
     """Values without order; None, the last of the ``categories``, is a missing value.
 
-    Up to 64 categories one entry each (one-hot), more as the binary digits of their number; entries share one scale,
-    with which the words and their noise have variance 1 on average. ``shares`` are those of the training rows.
+    Up to 64 categories one entry each (one-hot), which share one scale, with which the words and their noise have
+    variance 1 on average; more are one entry, by ``ranks``. ``shares`` are those of the training rows.
     """
 
     name: str
@@ -44,11 +47,19 @@ class Categorical(Coder):
 
     @cached_property
     def words(self) -> Array:
-        """The code word of each category, float64 [k, width] of zeros and ones."""
+        """The code word of each of a few categories, float64 [k, k] of zeros and ones; [1, 0] for one only."""
+        k = len(self.categories)
+        return np.eye(k)[:, : k if k > 1 else 0]
+
+    @cached_property
+    def ranks(self) -> Ranked | None:
+        """The numbers of many categories, by rank."""
         k = len(self.categories)
         if k <= ONE_HOT:
-            return np.eye(k)[:, : k if k > 1 else 0]
-        return ((np.arange(k)[:, None] >> np.arange((k - 1).bit_length())) & 1).astype(np.float64)
+            return None
+        place = tuple(map(float, range(k)))
+        weight = tuple(max(share, LEAST) / LEAST**2 for share in self.shares)  # of rows so many that no others count
+        return Ranked(Column(self.name, "int64", 0, k - 1, k / 2, k / 4, None, (0, k - 1)), place, place, weight)
 
     @property
     def mean(self) -> Array:
@@ -62,26 +73,46 @@ class Categorical(Coder):
 
     @property
     def width(self) -> int:
-        """One per category or per binary digit; 0 if there is but one category."""
-        return int(self.words.shape[1])
+        """One per category, or 1 for many; 0 if there is but one."""
+        return 1 if self.ranks else int(self.words.shape[1])
+
+    @property
+    def normal(self) -> bool:
+        """If there are many."""
+        return self.ranks is not None
 
     @property
     def jitter(self) -> list[float]:
         """The edge of the cube around a word."""
-        return [EDGE / self.scale] * self.width
+        return [0.0] if self.ranks else [EDGE / self.scale] * self.width
 
     @property
     def log_scale(self) -> float:
-        """width · log (scale / edge)."""
-        return self.width * math.log(self.scale / EDGE) if self.width else 0.0
+        """width · log (scale / edge); InputError for many categories, whose cells differ: use ``log_scales``."""
+        return self.ranks.log_scale if self.ranks else self.width * math.log(self.scale / EDGE) if self.width else 0.0
+
+    def log_scales(self, x: Array) -> Array:
+        """log_scale, or 1/probability of the cell beside its density."""
+        return self.ranks.log_scales(x) if self.ranks else super().log_scales(x)
+
+    def spread(self, x: Array, u: Array) -> Array:
+        """Points of the cube, or of the cell."""
+        return self.ranks.spread(x, u) if self.ranks else super().spread(x, u)
 
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units [n, width]. InputError names the first value that was not there in training."""
+        if self.width == 0:
+            return np.zeros((len(cells), 0), np.float32)
+        codes = self.codes(cells, where, place)
+        if self.ranks:
+            return self.ranks.levels(codes.astype(np.float64)).astype(np.float32)[:, None]
+        return np.asarray(((self.words - self.mean) / self.scale).astype(np.float32)[codes])
+
+    def codes(self, cells: Cells, where: str, place: Place) -> Array:
+        """The number of each value's category, int64 [n]; InputError as in ``encode``."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        if self.width == 0:
-            return np.zeros((len(cells), 0), np.float32)
         kind = self._value_type()
         try:
             plain = cells.cast(cells.type.value_type) if pa.types.is_dictionary(cells.type) else cells
@@ -99,18 +130,16 @@ class Categorical(Coder):
             value = "an empty cell" if empty[first] else repr(plain[first].as_py())[:42]
             listed = ", ".join(map(repr, known[:8])) + (", ..." if len(known) > 8 else "")
             raise InputError(f"{where}, {place(first)}: {value} was not there in training; known are {listed}")
-        return np.asarray(((self.words - self.mean) / self.scale).astype(np.float32)[codes])
+        return np.asarray(codes)
 
     def decode(self, x: Array) -> Cells:
-        """The category of the nearest word."""
+        """The category of the nearest word, or of the cell."""
         import pyarrow as pa
 
-        codes = np.zeros(len(x), np.int64)
-        step = max(1, ENTRIES // len(self.categories))
-        length = (self.words**2).sum(1)
-        for start in range(0, len(x) if self.width else 0, step):
-            point = x[start : start + step] * self.scale + self.mean
-            codes[start : start + step] = np.argmax(2 * point @ self.words.T - length, axis=1)
+        if self.ranks:
+            codes = self.ranks.decode(x).to_numpy(zero_copy_only=False)
+        else:  # of corners with one entry 1 the nearest is that of the largest entry
+            codes = np.argmax(x * self.scale + self.mean, axis=1) if self.width else np.zeros(len(x), np.int64)
         kind = arrow_type(self.type)
         if self.dictionary is None:
             return pa.array(list(self.categories), kind).take(pa.array(codes))

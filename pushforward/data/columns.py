@@ -51,6 +51,15 @@ class Coder(ABC):
         return np.full(len(x), self.log_scale)
 
     @property
+    def normal(self) -> bool:
+        """Whether its one entry is standard normal over the training rows, whatever the column's shape."""
+        return False
+
+    def spread(self, x: Array, u: Array) -> Array:
+        """What is trained on in the place of model units x [n, width]: points of their cells, by u in [0, 1)."""
+        return np.asarray(x + (u - np.float32(0.5)) * np.array(self.jitter, np.float32))
+
+    @property
     def pieces(self) -> tuple[int, ...]:
         """Its entries in parts that may be known without the others."""
         return (self.width,) if self.width else ()

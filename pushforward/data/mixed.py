@@ -13,11 +13,12 @@ from pushforward.data.arrays import Array, Place
 from pushforward.data.categorical import UNIFORM, categorical_from_json
 from pushforward.data.cells import Cells, arrow_type, counts, is_time, present
 from pushforward.data.columns import EDGE, Coder, Column, column_from_json
-from pushforward.data.warped import Warped, warped_from_json
+from pushforward.data.ranked import Ranked, ranked_from_json
 from pushforward.errors import InputError
 
 __all__ = ["Carried", "Dropped", "Nullable", "coder_from_json"]
 
+RANGE = (1e-7, 1 - 1e-7)  # of a uniform number whose normal quantile is finite in float32
 Reader: TypeAlias = Callable[[dict[str, Any], str], Coder]
 
 
@@ -27,12 +28,17 @@ class Carried(Coder):
 
     type: str  # arrow type
     step: int  # units of the type in one unit of the numbers: all training rows are multiples of it
-    numbers: Column
+    numbers: Column | Ranked
 
     @property
     def name(self) -> str:  # type: ignore[override]
         """That of the numbers."""
         return self.numbers.name
+
+    @property
+    def plain(self) -> Column:
+        """The numbers as they are, without their ranks."""
+        return self.numbers.column if isinstance(self.numbers, Ranked) else self.numbers
 
     @property
     def width(self) -> int:
@@ -48,6 +54,19 @@ class Carried(Coder):
     def log_scale(self) -> float:
         """In steps."""
         return self.numbers.log_scale
+
+    @property
+    def normal(self) -> bool:
+        """As the numbers."""
+        return self.numbers.normal
+
+    def log_scales(self, x: Array) -> Array:
+        """In steps."""
+        return self.numbers.log_scales(x)
+
+    def spread(self, x: Array, u: Array) -> Array:
+        """As the numbers."""
+        return self.numbers.spread(x, u)
 
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units [n, width]. InputError: what cannot be turned into the column's type, gaps."""
@@ -82,7 +101,7 @@ class Carried(Coder):
         """The range of the training rows."""
         import pyarrow as pa
 
-        kind, c = arrow_type(self.type), self.numbers
+        kind, c = arrow_type(self.type), self.plain
         if pa.types.is_decimal(kind):
             return self.name, self.type, c.describe()[2]
         ends = pa.array([c.low * self.step, c.high * self.step])
@@ -105,10 +124,11 @@ class Carried(Coder):
 class Nullable(Coder):
     """A column with gaps: its entries, 0 where the value is missing, and one more that says whether it is.
 
-    ``share`` of the training rows was missing. A missing value is null on the way back, whatever it was before.
+    ``share`` of the training rows was missing. A missing value is null on the way back, whatever it was before. In
+    training the entry of a missing value is noise: standard normal, beside values that are standard normal too.
     """
 
-    inner: Column | Carried | Warped
+    inner: Column | Carried | Ranked
     share: float
 
     @property
@@ -142,8 +162,25 @@ class Nullable(Coder):
         return self.inner.log_scale + math.log(self.scale / EDGE)
 
     def log_scales(self, x: Array) -> Array:
-        """Of both."""
-        return self.inner.log_scales(x[:, :-1]) + math.log(self.scale / EDGE)
+        """Of both; of noise in the place of a missing value its own density, so that the two make a probability."""
+        inner = self.inner.log_scales(x[:, :-1])
+        if self.inner.normal:
+            noise = -0.5 * x[:, 0].astype(np.float64) ** 2 - 0.5 * math.log(2 * math.pi)
+            inner = np.where(self._missing(x), noise, inner)
+        return np.asarray(inner + math.log(self.scale / EDGE))
+
+    def spread(self, x: Array, u: Array) -> Array:
+        """Of both; see above for missing values."""
+        from scipy.special import ndtri
+
+        inner = self.inner.spread(x[:, :-1], u[:, :-1])
+        if self.inner.normal:
+            inner = np.where(self._missing(x)[:, None], ndtri(np.clip(u[:, :-1], *RANGE)), inner)
+        told = x[:, -1:] + (u[:, -1:] - 0.5) * (EDGE / self.scale)
+        return np.concatenate([inner, told], axis=1).astype(np.float32)
+
+    def _missing(self, x: Array) -> Array:
+        return np.asarray(x[:, -1] * self.scale + self.share > 0.5)
 
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
         """Model units [n, width]."""
@@ -167,8 +204,7 @@ class Nullable(Coder):
         """The inner values, null where the indicator says so."""
         import pyarrow as pa
 
-        missing = x[:, -1] * self.scale + self.share > 0.5
-        return self.inner.decode(x[:, :-1]).take(pa.array(np.arange(len(x)), mask=missing))
+        return self.inner.decode(x[:, :-1]).take(pa.array(np.arange(len(x)), mask=self._missing(x)))
 
     def describe(self) -> tuple[str, str, str]:
         """As inside, and how many are missing."""
@@ -235,12 +271,15 @@ def _carried(entry: dict[str, Any], where: str) -> Carried:
         raise InputError(f"{where} has a type or a step that no fit gives; restore the file")
     if not (is_time(kind := arrow_type(entry["type"])) or str(kind).startswith("decimal")):
         raise InputError(f"{where} has a type that numbers do not carry; restore the file")
-    return Carried(entry["type"], entry["step"], column_from_json(entry["numbers"], where))
+    numbers = coder_from_json(entry["numbers"], where)
+    if not isinstance(numbers, Column | Ranked):
+        raise InputError(f"{where} is carried by what are no numbers; restore the file")
+    return Carried(entry["type"], entry["step"], numbers)
 
 
 def _nullable(entry: dict[str, Any], where: str) -> Nullable:
     inner, share = coder_from_json(entry["inner"], where), entry["share"]
-    if not isinstance(inner, Column | Carried | Warped) or type(share) not in (int, float) or not 0 < share < 1:
+    if not isinstance(inner, Column | Carried | Ranked) or type(share) not in (int, float) or not 0 < share < 1:
         raise InputError(f"{where} has missing values that no fit gives; restore the file")
     return Nullable(inner, float(share))
 
@@ -256,5 +295,5 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "carried": (("type", "step", "numbers"), _carried),
     "nullable": (("inner", "share"), _nullable),
     "dropped": (("name",), _dropped),
-    "warped": (("column", "knots", "levels"), warped_from_json),
+    "ranked": (("column", "first", "last", "weight"), ranked_from_json),
 }

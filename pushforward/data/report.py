@@ -17,10 +17,10 @@ from pushforward.data.columns import Coder, Column
 from pushforward.data.dataset import Source, read_source
 from pushforward.data.images import read_size
 from pushforward.data.mixed import Carried, Dropped, Nullable
+from pushforward.data.ranked import Ranked
 from pushforward.data.schema import Schema, read_schema
 from pushforward.data.survey import survey
 from pushforward.data.tables import Stream, Table
-from pushforward.data.warped import Warped
 from pushforward.errors import InputError
 
 __all__ = ["Report", "Summary", "inspect"]
@@ -140,13 +140,15 @@ def _words(coder: Coder) -> str:
     if coder.width == 0:
         return "constant"
     if isinstance(coder, Categorical):
-        form = "one-hot" if coder.width == len(coder.categories) else f"{coder.width} bits"
+        form = "by rank" if coder.normal else "one-hot"
         return f"one of {len(coder.categories)} categories, {form}"
+    if isinstance(coder, Ranked):
+        return f"{_words(coder.column)}, by rank"
+    if isinstance(coder, Carried) and isinstance(coder.numbers, Ranked):
+        return f"{_words(replace(coder, numbers=coder.plain))}, by rank"
     if isinstance(coder, Carried) and coder.step > 1:
         return f"datetime, in steps of {coder.describe_step()}"
-    if isinstance(coder, Warped):
-        return f"{_words(coder.column)}, by quantiles"
-    numbers = coder.numbers if isinstance(coder, Carried) else coder
+    numbers = coder.plain if isinstance(coder, Carried) else coder
     assert isinstance(numbers, Column)
     bounds = "" if numbers.bounds is None or isinstance(coder, Carried) else f" in {list(numbers.bounds)}"
     if numbers.integer:

@@ -28,13 +28,14 @@ class Field:
 
     ``bounds``, for numbers: samples are clipped to [low, high], of which either may be None; ``"data"`` is the range of
     the training rows. ``decimals``, for floats: how many digits after the point samples are rounded to.
-    ``scaling``, for numbers: linear is (v - mean) / scale; quantile makes a skewed column about normal.
+    ``scaling``, for numbers: linear is (v - mean) / scale; quantile makes a column normal by its ranks, and is what is
+    done where there are values enough.
     """
 
     kind: Kind | None = None
     bounds: Bounds | Literal["data"] | None = None
     decimals: int | None = None
-    scaling: Scaling = "linear"
+    scaling: Scaling | None = None
 
 
 Schema: TypeAlias = dict[str, Field]
@@ -70,12 +71,12 @@ def _field(entry: Any, where: str) -> Field:
     if not isinstance(said, Mapping) or not set(said) <= {"kind", "bounds", "decimals", "scaling"}:
         raise InputError(f"{where}: expected a kind, or an object with the keys kind, bounds, decimals and scaling")
     kind, bounds, decimals = said.get("kind"), said.get("bounds"), said.get("decimals")
-    scaling = said.get("scaling", "linear")
-    if scaling not in get_args(Scaling):
+    scaling = said.get("scaling")
+    if scaling is not None and scaling not in get_args(Scaling):
         raise InputError(f"{where}: {nearest(str(scaling), get_args(Scaling), 'scaling')}")
     if kind is not None and kind not in get_args(Kind):
         raise InputError(f"{where}: {nearest(str(kind), get_args(Kind), 'kind')}")
-    if kind not in (None, "number") and (bounds is not None or decimals is not None or scaling != "linear"):
+    if kind not in (None, "number") and (bounds is not None or decimals is not None or scaling is not None):
         raise InputError(f"{where}: bounds, decimals and scaling are for numbers, not for kind {kind}")
     if decimals is not None and not (type(decimals) is int and 0 <= decimals <= DIGITS):
         raise InputError(f"{where}: decimals must be an integer from 0 to {DIGITS}, found {decimals!r}")

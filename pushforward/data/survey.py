@@ -15,15 +15,17 @@ from pushforward.data.categorical import Categorical, Value
 from pushforward.data.cells import Cells, counts, is_number, is_text, is_time, present, stray
 from pushforward.data.columns import Coder, Column, above
 from pushforward.data.mixed import Carried, Dropped, Nullable
+from pushforward.data.order import in_order
+from pushforward.data.ranked import Ranked, ranked
 from pushforward.data.schema import DIGITS, Field, Schema
 from pushforward.data.tables import Stream
-from pushforward.data.warped import Warped, warped
 from pushforward.errors import InputError
 
 __all__ = ["fit_numbers", "survey"]
 
 OTHERS = "*"  # in a schema: all columns that it does not name
-SAMPLE = 1 << 20  # values of which quantiles are taken, at most; of more every second, fourth, ... one
+SAMPLE = 1 << 18  # values of which ranks are taken, at most; of more every second, fourth, ... one
+FEWEST = 200  # values of which ranks say something
 CATEGORIES = 1 << 16  # of a column, at most
 FEW = 10  # different texts that are no sign of an identifier, however few the rows
 SECONDS = (86400, 3600, 60, 1)
@@ -59,7 +61,7 @@ def survey(stream: Stream, schema: Schema | None = None) -> tuple[tuple[Coder, .
             for one in found:
                 if one.low < one.high:
                     getattr(one, add)(one.numbers(part.column(one.name)))
-    return tuple(one.coder(rows) for one in found), rows
+    return in_order(stream, [one.coder(rows) for one in found]), rows
 
 
 def fit_numbers(name: str, values: Array, where: str) -> Column:
@@ -155,7 +157,7 @@ class _Found:
         raise InputError(f"{self.where} has type {kind}, where the schema says {wanted}{form}")
 
     def _see_numbers(self, values: Array) -> None:
-        if self.said.scaling == "quantile" and self.kind == "number" and values.dtype.kind != "b":
+        if self.said.scaling != "linear" and values.dtype.kind != "b":
             self._see_sample(values)
         number = int if values.dtype.kind in "biu" else float
         low, high = number(values.min()), number(values.max())
@@ -170,8 +172,8 @@ class _Found:
 
     def _see_sample(self, values: Array) -> None:
         """Every ``stride``-th of the values before these and of these."""
-        self.sample.append(values[-self.present % self.stride :: self.stride])
-        if sum(map(len, self.sample)) > SAMPLE:
+        self.sample.append(values[-self.present % self.stride :: self.stride].copy())
+        while sum(map(len, self.sample)) > SAMPLE:
             self.sample, self.stride = [np.concatenate(self.sample)[::2]], 2 * self.stride
 
     def _see_values(self, cells: Cells, there: Array, place: Place) -> None:
@@ -247,17 +249,25 @@ class _Found:
             return Dropped(self.name)
         if self.kind == "categorical" or not self.present:
             return self._categorical(rows)
-        inner: Column | Carried | Warped
+        inner: Column | Carried | Ranked
         if self.kind == "datetime":
             step, (low, high) = self._step(), _range(self.type)
-            inner = Carried(str(self.type), step, self.column(np.dtype(np.int64), (-(-low // step), high // step)))
+            column = self.column(np.dtype(np.int64), (-(-low // step), high // step))
+            inner = Carried(str(self.type), step, self._ranked(column))
         elif pa.types.is_decimal(self.type):
-            inner = Carried(str(self.type), 1, self.column(np.dtype(np.float64)))
+            self.decimals = self.type.scale if self.type.scale >= 0 else self.decimals
+            inner = Carried(str(self.type), 1, self._ranked(self.column(np.dtype(np.float64))))
         else:
-            inner = self.column(np.dtype(self.type.to_pandas_dtype()))
-            if self.sample and not inner.constant:
-                inner = warped(inner, np.concatenate(self.sample))
+            inner = self._ranked(self.column(np.dtype(self.type.to_pandas_dtype())))
         return Nullable(inner, 1 - self.present / rows) if self.present < rows else inner
+
+    def _ranked(self, column: Column) -> Column | Ranked:
+        """By its ranks, if they are asked for or there are enough of them."""
+        asked = self.said.scaling == "quantile"
+        if column.constant or not self.sample or (self.present < FEWEST and not asked):
+            return column
+        sample = np.concatenate(self.sample)
+        return ranked(column, sample // self._step() if self.kind == "datetime" else sample)
 
     def column(self, dtype: np.dtype[Any], bounds: tuple[int, int] | None = None) -> Column:
         """The column of the numbers themselves."""

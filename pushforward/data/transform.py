@@ -15,10 +15,10 @@ from pushforward.data import arrays
 from pushforward.data.arrays import Array, Rows
 from pushforward.data.columns import Coder, Column
 from pushforward.data.mixed import Dropped, coder_from_json
+from pushforward.data.ranked import Ranked
 from pushforward.data.schema import Schema
 from pushforward.data.survey import fit_numbers, survey
 from pushforward.data.tables import Stream
-from pushforward.data.warped import Warped
 from pushforward.errors import InputError, nearest
 
 __all__ = ["Column", "Transform", "fit"]
@@ -56,7 +56,7 @@ class Transform:
     @property
     def numeric(self) -> bool:
         """Whether rows in user units are numbers without gaps, so that they fit an array."""
-        plain = (Column, Dropped, Warped)
+        plain = (Column, Dropped, Ranked)
         return all(isinstance(c, plain) or getattr(c, "type", "").startswith("decimal") for c in self.columns)
 
     @property
@@ -67,13 +67,13 @@ class Transform:
         column, a probability in every column of integers, rounded numbers (per unit of the last decimal: add
         decimals · log 10), dates (per step), categories and gaps, if the model was trained with ``jitter``. The entry
         of a missing number is noise about 0, with a density of its own that a number would have there. InputError: a
-        column of scaling quantile, for which ask ``log_dets``.
+        column that enters by its ranks, for which ask ``log_dets``.
         """
         entries = math.prod(self.row_shape) if self.kind == "image" else 1
         return -entries * math.fsum(column.log_scale for column in self.columns)
 
     def log_dets(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n"]:
-        """``log_det`` at each of the model rows x [n, *shape], float64: the same for all unless a column is warped."""
+        """``log_det`` at each of the model rows x [n, *shape], float64: the same for all without columns by rank."""
         if self.kind != "table":
             return torch.full((len(x),), self.log_det, dtype=torch.float64)
         ends = np.cumsum([column.width for column in self.columns])[:-1]
@@ -197,6 +197,25 @@ class Transform:
         if not any(width):
             return None
         return torch.tensor(width[0] if self.kind == "image" else width, dtype=torch.float32)
+
+    def spread(self, x: Float[Tensor, "n *shape"], u: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """What is trained on in the place of ``x``: points of the cells of its values, by ``u`` uniform on [0, 1).
+
+        ``x + (u - 1/2) jitter``, and for columns by rank and missing values whatever their cells are (see `Ranked`,
+        `Nullable`). ``inverse`` takes them back to the same rows.
+        """
+        if self.kind != "table":
+            jitter = self.jitter()
+            return x if jitter is None else x + (u - 0.5) * jitter.to(x)
+        ends = np.cumsum([column.width for column in self.columns])[:-1]
+        parts = (np.split(v.detach().cpu().numpy(), ends, axis=1) for v in (x, u))
+        moved = [c.spread(*pair) for c, *pair in zip(self.columns, *parts, strict=True)]
+        return torch.from_numpy(np.concatenate(moved, axis=1)).to(x)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether nothing is rounded, so that ``spread`` leaves every row as it is."""
+        return all(not any(c.jitter) and not c.normal for c in self.columns)
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Name, type and summary (mean, standard deviation and range in user units; categories) of each column."""

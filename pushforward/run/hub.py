@@ -247,7 +247,7 @@ def card(model: Model, name: str, licence: str, shown: bool = False) -> str:
         f"- ... and {len(columns) - SHOWN} more columns" if kind == "table" and len(columns) > SHOWN else None,
         "",
         "No training rows are in these files. `config.json` does hold what turns samples into the units of the data:",
-        "names and types of columns, their ranges (smallest and largest value), means, quantiles of skewed ones, all",
+        "names and types of columns, their ranges (smallest and largest value), means, how frequent numbers are, all",
         "categories and classes with their shares, and a fingerprint of the data.",
         "",
         "## Model",

@@ -229,17 +229,19 @@ class Model:
         from pushforward.train import ALONE
 
         x = self.transform.forward(rows, where)
-        jitter, condition = self.transform.jitter(), self._told(y, len(x))
+        spread, condition = not self.transform.continuous, self._told(y, len(x))
         if method == "auto":
             method = "exact" if x[0].numel() <= 128 else "hutchinson"
         if draws < 1:
             raise InputError(f"draws {draws}: at least 1")
         parts: list[Likelihood] = []
-        for k in range(draws if jitter is not None else 1):
+        dets: list[Tensor] = []
+        for k in range(draws if spread else 1):
             point = x
-            if jitter is not None:
+            if spread:
                 noise = per_sample(lambda n, g: torch.rand(n, *x.shape[1:], generator=g), 0, len(x), seed, "jitter", k)
-                point = x + (noise - 0.5) * jitter
+                point = self.transform.spread(x, noise)
+            dets.append(self.transform.log_dets(point))
             with torch.no_grad():
                 point = point.to(self.device)
                 how = functools.partial(
@@ -247,9 +249,9 @@ class Model:
                 )
                 parts.append(_shared(processes or ALONE, how, point, condition))
         # the mean density; its error, of independent directions, by the shares of the draws
-        logs = torch.stack([p.log_prob.double() for p in parts])
+        logs = torch.stack([p.log_prob.double() + d.to(p.log_prob.device) for p, d in zip(parts, dets, strict=True)])
         share, errors = logs.softmax(0), torch.stack([p.std_error.double() for p in parts])
-        log_prob = logs.logsumexp(0) - math.log(len(parts)) + self.transform.log_dets(x).to(logs)
+        log_prob = logs.logsumexp(0) - math.log(len(parts))
         step_error = torch.stack([p.step_error for p in parts]).amax(0)
         error = (share * errors).square().sum(0).sqrt()
         return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))

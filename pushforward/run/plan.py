@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pushforward.coupling import Partners, Semidiscrete
     from pushforward.source import Source
+    from pushforward.tensor import Spread
 
 __all__ = ["plan"]
 
@@ -22,7 +23,7 @@ def plan(
     y: Tensor | None,
     source: Source,
     seed: int,
-    jitter: Tensor | None,
+    spread: Spread | None,
     kept: Path,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Partners:
@@ -36,10 +37,10 @@ def plan(
 
     try:
         found, _ = read_folder(kept, {"potentials": x.new_empty(len(x))})
-        return Partners.of(x, y, found["potentials"], jitter)
+        return Partners.of(x, y, found["potentials"], spread)
     except (OSError, ValueError):
         pass
-    partners = how.fit(x, y, source, seed, jitter, on_step)
+    partners = how.fit(x, y, source, seed, spread, on_step)
     with suppress(OSError):
         write_folder(kept, {"potentials": partners.potentials}, {})
     return partners

@@ -184,18 +184,18 @@ def train(
     described = _described(name, config, data, parts.net)
     processes.led(lambda: _claim(folder, described))
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
-    jitter = None if made is not None else data.transform.jitter()
+    spread = None if made is not None or data.transform.continuous else data.transform.spread
 
     def batches(name: str, rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
         some, only = (data.take(rows).mirrored(), None) if c.mirror and rows is train_rows else (data, rows)
         y = {"none": None, "labels": some.y, "columns": some.x}[config.condition.condition]
-        path, couple, times, noise = parts.path, parts.couple, parts.times, jitter
+        path, couple, times, noise = parts.path, parts.couple, parts.times, spread
         if made is not None:
             couple, y = paired, made.partners
         if isinstance(couple, Semidiscrete):
             mine, only, noise = some if only is None else some.take(only), None, None
             some, y, kept, told = mine, None if y is None else mine.y, folder / "plan" / name, told_of(f"{name} plan")
-            partners = partial(plan, couple, mine.x, y, path.source, seed, jitter, kept, told)
+            partners = partial(plan, couple, mine.x, y, path.source, seed, spread, kept, told)
             couple = processes.led(partners) or partners()
         return feed_for(some.x, y, path, couple, times, size, seed, noise, pool, ahead, parts.tell, only)
 
