@@ -1,5 +1,7 @@
 """Trackers get what ``metrics.jsonl`` gets."""
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,8 @@ def trained(tmp_path, monkeypatch):
         assert run.train(ROWS, tmp_path / "run", CONFIG, Budget(6, None), report_every=2, tracker=tracker, **how)
         return [(row["step"], row["loss"]) for row in run.history(tmp_path / "run")]
 
-    return train
+    yield train
+    gc.collect()  # what trackers leave open is closed, and complained of, here
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -22,7 +22,6 @@ def preview(model: Model, path: Path | None) -> None:
     """A look at a model in training: few samples, coarse steps. Without a path they are made, and that is all."""
     rows = model.sample(PICTURED, steps=STEPS)
     if path is not None:
-        path.parent.mkdir(exist_ok=True)
         picture(rows, model.transform, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -258,6 +258,9 @@ def train(
         """By all processes up to where the disk may refuse: each may hold but a part of the network."""
         model = Model(parts.field_of(ema), data.transform, described, folder, device)
         line = measured(ema, step)
+        if processes.main:
+            with suppress(OSError):  # which the picture will meet again, after its samples are made
+                (folder / "previews").mkdir(exist_ok=True)
         try:
             preview(model, folder / "previews" / f"step-{step}.png" if processes.main else None)
         except InputError as error:  # samples that are not finite may become so: no reason to stop
