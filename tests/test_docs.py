@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pushforward import cli
+from pushforward.data import builtin
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -82,8 +83,9 @@ def test_examples_and_links_are_found():
 
 
 def test_readme_commands_run(tmp_path, monkeypatch):
-    # every `pushforward ...` line of the README's shell blocks, in order, with a smaller budget
+    # every `pushforward ...` line of the README's shell blocks, in order, with a smaller budget and fewer moons
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(builtin, "PLANAR_ROWS", 1500)
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
     lines = [line.split("#")[0].split() for block in blocks for line in block.splitlines()]
     commands = [line[1:] for line in lines if line and line[0] == "pushforward"]

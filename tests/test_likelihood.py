@@ -45,6 +45,17 @@ def test_the_tolerance_is_in_nats():
         assert float((found.log_prob - field.log_prob(x)).abs().max()) < tol and float(found.step_error.max()) <= tol
 
 
+def test_an_answer_does_not_depend_on_harder_points_beside_it():
+    """An easy point is not solved again because another one has to be; the error of either is below the tolerance."""
+    field = pf.MixtureField(pf.Affine(), tensor([[-4.0, 0.0], [4.0, 0.0]]), tensor([0.01, 1.0]))
+    easy, hard = tensor([[4.0, 0.5]]), tensor([[-4.01, 0.005]])
+    alone, both = (pf.log_likelihood(field, x, tol=1e-3) for x in (easy, torch.cat([easy, hard])))
+    assert alone.nfe < both.nfe
+    assert torch.allclose(both.log_prob[:1], alone.log_prob, rtol=0, atol=1e-12)
+    assert torch.allclose(both.step_error[:1], alone.step_error, rtol=0, atol=1e-12)
+    assert (both.log_prob - field.log_prob(torch.cat([easy, hard]), 1.0)).abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_gives_the_density_of_its_own_flow(name):
     # a schedule that begins short of pure noise flows from N(0, beta_0^2 I), not from p_0: for Gaussian data of mean 0

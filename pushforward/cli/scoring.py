@@ -33,7 +33,7 @@ def score(
     data: Data,
     out: Out,
     method: Annotated[Literal["auto", "exact", "hutchinson", "hutch++"], arg(help="of the divergence")] = "auto",
-    tol: Annotated[float | None, arg(metavar="FLOAT", help="tolerance in nats (0.001)")] = None,
+    tol: Annotated[float | None, arg(metavar="FLOAT", help="tolerance in nats (0.01)")] = None,
     steps: Annotated[int | None, arg(metavar="INT", help="so many steps instead of a tolerance")] = None,
     draws: Annotated[int, arg(help="points per row over which integers are averaged")] = 1,
     seed: Annotated[int, arg(help="of random directions and of the draws")] = 0,

@@ -26,6 +26,7 @@ from pushforward.tensor import Points, Time, clock, dimension, per_sample, time_
 __all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_with_log_prob"]
 
 TOLERANCE = 1e-3  # nats
+SAFE = 0.5  # of a tolerance: some change little before they are right
 FINEST = 1e-10  # the tightest tolerance of a step; beyond, rounding decides
 
 
@@ -73,6 +74,17 @@ class Augmented(Field):
             )
         self.path, self.field, self.y, self.how, self.directions = field.path, field, y, how, directions
         self.shape, self.dtype = x.shape[1:], x.dtype
+
+    def some(self, rows: Tensor) -> Augmented:
+        """That of some of the points."""
+        y, directions = self.y, self.directions
+        return Augmented(
+            self.field,
+            torch.empty(0, *self.shape, dtype=self.dtype, device=rows.device),
+            None if y is None else y[rows],
+            self.how,
+            None if directions is None else directions[:, rows],
+        )
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         assert names == ("velocity",) and y is not None
@@ -233,23 +245,31 @@ def _finish(field: Augmented, back: Carried, sign: float = 1.0) -> Likelihood:
 
 
 def _tighten(field: Augmented, x: Points, tol: float) -> Likelihood:
-    """Adaptive steps with tolerances that fall tenfold until no point's answer changes by more than ``tol``."""
+    """Adaptive steps with tolerances that fall tenfold until a point's answer changes by no more than ``tol``.
+
+    Each point by itself: its answer and its cost do not depend on those beside it.
+    """
     if not tol > 0:
         raise ValueError(f"tol={tol:g}: a positive number of nats")
     delta = min(1e-4, tol / 10)
     grid = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    last = _finish(field, carry(field, x, grid, DormandPrince(delta)))
-    nfe = last.nfe
-    while True:
+    best = _finish(field, carry(field, x, grid, DormandPrince(delta)))
+    todo, nfe, step_error = torch.arange(len(x), device=x.device), best.nfe, torch.full_like(best.log_prob, torch.nan)
+    while len(todo):
         delta = max(delta / 10, FINEST)
-        now = _finish(field, carry(field, x, grid, DormandPrince(delta)))
-        nfe += now.nfe
-        change = (
-            (now.log_prob - last.log_prob).detach().abs().nan_to_num(nan=0.0)
-        )  # inf - inf: outside the support twice
-        if bool((change <= tol).all()) or delta == FINEST:
-            return Likelihood(now.log_prob, now.std_error, change, now.x0, nfe)
-        last = now
+        some = field.some(todo)
+        now = _finish(some, carry(some, x[todo], grid, DormandPrince(delta)))
+        change = (now.log_prob - best.log_prob[todo]).detach().abs()
+        change = change.nan_to_num(nan=0.0)  # inf - inf: outside the support twice
+        best = Likelihood(
+            best.log_prob.index_copy(0, todo, now.log_prob),
+            best.std_error.index_copy(0, todo, now.std_error),
+            step_error := step_error.index_copy(0, todo, change),
+            best.x0.index_copy(0, todo, now.x0),
+            nfe := nfe + now.nfe,
+        )
+        todo = todo[change > SAFE * tol] if delta > FINEST else todo[:0]
+    return best
 
 
 def sample_with_log_prob(

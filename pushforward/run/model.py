@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load"]
 
 ATTEMPTS = 20
+NATS = 0.01  # tolerance of a log-density: networks are wrong by more
 
 
 def _shared(processes: Processes, how: Callable[..., Likelihood], x: Tensor, y: Tensor | None) -> Likelihood:
@@ -219,7 +220,8 @@ class Model:
         around them (uniform dequantisation): the density is a mean over ``draws`` points in it, and its logarithm a
         lower bound, in expectation, on that of their probability. ``method`` "auto" is exact up to 128 dimensions and
         Hutchinson's above. ``y`` is the class of the rows, by label, and the density then ``p(row | y)``. What a row
-        holds in a column that was constant in training is not looked at. ``processes`` share the rows out, and all get
+        holds in a column that was constant in training is not looked at. Without ``steps`` they are adaptive, to
+        ``tol`` nats (0.01). ``processes`` share the rows out, and all get
         all answers. See `log_likelihood`.
         """
         import torch
@@ -234,6 +236,7 @@ class Model:
             method = "exact" if x[0].numel() <= 128 else "hutchinson"
         if draws < 1:
             raise InputError(f"draws {draws}: at least 1")
+        tol = NATS if steps is None and tol is None else tol
         parts: list[Likelihood] = []
         dets: list[Tensor] = []
         for k in range(draws if spread else 1):
