@@ -125,12 +125,15 @@ def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tu
             f"--condition columns: --coupling {config.path.coupling} pairs rows without a look at their columns, so "
             "that the source would not be the same for all; leave out one of them"
         )
-    dial, drop = SIZES[config.net.size][net], config.condition.drop
+    size = config.net.size
+    if size == "auto":  # of pictures, what learns most in the first hour of a CPU
+        size = "tiny" if net in ("unet", "dit") else "small"
+    dial, drop = SIZES[size][net], config.condition.drop
     width, depth = config.net.width or dial.width, config.net.depth or dial.depth
     return config.model_copy(
         update={
             "objective": config.objective.model_copy(update={"times": times}),
-            "net": config.net.model_copy(update={"net": net, "width": width, "depth": depth}),
+            "net": config.net.model_copy(update={"net": net, "size": size, "width": width, "depth": depth}),
             "condition": ConditionConfig(condition=told, drop=DROPPED[told] if drop is None else drop),
         }
     )

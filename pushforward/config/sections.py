@@ -124,7 +124,9 @@ class NetConfig(Section):
     net: str = chosen(
         "auto", "kind of network (auto: by what a row is)", "nn/sizes.py", "NETS", "network", False, "auto"
     )
-    size: str = chosen("small", "one dial for width and depth", "nn/sizes.py", "SIZES", "size", False)
+    size: str = chosen(
+        "auto", "one dial for width and depth (auto: tiny for pictures)", "nn/sizes.py", "SIZES", "size", False, "auto"
+    )
     width: Positive | None = None
     """hidden units, or channels; by the size, if not given"""
     depth: Positive | None = None

@@ -1,7 +1,7 @@
 """What a report may ask of a network, so that a large one is reported on as soon as a small one.
 
 The unit is the floating-point operation, not the second: the same run gets the same report on any machine. Two cores do
-some 1.5e11 a second, so that each part of a report takes them half a minute at most.
+some 1e11 a second and more, so that the parts of a report take them a minute and a half together.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from pushforward.run import Model
 
 __all__ = ["Budget", "budget"]
 
-SAMPLES, CURVE, LIKELIHOOD = 8e12, 3e12, 3e12  # operations, at most, where the least of everything allows
+SAMPLES, CURVE, LIKELIHOOD, LOSS = 4e12, 1e12, 1e12, 5e11  # operations, at most, where the least of each allows
 DEVICE = 100  # times as many anywhere but on a CPU
 EVALUATIONS: tuple[int, ...] = (4, 8, 16, 32, 64)
 DIFFUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # multiples of the reverse SDE's coefficient
 DIFFUSION_STEPS = (32, 16)
 POINTS = (100, 1000)  # samples for a point of a curve, at least and at most
 ROWS = (16, 128)  # rows whose likelihood is measured
-LEAST_STEPS = 10  # of a sample
+DRAWS = (256, 1024)  # of the losses, each evaluated four times
+LEAST_STEPS = 8  # of a sample
 SLOPES = 150  # evaluations that a log-likelihood by `SCORE_STEPS` steps costs, derivatives included
 SCORE_STEPS = 8
 
@@ -29,8 +30,8 @@ class Budget:
     """How much of everything one run is asked for.
 
     ``steps`` of the samples, None for what `Model.sample` does by itself; ``evaluations`` and ``diffusions``, the
-    points of the curves, and the samples for each; ``scored`` rows, with ``score_steps`` steps (None: adaptive).
-    ``note`` says what was cut short, if anything.
+    points of the curves, and the samples for each; ``scored`` rows, with ``score_steps`` steps (None: adaptive);
+    ``draws`` of the losses. ``note`` says what was cut short, if anything.
     """
 
     steps: int | None
@@ -41,6 +42,7 @@ class Budget:
     at_diffusions: int
     scored: int
     score_steps: int | None
+    draws: int
     note: str
 
 
@@ -71,6 +73,7 @@ def budget(model: Model, n: int, steps: int | None, default: int) -> Budget:
         within(POINTS, CURVE / (len(diffusions) * each * cost)),
         scored,
         None if scored == ROWS[1] else SCORE_STEPS,
+        within(DRAWS, LOSS / (4 * cost)),
         f"samples were made with {fewer} evaluations instead of {usual}, which would take a network of this size long: "
         f"--steps {usual} asks for it"
         if cut

@@ -27,7 +27,6 @@ from pushforward.train import ALONE, Processes
 
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
-DRAWS = 1024  # of the losses
 EXACT = 16  # dimensions up to which divergences are exact
 TOLERANCE = 0.1  # nats; rows differ by far more
 WALKERS, STATES = 200, 50  # trajectories, and their steps
@@ -98,7 +97,7 @@ def training(model: Model, found: Loss | None) -> Training:
     )
 
 
-def losses(model: Model, rows: Rows, seed: int) -> tuple[Loss | None, str]:
+def losses(model: Model, rows: Rows, draws: int, seed: int) -> tuple[Loss | None, str]:
     """The loss on rows that were trained on and on rows that were not, and its floor; or a note why there is none."""
     run, device = model.run, torch.device(model.device)
     assert rows.trained is not None
@@ -109,7 +108,7 @@ def losses(model: Model, rows: Rows, seed: int) -> tuple[Loss | None, str]:
     both = zip((rows.trained, rows.held_out), (None, None) if rows.y is None else rows.y, strict=True)
     try:
         ours, theirs = [(x.to(device), None if y is None else y.to(device)) for x, y in both]
-        found = run_losses(model.field, parts, run.config, ours, theirs, seed, DRAWS, WORK)
+        found = run_losses(model.field, parts, run.config, ours, theirs, seed, draws, WORK)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
     low, over, beyond = (

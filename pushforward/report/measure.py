@@ -189,7 +189,7 @@ def _one(
             notes.append(f"no curve over diffusion: {error}")
         if rows.trained is not None and rows.held.own:
             say(0.85, "the loss and its floor")
-            loss, note = losses(model, rows, seed)
+            loss, note = losses(model, rows, may.draws, seed)
             notes += [note] if note else []
         asked = (may.scored, may.score_steps)
         likely, note = likelihood(
