@@ -286,7 +286,7 @@ def test_large_networks_are_asked_for_less_and_it_is_said(plane):
         small, large, huge = of(3_000_000), of(100_000_000), of(10**12)
     assert small.steps is None and small.note == "" and small.evaluations == usual["EVALUATIONS"]
     assert (small.at_evaluations, small.at_diffusions, small.scored, small.score_steps) == (1000, 1000, 128, None)
-    assert large.steps == 20 and "20 evaluations instead of 50" in large.note
+    assert large.steps == 15 and "15 evaluations instead of 50" in large.note
     assert large.steps * 2000 * 1e8 <= budget.SAMPLES
     assert large.at_evaluations * sum(large.evaluations) * 1e8 <= budget.CURVE
     assert large.at_diffusions * len(large.diffusions) * large.diffusion_steps * 1e8 <= budget.CURVE

@@ -12,7 +12,7 @@ from pushforward.run import Model
 
 __all__ = ["Budget", "budget"]
 
-SAMPLES, CURVE, LIKELIHOOD, LOSS = 4e12, 1e12, 1e12, 5e11  # operations, at most, where the least of each allows
+SAMPLES, CURVE, LIKELIHOOD, LOSS = 3e12, 8e11, 8e11, 3e11  # operations, at most, where the least of each allows
 DEVICE = 100  # times as many anywhere but on a CPU
 EVALUATIONS: tuple[int, ...] = (4, 8, 16, 32, 64)
 DIFFUSIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # multiples of the reverse SDE's coefficient
