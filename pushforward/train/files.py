@@ -200,6 +200,8 @@ def load_weights(net: nn.Module, path: Path) -> None:
 def write_folder(target: Path, tensors: dict[str, Tensor], values: dict[str, float]) -> None:
     """A folder of state, whole or not at all; OSError when the disk refuses."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(".step-*"):  # by a process that was killed when its folder was in place already
+        shutil.rmtree(left, ignore_errors=True)
     with written_whole(target) as scratch:
         scratch.mkdir()
         _write({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / TENSORS)
