@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "nearest"]
+__all__ = ["InputError", "nearest", "one_line"]
 
 
 class InputError(ValueError):
@@ -20,3 +20,8 @@ def nearest(word: str, choices: Iterable[str], what: str) -> str:
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"unknown {what} {word!r}{hint} (choices: {', '.join(names)})"
+
+
+def one_line(error: BaseException) -> str:
+    """The words of an error, on one line; its kind where it has none."""
+    return " ".join(f"{error}".split())[:200] or type(error).__name__

@@ -16,7 +16,7 @@ from pushforward import load, run
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.errors import InputError
 from pushforward.nn import MLP
-from pushforward.report import evaluate, measure, quality
+from pushforward.report import allowance, evaluate, quality
 from pushforward.train import ALONE, Budget, Optimiser, fit, joined
 
 ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2]] + [3.0, -50.0]).astype(np.float32)
@@ -46,7 +46,7 @@ def look(folder, processes=ALONE):
 
 def judged(folder, processes=ALONE):
     """All numbers of a report but those that a clock gave."""
-    quality.RESAMPLES, measure.EVALUATIONS, measure.DIFFUSIONS = 4, (4,), (1.0,)
+    quality.RESAMPLES, allowance.EVALUATIONS, allowance.DIFFUSIONS = 4, (4,), (1.0,)
     report = json.loads(evaluate(folder, ROWS, n=40, processes=processes).to_json())
     del report["seconds"], report["runs"][0]["timing"]["seconds_per_1000"]
     return {f"report{name}": number for name, number in numbers(report)}

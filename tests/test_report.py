@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import math
 import shutil
@@ -35,13 +34,12 @@ from pushforward.metrics import (
     with_floors,
 )
 from pushforward.metrics.base import some
-from pushforward.report import columns, learned, quality
+from pushforward.report import allowance, columns, learned, quality
 from pushforward.report.against import read
 from pushforward.report.columns import full, table
 from pushforward.report.quality import COMPONENTS, lens
 from pushforward.train import Budget
 
-budget = importlib.import_module("pushforward.report.budget")
 CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, warmup=5, held_out=0.3))
 MEANS, STDS, WEIGHTS = [[-2.0, 0.0], [1.0, 1.5], [2.0, -2.0]], [0.3, 0.5, 0.4], [0.3, 0.4, 0.3]
 
@@ -71,7 +69,7 @@ def _quickly():
             "DRAWS": (64, 256),
         }
         for name, few in fewer.items():
-            patch.setattr(budget, name, few)
+            patch.setattr(allowance, name, few)
         patch.setattr(learned, "STATES", 8)
         yield
 
@@ -278,18 +276,18 @@ def test_large_networks_are_asked_for_less_and_it_is_said(plane):
     def of(flops, steps=None, device="cpu"):
         model = pf.load(plane)
         model = dataclasses.replace(model, run=model.run.model_copy(update={"flops": flops}), device=device)
-        return budget.budget(model, 2000, steps, 50)
+        return allowance.allowance(model, 2000, steps, 50)
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in usual.items():
-            patch.setattr(budget, name, value)
+            patch.setattr(allowance, name, value)
         small, large, huge = of(3_000_000), of(100_000_000), of(10**12)
     assert small.steps is None and small.note == "" and small.evaluations == usual["EVALUATIONS"]
     assert (small.at_evaluations, small.at_diffusions, small.scored, small.score_steps) == (1000, 1000, 128, None)
     assert large.steps == 15 and "15 evaluations instead of 50" in large.note
-    assert large.steps * 2000 * 1e8 <= budget.SAMPLES
-    assert large.at_evaluations * sum(large.evaluations) * 1e8 <= budget.CURVE
-    assert large.at_diffusions * len(large.diffusions) * large.diffusion_steps * 1e8 <= budget.CURVE
+    assert large.steps * 2000 * 1e8 <= allowance.SAMPLES
+    assert large.at_evaluations * sum(large.evaluations) * 1e8 <= allowance.CURVE
+    assert large.at_diffusions * len(large.diffusions) * large.diffusion_steps * 1e8 <= allowance.CURVE
     assert huge.steps == 8 and huge.at_evaluations == 100 and huge.evaluations == (4, 8, 16) and huge.scored == 16
     assert of(400_000_000, device="cuda").steps is None
     assert of(400_000_000, steps=50).steps == 50 and of(400_000_000, steps=50).note == ""

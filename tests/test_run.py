@@ -332,6 +332,15 @@ def test_full_disk_for_real(small_disk, straight):
     assert scratch_left(folder) == []
 
 
+def test_what_a_killed_process_left_beside_a_whole_checkpoint_is_removed(straight, tmp_path):
+    folder = shutil.copytree(straight, tmp_path / "run")
+    for place in ("checkpoints", "averages"):
+        (folder / place / ".step-60.abc" / "before").mkdir(parents=True)
+    assert len(scratch_left(folder)) == 2
+    train(folder, 61)
+    assert scratch_left(folder) == []
+
+
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "missing", "another"])
 def test_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(name, damage, straight, tmp_path):
@@ -538,22 +547,24 @@ def test_semidiscrete_plan_is_fitted_once_and_kept(tmp_path, monkeypatch):
     config = CONFIG.model_copy(update={"path": CONFIG.path.model_copy(update={"coupling": "semidiscrete:40"})})
     fits, fit_plan, said = [], pf.Semidiscrete.fit, []
     monkeypatch.setattr(pf.Semidiscrete, "fit", lambda *args: fits.append(len(args[1])) or fit_plan(*args))
+
+    def stop(progress):
+        if progress.step in (20, 40):
+            os.kill(os.getpid(), signal.SIGTERM)
+
     train(tmp_path / "whole", config=config, preparing=lambda share, words: said.append((share, words)))
     assert fits == [270, 30] and said[0] == (1 / 40, "training plan") and said[-1] == (1.0, "held-out plan")
-    train(tmp_path / "parts", 30, config=config)
+    folder = tmp_path / "parts"
+    assert not train(folder, config=config, report=stop)
+    assert not train(folder, config=config, report=stop)
     assert len(fits) == 4
-    train(tmp_path / "parts", config=config)
-    assert len(fits) == 4
-    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
-    assert first.keys() == second.keys()
-    file = tmp_path / "parts" / "plan" / "training" / "state.safetensors"
+    file = folder / "plan" / "training" / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    train(tmp_path / "parts", 61, config=config)
+    assert train(folder, config=config)
     assert len(fits) == 5
-    assert (
-        "coupling semidiscrete:40 have no exact field"
-        in run.history(tmp_path / "whole", "floor.jsonl")[-1]["floor_note"]
-    )
+    assert_same_run(tmp_path / "whole", folder)
+    (*_, last) = run.history(folder, "floor.jsonl")
+    assert "coupling semidiscrete:40 have no exact field" in last["floor_note"]
     with pytest.raises(InputError, match=r"--minutes 1e-06: were over before the first step"):
         run.train(ROWS, tmp_path / "late", config, Budget(None, 1e-6))
 

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -138,16 +139,25 @@ def test_batches_prepared_in_the_background_are_the_same():
 
 
 @pytest.mark.parametrize("background", ["all", "rest", "none"])
-def test_data_that_cannot_be_prepared_are_one_clear_error(background):
-    def prepare(x, y, g):
+@pytest.mark.parametrize("where", ["prepare", "between", "rest"])
+def test_data_that_cannot_be_prepared_are_one_clear_error(where, background):
+    def refuse(x):
         if bool((x == 120.0).any()):  # in the order of the rows, somewhere in the first epoch
             raise ZeroDivisionError("a column\nof zeros")
-        return list(x.split(4))
+        return x
 
-    feed = Feed(torch.arange(200.0).reshape(100, 2), None, 4, 3, prepare, pool=8, background=background)
+    def prepare(x, y, g):
+        x = refuse(x) if where == "prepare" else x
+        return (refuse(part) if where == "between" else part for part in x.split(4))
+
+    def rest(part):
+        return refuse(part) if where == "rest" else part
+
+    feed = Feed(torch.arange(200.0).reshape(100, 2), None, 4, 3, prepare, pool=8, background=background, rest=rest)
     with pytest.raises(InputError, match=r"^the batch of step \d+ could not be prepared: ZeroDivisionError: a col"):
         train(feed=feed)
     feed.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pool")]
 
 
 # ---- minutes
@@ -189,3 +199,19 @@ def test_clock_leaves_time_for_a_step_and_a_save(monkeypatch):
     now[0] += 12  # 49: another step of 12 would end at 61, the save at 66
     assert clock.used() == 60
     assert Clock(Budget(10, None), 7.0, 10**12).used() == pytest.approx(7.0)
+    untimed = Clock(Budget(None, 1.0), 0.0, 0, ending=5.0)  # what was never timed is taken for five steps
+    now[0] += 4
+    assert untimed.used() == pytest.approx(4 * 60 / 40)
+
+
+def test_warm_up_is_a_tenth_of_the_budget_at_most():
+    def rates(steps, warmup):
+        how = Optimiser(lr=1.0, warmup=warmup, weight_decay=0.0, clip=1.0, ema=7.0)
+        decay = (1 + np.cos(np.pi * np.arange(steps) / steps)) / 2
+        return np.array([how.rate(k, k / steps) for k in range(steps)]) / decay
+
+    short, long = rates(200, 500), rates(10_000, 500)
+    np.testing.assert_allclose(short[20:], 1.0)
+    np.testing.assert_allclose(short[1:20], np.arange(1, 20) / 20)
+    np.testing.assert_allclose(long[:500], np.arange(1, 501) / 500)
+    assert short[0] > 0 and (long[500:] == pytest.approx(1.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.condition import Tell
-    from pushforward.coupling import Begun, Coupling
+    from pushforward.coupling import Begun, Coupling, Partners
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.path import Path as TrajectoryPath
@@ -39,13 +39,15 @@ def feed_for(
     ahead: int | None = None,
     tell: Tell | None = None,
     only: Tensor | None = None,
+    fit: Callable[..., Partners] | None = None,
 ) -> Feed[tuple[Draw, Tensor | None]]:
     """Batches ``(draw, y)`` of a data set on a path: rows, source points, coupling, times, trajectories.
 
-    The coupling sees ``pool`` batches at once, which are then split; `Semidiscrete` is fitted to ``x, y``
-    here. ``ahead`` batches are prepared together (default: by their size), rounded to whole pools. ``tell`` makes what
-    the network is told of the rows, after their labels have decided on the coupling; by default it is the labels.
-    ``only`` are the numbers of the rows that take part.
+    The coupling sees ``pool`` batches at once, which are then split; `Semidiscrete` is fitted to ``x, y`` here, by
+    ``fit`` in the place of its own (with its arguments, the coupling first). ``ahead`` batches are prepared together
+    (default: by their size), rounded to whole pools. ``tell`` makes what the network is told of the rows, after their
+    labels have decided on the coupling; by default it is the labels. ``only`` are the numbers of the rows that take
+    part.
     """
     import torch
 
@@ -55,7 +57,7 @@ def feed_for(
 
     if isinstance(couple, Semidiscrete):
         rows, labels = (x, y) if only is None else (x[only], None if y is None else y[only])
-        couple, spread = couple.fit(rows, labels, path.source, seed, spread), None
+        couple, spread = (fit or Semidiscrete.fit)(couple, rows, labels, path.source, seed, spread), None
 
     def begun(*ends: Any) -> Begun:
         if isinstance(couple, Transport):

@@ -49,7 +49,7 @@ class Ranked(Coder):
     weight: tuple[float, ...]  # in rows
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:  # type: ignore[override]  # a field elsewhere, and here the column's
         """That of the numbers."""
         return self.column.name
 
@@ -238,7 +238,7 @@ def ranked_from_json(entry: dict[str, Any], where: str) -> Ranked:
         or any(b < a or c <= a for a, b, c in zip(lists[0][:-1], lists[1][:-1], lists[0][1:], strict=True))
         or any(c < b for b, c in zip(lists[1][:-1], lists[0][1:], strict=True))
         or not all(0 < weight < 1e18 for weight in lists[2])
-        or sum(lists[2]) * 1e-12 > min(lists[2])
+        or min(lists[2]) < LEAST / 2 * sum(lists[2])
     ):
         raise InputError(f"{where} has cells that no fit gives; restore the file")
     first, last, weight = (tuple(map(float, line)) for line in lists)

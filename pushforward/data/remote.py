@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias, final
 
-from pushforward.errors import InputError
+from pushforward.errors import InputError, one_line
 
 __all__ = ["File", "Remote", "files", "is_url", "reading", "schema_of"]
 
@@ -53,7 +53,7 @@ class Remote:
         except FileNotFoundError as error:
             raise InputError(f"{self.url}: no such file") from error
         except Exception as error:  # those who speak a protocol have errors of their own
-            raise InputError(f"{self.url}: cannot be opened ({_words(error)})") from error
+            raise InputError(f"{self.url}: cannot be opened ({one_line(error)})") from error
 
     def __str__(self) -> str:
         return self.url
@@ -75,7 +75,7 @@ def files(url: str) -> list[Remote]:
     try:
         found = [Remote(system.unstrip_protocol(name)) for name in sorted(system.glob(place))]
     except Exception as error:
-        raise InputError(f"{url}: cannot be listed ({_words(error)})") from error
+        raise InputError(f"{url}: cannot be listed ({one_line(error)})") from error
     if not found:
         raise InputError(f"{url}: no file has a name like this")
     return found
@@ -106,11 +106,7 @@ def _system(url: str) -> tuple[Any, str]:
     try:
         system, place = url_to_fs(url)
     except ImportError as error:  # it says which package
-        raise InputError(f"{url}: this protocol needs a package that is not installed: {_words(error)}") from error
+        raise InputError(f"{url}: this protocol needs a package that is not installed: {one_line(error)}") from error
     except Exception as error:
-        raise InputError(f"{url}: cannot be reached ({_words(error)})") from error
+        raise InputError(f"{url}: cannot be reached ({one_line(error)})") from error
     return system, str(place)
-
-
-def _words(error: Exception) -> str:
-    return " ".join(f"{error}".split())[:200] or type(error).__name__

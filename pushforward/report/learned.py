@@ -140,8 +140,8 @@ def likelihood(
             say(i / 2, "likelihood")
             x = transform.inverse(some(points, scored, seed, "report likelihood", i))
             tol = TOLERANCE if steps is None else None
-            found_here = model.log_likelihood(x, method, steps=steps, tol=tol, seed=seed, processes=processes)
-            logs = found_here.log_prob.double()
+            answer = model.log_likelihood(x, method, steps=steps, tol=tol, seed=seed, processes=processes)
+            logs = answer.log_prob.double()
             found.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs))))
     except (InputError, ValueError) as error:
         return None, f"no likelihood: {error}"

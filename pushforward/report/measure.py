@@ -17,7 +17,7 @@ from pushforward.errors import InputError
 from pushforward.metrics import Memorisation, energy_distance
 from pushforward.metrics.base import some
 from pushforward.report.against import LEAST, Rows, read
-from pushforward.report.budget import budget
+from pushforward.report.allowance import allowance
 from pushforward.report.columns import tables
 from pushforward.report.learned import draw, likelihood, losses, training, walk
 from pushforward.report.quality import Lens, copies, lens, scores, two_sample
@@ -136,7 +136,7 @@ def _one(
     processes: Processes,
 ) -> Evaluation:
     """One run, in the model units of ``transform``."""
-    may = budget(model, n, steps, DEFAULT_STEPS)
+    may = allowance(model, n, steps, DEFAULT_STEPS)
     notes = [may.note] if may.note else []
     say(0.0, "sampling")
 
@@ -191,9 +191,15 @@ def _one(
             say(0.85, "the loss and its floor")
             loss, note = losses(model, rows, may.draws, seed)
             notes += [note] if note else []
-        asked = (may.scored, may.score_steps)
         likely, note = likelihood(
-            model, transform, rows, *asked, seed, lambda share, words: say(0.9 + 0.08 * share, words), processes
+            model,
+            transform,
+            rows,
+            may.scored,
+            may.score_steps,
+            seed,
+            lambda share, words: say(0.9 + 0.08 * share, words),
+            processes,
         )
         notes += [note] if note else []
     say(0.98, "trajectories")

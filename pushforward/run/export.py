@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pushforward import __version__
 from pushforward.config import make
 from pushforward.data.columns import Column, limits
-from pushforward.errors import InputError
+from pushforward.errors import InputError, one_line
 from pushforward.field import Learned
 from pushforward.run.asked import guided
 from pushforward.run.model import Model
@@ -24,7 +24,7 @@ from pushforward.sample import STEPPERS, Multistep, RungeKutta
 from pushforward.sample.default import plan
 from pushforward.sample.loop import Bound
 from pushforward.sample.noise import Brownian, Draws, Step
-from pushforward.train.files import one_line, written_whole
+from pushforward.train.files import written_whole
 
 if TYPE_CHECKING:
     from pushforward.data import Transform

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pushforward.objective import Estimate
     from pushforward.path import Draw
 
-__all__ = ["WORK", "Losses", "coupled", "losses"]
+__all__ = ["WORK", "Losses", "no_floor", "losses"]
 
 WORK = 2**36  # multiplications that an exact field may take on a Gaussian path; 1/32 of it on others
 
@@ -47,7 +47,7 @@ class Losses:
         return values | ({"floor_note": self.note} if self.note else {})
 
 
-def coupled(config: Config) -> str:
+def no_floor(config: Config) -> str:
     """Why pairs of a coupling have no floor; nothing for independent ones."""
     coupling = config.path.coupling
     none = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
@@ -100,7 +100,7 @@ def losses(
     def without(note: str) -> Losses:
         return Losses(known, unknown, None, None, None, None, note)
 
-    if note := coupled(config):
+    if note := no_floor(config):
         return without(note)
     if n * size > room:
         return without(f"{len(trained[0]):,} training rows are too many for their exact field: the loss has no floor")

@@ -18,16 +18,16 @@ __all__ = ["plan"]
 
 
 def plan(
+    kept: Path,
+    on_step: Callable[[int, int], None],
     how: Semidiscrete,
     x: Tensor,
     y: Tensor | None,
     source: Source,
     seed: int,
     spread: Spread | None,
-    kept: Path,
-    on_step: Callable[[int, int], None] | None = None,
 ) -> Partners:
-    """Partners of the rows ``x`` with their classes ``y``, whose potentials are kept in the folder ``kept``.
+    """What ``how.fit`` of the other arguments gives, with its potentials kept in the folder ``kept``.
 
     Potentials that are there and whole are taken; others are fitted again. A disk that refuses to keep them costs
     nothing but the time when training goes on.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pushforward.errors import InputError, nearest
+from pushforward.errors import InputError, nearest, one_line
 
 __all__ = ["Tracker", "tracking"]
 
@@ -49,14 +49,14 @@ def tracking(
     try:
         accelerator.init_trackers("tensorboard" if name == "tensorboard" else folder.resolve().name, _flat(config))
     except Exception as error:  # theirs are of every kind: a server, an account, a data base
-        raise InputError(f"--tracker {name}: cannot be started ({_words(error)})") from error
+        raise InputError(f"--tracker {name}: cannot be started ({one_line(error)})") from error
 
     def track(values: dict[str, Any]) -> None:
         numbers = {key: value for key, value in values.items() if key != "step" and value is not None}
         try:
             accelerator.log(numbers, step=values["step"])
         except Exception as error:
-            warn(f"--tracker {name}: step {values['step']} was not taken ({_words(error)}); metrics.jsonl has it")
+            warn(f"--tracker {name}: step {values['step']} was not taken ({one_line(error)}); metrics.jsonl has it")
 
     try:
         yield track
@@ -64,8 +64,4 @@ def tracking(
         try:
             accelerator.end_training()
         except Exception as error:
-            warn(f"--tracker {name}: could not be closed ({_words(error)})")
-
-
-def _words(error: Exception) -> str:
-    return " ".join(f"{error}".split())[:200] or type(error).__name__
+            warn(f"--tracker {name}: could not be closed ({one_line(error)})")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pushforward
 from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
 from pushforward.errors import InputError
-from pushforward.run.floor import coupled, losses
+from pushforward.run.floor import losses, no_floor
 from pushforward.run.model import Model
 from pushforward.run.picture import PREVIEW, preview
 from pushforward.run.plan import plan
@@ -25,6 +25,7 @@ from pushforward.run.tracking import tracking
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pushforward.coupling import Partners
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.train import Budget, Feed, Processes, Progress
@@ -189,15 +190,17 @@ def train(
     def batches(name: str, rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
         some, only = (data.take(rows).mirrored(), None) if c.mirror and rows is train_rows else (data, rows)
         y = {"none": None, "labels": some.y, "columns": some.x}[config.condition.condition]
-        path, couple, times, noise = parts.path, parts.couple, parts.times, spread
+        couple = parts.couple
         if made is not None:
             couple, y = paired, made.partners
-        if isinstance(couple, Semidiscrete):
-            mine, only, noise = some if only is None else some.take(only), None, None
-            some, y, kept, told = mine, None if y is None else mine.y, folder / "plan" / name, told_of(f"{name} plan")
-            partners = partial(plan, couple, mine.x, y, path.source, seed, spread, kept, told)
-            couple = processes.led(partners) or partners()
-        return feed_for(some.x, y, path, couple, times, size, seed, noise, pool, ahead, parts.tell, only)
+
+        def fitted(*problem: Any) -> Partners:
+            planned = partial(plan, folder / "plan" / name, told_of(f"{name} plan"), *problem)
+            return processes.led(planned) or planned()
+
+        return feed_for(
+            some.x, y, parts.path, couple, parts.times, size, seed, spread, pool, ahead, parts.tell, only, fitted
+        )
 
     feed = batches("training", train_rows, c.batch, c.seed, config.path.pool, None)
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's
@@ -244,7 +247,7 @@ def train(
         if processes.agreed(step in floors):
             return ""
         floors.add(step)
-        if note := coupled(config):
+        if note := no_floor(config):
             return json.dumps({"step": step, "floor_note": note}) + "\n"
         try:
             rows = rows_of(train_rows), rows_of(held_out_rows)

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward.errors import InputError
-from pushforward.train.files import numbered, one_line, read_folder, write_folder
+from pushforward.errors import InputError, one_line
+from pushforward.train.files import numbered, read_folder, write_folder
 
 __all__ = [
     "Profile",

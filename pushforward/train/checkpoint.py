@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pushforward.errors import InputError
-from pushforward.train.files import numbered, one_line, read_folder, write_folder
+from pushforward.errors import InputError, one_line
+from pushforward.train.files import numbered, read_folder, write_folder
 from pushforward.train.weights import Weights
 
 __all__ = ["Checkpoint", "latest", "restore", "restore_newest", "save"]

@@ -26,14 +26,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pushforward.errors import InputError
+from pushforward.errors import InputError, one_line
 
 __all__ = [
     "at_most",
     "load_weights",
     "no_links",
     "numbered",
-    "one_line",
     "read_folder",
     "save_weights",
     "write_folder",
@@ -54,11 +53,6 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-
-
-def one_line(error: BaseException) -> str:
-    """The words of an error, on one line."""
-    return " ".join(f"{error}".split())[:200] or type(error).__name__
 
 
 def _sync(path: Path) -> None:
@@ -200,7 +194,9 @@ def load_weights(net: nn.Module, path: Path) -> None:
 def write_folder(target: Path, tensors: dict[str, Tensor], values: dict[str, float]) -> None:
     """A folder of state, whole or not at all; OSError when the disk refuses."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(".step-*"):  # by a process that was killed when its folder was in place already
+    for left in target.parent.glob(
+        ".step-*"
+    ):  # by one that was killed when its folder was in place: no name comes back
         shutil.rmtree(left, ignore_errors=True)
     with written_whole(target) as scratch:
         scratch.mkdir()

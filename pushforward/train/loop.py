@@ -14,11 +14,10 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from pushforward.errors import InputError
+from pushforward.errors import InputError, one_line
 from pushforward.tensor import generator
 from pushforward.train.average import sharper, step_weight, take_snapshot
 from pushforward.train.checkpoint import Checkpoint, latest, restore_newest, save
-from pushforward.train.files import one_line
 from pushforward.train.health import Budget, Clock, Health
 from pushforward.train.processes import ALONE, LostProcess, Processes, count_rows, cut, share
 from pushforward.train.weights import Flat, Weights

@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pushforward.errors import InputError
-from pushforward.train.files import one_line
+from pushforward.errors import InputError, one_line
 
 __all__ = ["ALONE", "LostProcess", "Processes", "count_rows", "cut", "joined", "share"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pushforward.run import Model
 
-__all__ = ["Budget", "budget"]
+__all__ = ["Allowance", "allowance"]
 
 SAMPLES, CURVE, LIKELIHOOD, LOSS = 3e12, 8e11, 8e11, 3e11  # operations, at most, where the least of each allows
 DEVICE = 100  # times as many anywhere but on a CPU
@@ -26,7 +26,7 @@ SCORE_STEPS = 8
 
 
 @dataclass(frozen=True)
-class Budget:
+class Allowance:
     """How much of everything one run is asked for.
 
     ``steps`` of the samples, None for what `Model.sample` does by itself; ``evaluations`` and ``diffusions``, the
@@ -51,7 +51,7 @@ def within(limits: tuple[int, int], most: float) -> int:
     return int(min(limits[1], max(limits[0], most)))
 
 
-def budget(model: Model, n: int, steps: int | None, default: int) -> Budget:
+def allowance(model: Model, n: int, steps: int | None, default: int) -> Allowance:
     """What is affordable for ``n`` samples of ``steps`` steps (None: the tuned sampler, or ``default`` steps)."""
     cost = max(1, model.run.flops) / (1 if model.device == "cpu" else DEVICE)
     tuned = model.tuned_for(None)
@@ -64,7 +64,7 @@ def budget(model: Model, n: int, steps: int | None, default: int) -> Budget:
     short = POINTS[0] * len(DIFFUSIONS) * DIFFUSION_STEPS[0] * cost > CURVE
     diffusions, each = (DIFFUSIONS[::2], DIFFUSION_STEPS[1]) if short else (DIFFUSIONS, DIFFUSION_STEPS[0])
     scored = within(ROWS, LIKELIHOOD / (2 * SLOPES * cost))
-    return Budget(
+    return Allowance(
         fewer if cut else steps,
         evaluations,
         within(POINTS, CURVE / (sum(evaluations) * cost)),
