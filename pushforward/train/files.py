@@ -194,9 +194,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
 def write_folder(target: Path, tensors: dict[str, Tensor], values: dict[str, float]) -> None:
     """A folder of state, whole or not at all; OSError when the disk refuses."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(
-        ".step-*"
-    ):  # by one that was killed when its folder was in place: no name comes back
+    for left in target.parent.glob(".step-*"):  # by a process killed after the rename: that name does not come back
         shutil.rmtree(left, ignore_errors=True)
     with written_whole(target) as scratch:
         scratch.mkdir()
