@@ -135,6 +135,22 @@ def test_python_dash_m():
     assert bad.returncode == 2 and bad.stdout == "" and bad.stderr.count("\n") == 1 and "'train'" in bad.stderr
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of other systems break in other ways")
+@pytest.mark.parametrize("line", [["inspect", "moons"], ["--help"]])
+def test_a_reader_who_has_seen_enough(line):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as out:
+        done = subprocess.run([sys.executable, "-m", "pushforward", *line], stdout=out, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr == ""
+
+
+def test_flag_of_another_command(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call("inspect", "moons", "--json")
+    assert capsys.readouterr().err == "pushforward: unknown flag --json (see pushforward --help)\n"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -479,6 +479,25 @@ def test_damaged_run_file_is_one_line_that_names_it(where, value, words, straigh
     assert "config.json" in message and words in message and "\n" not in message
 
 
+@pytest.mark.slow
+def test_compiled_steps_are_those_of_the_network(tmp_path):
+    for name, flags in (("plain", []), ("compiled", ["--compile"])):  # in a process without the tests' checks of shapes
+        command = [sys.executable, "-m", "pushforward", "train", "moons", "--out", str(tmp_path / name), "--steps", "5"]
+        done = subprocess.run([*command, "--size", "tiny", *flags], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    plain, fast = (saved(tmp_path / name, 5) for name in ("plain", "compiled"))
+    assert plain.keys() == fast.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(fast[key], value, rtol=1e-3, atol=1e-5)
+    assert pf.load(tmp_path / "compiled").sample(3, steps=2).shape == (3, 2)
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(InputError, match=r"^--compile: .* needs a C\+\+ compiler"):
+        train(tmp_path / "run", 1, compiled=True)
+
+
 # ---- the feed
 
 

@@ -38,10 +38,10 @@ def one_line(text: str) -> str:
         return match[1]
     if match := re.search(r"(\w+) Input (should .*?) \[type=\w+, input_value=(\S+),", words):
         return f"--{match[1].replace('_', '-')} {match[3]}: {match[2]}"
-    if match := re.search(r"Unrecognized options: ([^\s,]+)", words):
+    if match := re.search(r"Unrecognized(?: or misplaced)? options: ([^\s,]+)", words):
         near = re.search(r"Perhaps you meant: (--?[\w-]+)", words)
         if match[1].startswith("-"):
-            hint = f"; did you mean {near[1]}?" if near else ""
+            hint = f"; did you mean {near[1]}?" if near and near[1] != match[1] else ""
             return f"unknown flag {match[1]}{hint} (see pushforward --help)"
         return (
             nearest(match[1], COMMANDS, "command") if "Available subcommands" in words else f"unexpected {match[1]!r}"
@@ -52,6 +52,18 @@ def one_line(text: str) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """The entry point of ``pushforward`` and ``python -m pushforward``."""
+    try:
+        try:
+            run(args)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads the output, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def run(args: list[str] | None) -> None:
+    """Read ``args``, or the command line, and do what it says."""
     args = sys.argv[1:] if args is None else args
     if args == ["--version"]:
         from pushforward import __version__
@@ -76,6 +88,8 @@ def main(args: list[str] | None = None) -> None:
         command()
     except InputError as error:
         fail(str(error), error.speaks)
+    except BrokenPipeError:
+        raise
     except OSError as error:  # a disk or a permission, where nobody had better words for it
         fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}")
     except KeyboardInterrupt:

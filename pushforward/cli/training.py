@@ -42,7 +42,7 @@ def train(
         FlagCreatePairsOff[bool], arg(help="of several processes (torchrun), each holds a part of the network (FSDP2)")
     ] = False,
     compile: Annotated[
-        FlagCreatePairsOff[bool], arg(help="train through torch.compile: a minute at first, faster steps after it")
+        FlagCreatePairsOff[bool], arg(help="through torch.compile: half a minute at first, then faster steps")
     ] = False,
     tracker: Annotated[
         Literal["tensorboard", "wandb", "mlflow"] | None, arg(help="where metrics go besides metrics.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -135,8 +136,8 @@ def train(
     ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size of
     pictures. With ``reflow``, a run, and no source, rows and source points are pairs that its model makes (`pairs`). A
     batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the other.
-    With ``shard`` each of them holds a part of the weights and of all that goes with them (FSDP2).
-    ``compiled`` trains through torch.compile, which takes a minute first and a C++ compiler.
+    With ``shard`` each of them holds a part of the weights and of all that goes with them (FSDP2). ``compiled`` trains
+    through torch.compile: the first step takes half a minute, and those after it a tenth less (a transformer on a CPU).
     ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too. ``preparing`` is
     told (share done, words) while pairs or a plan are made, whose time counts among the minutes of the budget.
 
@@ -215,6 +216,8 @@ def train(
         budget = replace(budget, minutes=left)
     net = parts.net if shard else parts.net.to(on)
     if compiled:
+        if shard or (on.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++")))):
+            raise InputError("--compile: does not go with --shard, and needs a C++ compiler on a CPU; leave it out")
         net.compile()  # in place: names and state stay, and the copy that holds the average is not compiled
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
