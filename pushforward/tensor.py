@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 __all__ = [
     "Clock",
+    "Held",
     "Points",
     "Spread",
     "Time",
@@ -41,6 +42,15 @@ Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
 Time: TypeAlias = float | Times
 Clock: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
 Spread: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
+
+
+@runtime_checkable
+class Held(Protocol):
+    """Rows, in memory as a tensor or wherever: ``len(rows)``, and ``rows[index]`` are those asked for, a tensor."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Tensor: ...
+
 
 BLOCK = 32  # samples that share one random stream; a constant, because every seed's samples depend on it
 

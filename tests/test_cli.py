@@ -141,7 +141,9 @@ def test_a_reader_who_has_seen_enough(line):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as out:
-        done = subprocess.run([sys.executable, "-m", "pushforward", *line], stdout=out, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pushforward", *line], stdout=out, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 1 and done.stderr == ""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -19,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data import equal_tables, fails, write
 
-from pushforward.data import Transform, drawn, fit, inspect, load, read_raw, read_schema, save, tables
+from pushforward.data import Transform, drawn, fit, inspect, load, read_raw, read_schema, save, stored, tables
 from pushforward.data.ranked import FILL
+from pushforward.errors import InputError
 
 REAL = {
     "diamonds": ("ggplot2", "diamonds"),
@@ -524,6 +527,35 @@ def test_a_table_larger_than_memory_gives_the_same(tmp_path, monkeypatch, ending
     assert [c.width for c in in_parts.transform.columns] == [c.width for c in whole.transform.columns]
     back = in_parts.transform.inverse(in_parts.x)
     equal_tables(back, read_raw(tmp_path / "parts").rows)
+
+
+def test_rows_in_a_file_are_those_in_memory(tmp_path, monkeypatch):
+    parts_of(tmp_path / "parts", rows=400)
+    whole = load(tmp_path / "parts")
+    assert isinstance(load(tmp_path / "parts", scratch=tmp_path / "run").x, torch.Tensor)  # few enough
+    monkeypatch.setattr(tables, "PART", 77)
+    monkeypatch.setattr(stored, "HOLD", 2000)
+    in_file = load(tmp_path / "parts", scratch=tmp_path / "not" / "yet")
+    assert isinstance(in_file.x, stored.Stored) and in_file.x.shape == whole.x.shape and len(in_file) == len(whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]  # it has no name
+    some = torch.randint(len(whole), (500,), generator=torch.Generator().manual_seed(0))
+    for index in (some, slice(None), slice(5, 90, 7), slice(-3, None), slice(7, 3), slice(0, 9**9), 4):
+        torch.testing.assert_close(in_file.x[index], whole.x[index], atol=1e-6, rtol=1e-6)
+    train, held_out = in_file.split(0.2, 0)
+    torch.testing.assert_close(train.x, whole.split(0.2, 0)[0].x, atol=1e-6, rtol=1e-6)
+    assert isinstance(held_out.x, torch.Tensor)
+
+
+def test_disk_that_cannot_hold_the_rows_is_named(tmp_path, monkeypatch):
+    parts_of(tmp_path / "parts", rows=400)
+    monkeypatch.setattr(stored, "HOLD", 2000)
+
+    def full(dir):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(stored.tempfile, "TemporaryFile", full)
+    with pytest.raises(InputError, match=r"cannot hold the rows.*No space left on device; choose --out elsewhere"):
+        load(tmp_path / "parts", scratch=tmp_path / "run")
 
 
 def test_types_are_inferred_from_every_part(tmp_path, monkeypatch):

@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.path import Path as TrajectoryPath
-    from pushforward.tensor import Spread
+    from pushforward.tensor import Held, Spread
     from pushforward.times import TimeLaw
     from pushforward.train import Feed
 
 __all__ = ["feed_for", "fingerprint"]
 
 FEW = 16  # batches that are prepared together where each costs as much as a step: some may never be asked for
+PART = 1 << 16  # rows looked at together
 LONG = 64  # dimensions of points whose networks take several milliseconds a step
 
 
 def feed_for(
-    x: Tensor,
-    y: Tensor | None,
+    x: Held,
+    y: Held | None,
     path: TrajectoryPath,
     couple: Coupling,
     times: TimeLaw,
@@ -56,7 +57,8 @@ def feed_for(
     from pushforward.train.feed import pool_size
 
     if isinstance(couple, Semidiscrete):
-        rows, labels = (x, y) if only is None else (x[only], None if y is None else y[only])
+        some = slice(None) if only is None else only
+        rows, labels = x[some], None if y is None else y[some]
         couple, spread = (fit or Semidiscrete.fit)(couple, rows, labels, path.source, seed, spread), None
 
     def begun(*ends: Any) -> Begun:
@@ -100,5 +102,6 @@ def fingerprint(data: Dataset) -> str:
     digest = hashlib.blake2b(digest_size=12)
     digest.update(repr(tuple(data.x.shape)).encode())
     digest.update(json.dumps(data.transform.to_json()).encode())  # the same rows in metres and in feet differ here only
-    digest.update(data.x.numpy().data)  # no copy of what may fill half the memory
+    for start in range(0, len(data), PART):  # no copy of what may fill half the memory
+        digest.update(data.x[start : start + PART].numpy().data)
     return digest.hexdigest()

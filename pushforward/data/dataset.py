@@ -20,6 +20,7 @@ from pushforward.data.builtin import BUILTIN, CLASSES
 from pushforward.data.images import Pictures, Size, read_size
 from pushforward.data.remote import File, files, is_url
 from pushforward.data.schema import Schema, read_schema
+from pushforward.data.stored import Stored
 from pushforward.data.tables import Stream
 from pushforward.data.transform import Transform, fit
 from pushforward.errors import InputError
@@ -47,7 +48,7 @@ class Dataset:
     """Rows in model units ``x`` [n, *shape], class indices ``y`` [n] or None, and the transform that made them."""
 
     name: str
-    x: Float[Tensor, "n *shape"]
+    x: Float[Tensor, "n *shape"] | Stored
     y: Int64[Tensor, " n"] | None
     transform: Transform
     classes: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ class Dataset:
                 f"{self.name}: only pictures have a mirror image, these rows are of shape {self.x[0].shape}"
             )
         y = None if self.y is None else torch.cat([self.y, self.y])
-        return replace(self, x=torch.cat([self.x, self.x.flip(-1)]), y=y)
+        return replace(self, x=torch.cat([self.x[:], self.x[:].flip(-1)]), y=y)
 
     def take(self, index: Int64[Tensor, " k"]) -> Dataset:
         """The rows of these numbers."""
@@ -88,18 +89,20 @@ def load(
     source: Source,
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
+    scratch: Path | None = None,
 ) -> Dataset:
     """A data set from a file (by its ending), a folder of pictures or tables, a built-in name, an array or a table.
 
     ``schema``, a dict or a JSON file, says of the columns of a table what is not to be inferred (see `read_schema`).
     ``size`` (32, "32x48", (32, 48): height, width) scales pictures to cover it and cuts them to it at the centre.
     The transform is fitted to all rows; files of tables are read a part at a time, so that only the float32 rows need
-    memory. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
+    memory, and with a folder ``scratch`` not even they: many are in a file there (see `Stored`). InputError names the
+    file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
     said = read_schema(schema)
     raw = read_source(source, said, read_size(size))
     transform = fit(raw.rows, raw.where, said)
-    x = transform.forward(raw.rows, raw.where)
+    x = transform.forward(raw.rows, raw.where, scratch)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, x, y, transform, classes, raw.notes)
 

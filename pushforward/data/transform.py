@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from pushforward.data.columns import Coder, Column
 from pushforward.data.mixed import Dropped, coder_from_json
 from pushforward.data.ranked import Ranked
 from pushforward.data.schema import Schema
+from pushforward.data.stored import Stored, gathered
 from pushforward.data.survey import fit_numbers, survey
 from pushforward.data.tables import Stream
 from pushforward.errors import InputError, nearest
@@ -80,15 +83,25 @@ class Transform:
         parts = zip(self.columns, np.split(x.detach().cpu().double().numpy(), ends, axis=1), strict=True)
         return -torch.from_numpy(np.sum([column.log_scales(part) for column, part in parts], axis=0))
 
-    def forward(self, raw: Rows | Stream, where: str = "the rows") -> Float[Tensor, "n *shape"]:
+    @overload
+    def forward(self, raw: Rows | Stream, where: str = ...) -> Float[Tensor, "n *shape"]: ...
+    @overload
+    def forward(
+        self, raw: Rows | Stream, where: str = ..., scratch: Path | None = ...
+    ) -> Float[Tensor, "n *shape"] | Stored: ...
+    def forward(
+        self, raw: Rows | Stream, where: str = "the rows", scratch: Path | None = None
+    ) -> Float[Tensor, "n *shape"] | Stored:
         """User rows to model units: float32 [n, *shape], contiguous.
 
         ``raw`` is an array [n, *row_shape], or a pyarrow.Table (or a Stream of its parts) whose columns are matched by
-        name in any order; columns that were left out in training may be there or not.
+        name in any order; columns that were left out in training may be there or not. With a folder ``scratch`` rows of
+        a table that are too many for memory are in a file there (see `Stored`).
         InputError, which ``where`` opens: other shape or columns, values and gaps that were not there in training.
         """
         if not isinstance(raw, np.ndarray):
-            return self._forward_table(raw if isinstance(raw, Stream) else Stream.of(raw, where))
+            stream = raw if isinstance(raw, Stream) else Stream.of(raw, where)
+            return gathered(self._blocks(stream), scratch)
         if self.kind == "table" or raw.shape[1:] != self.row_shape:
             raise self._other(f"an array of shape {raw.shape}", where)
         arrays.check(raw, where)
@@ -101,7 +114,8 @@ class Transform:
         _require_finite(x, where)
         return torch.from_numpy(np.ascontiguousarray(x).reshape(len(x), *self.shape))
 
-    def _forward_table(self, stream: Stream) -> Float[Tensor, "n d"]:
+    def _blocks(self, stream: Stream) -> Iterator[Array]:
+        """Model rows of a table, part by part; at least one part."""
         where, names = stream.where, set(stream.names)
         if self.kind != "table":
             raise self._other(f"a table of {len(names)} columns", where)
@@ -113,7 +127,7 @@ class Transform:
             if odd:
                 listed = ", ".join(map(repr, wanted[:8])) + (", ..." if len(wanted) > 8 else "")
                 raise InputError(f"{where}: column {odd[0]!r} {what}; give exactly the columns {listed}")
-        blocks = []
+        empty = True
         for first, part in stream.parts():
             columns = [
                 column.encode(
@@ -124,11 +138,12 @@ class Transform:
                 for column in self.columns
                 if column.name in wanted
             ]
-            blocks.append(np.concatenate(columns, axis=1))
-            _require_finite(blocks[-1], where)
-        if not blocks:
+            block = np.concatenate(columns, axis=1)
+            _require_finite(block, where)
+            empty = False
+            yield block
+        if empty:
             raise InputError(f"{where}: no rows after the header; give a table with rows")
-        return torch.from_numpy(blocks[0] if len(blocks) == 1 else _stacked(blocks))
 
     def partial(self, raw: Rows, where: str = "the rows", gaps: bool = True) -> Float[Tensor, "n d"]:
         """Rows of a table of which some is known, in model units: NaN for columns that are not there and for gaps.
@@ -286,17 +301,6 @@ def fit(raw: Rows | Stream, where: str = "the data", schema: Schema | None = Non
         raise InputError(f"{where}: every row is the same, so there is nothing to learn; give rows that differ")
     kind: Kind = "table" if not isinstance(raw, np.ndarray) else "image" if raw.ndim > 2 else "array"
     return Transform(kind, shape, columns)
-
-
-def _stacked(blocks: list[Array]) -> Array:
-    """The blocks below each other; each is let go of when it is copied."""
-    out = np.empty((sum(map(len, blocks)), blocks[0].shape[1]), np.float32)
-    row = len(out)
-    while blocks:
-        block = blocks.pop()
-        out[row - len(block) : row] = block
-        row -= len(block)
-    return out
 
 
 def _require_finite(x: Array, where: str) -> None:

@@ -63,7 +63,7 @@ def trained_rows(model: Model) -> Tensor | None:
         data = dataset(model.run.data.source, model.transform)
     except (InputError, OSError):
         return None
-    return data.split(*split_of(model))[0].x if fingerprint(data) == model.run.data.fingerprint else None
+    return data.split(*split_of(model))[0].x[:] if fingerprint(data) == model.run.data.fingerprint else None
 
 
 def read(models: Sequence[Model], source: Source | None, n: int, seed: int) -> Rows:
@@ -90,7 +90,7 @@ def read(models: Sequence[Model], source: Source | None, n: int, seed: int) -> R
     y: tuple[Tensor, Tensor] | None = None
     if own:
         ours, theirs = data.split(*split_of(first))
-        train, held_out = ours.x, theirs.x
+        train, held_out = ours.x[:], theirs.x[:]
         trained: Tensor | None = train
         if ours.y is not None and theirs.y is not None and data.classes == record.classes:
             y = ours.y, theirs.y
@@ -103,7 +103,7 @@ def read(models: Sequence[Model], source: Source | None, n: int, seed: int) -> R
         for model in models:
             if mark == model.run.data.fingerprint:
                 notes.append(f"{model.folder} was trained on rows of {named}: it may look better than it is")
-        train, held_out = (part.x for part in data.split(0.5, seed)) if len(data) > 1 else (data.x, data.x)
+        train, held_out = (part.x[:] for part in (data.split(0.5, seed) if len(data) > 1 else (data, data)))
         trained = trained_rows(first) if alike else None
         if alike and trained is None:
             notes.append("the training data are gone or have changed, so copies of them cannot be found")

@@ -160,7 +160,7 @@ def train(
     if reflow is None:
         if source is None:
             raise InputError("nothing to train on: give DATA, or --reflow RUN")
-        data = load_data(source, schema, resize)
+        data = load_data(source, schema, resize, folder)
         pieces, name = data.transform.pieces, str(source) if isinstance(source, (str, Path)) else data.name
     else:
         if source is not None or config.path.coupling != "independent" or config.objective.objective != "flow":

@@ -37,7 +37,7 @@ def tune(
     with contextlib.suppress(InputError, OSError):
         data = load_data(model.run.data.source)
         if fingerprint(data) == model.run.data.fingerprint:
-            rows = data.split(model.run.config.train.held_out, model.run.config.train.seed)[1].x.to(device)
+            rows = data.split(model.run.config.train.held_out, model.run.config.train.seed)[1].x[:].to(device)
     try:
         found = find(model.field, nfe, model.transform.shape, seed=seed, device=device, data=rows, on_step=on_step)
     except ValueError as error:

@@ -15,10 +15,10 @@ from queue import SimpleQueue
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int
 from torch import Tensor
 
-from pushforward.tensor import Spread, generator
+from pushforward.tensor import Held, Spread, generator
 
 __all__ = ["Feed", "pool_size"]
 
@@ -40,7 +40,7 @@ class Feed(Generic[Batch]):
     threads, so two threads that take some at once get wrong ones. Long calls for which Python does not wait belong into
     ``rest``: they cost nothing beside a small network, which a thread of many short calls makes twice as slow.
 
-    Args: ``x [n, *d]`` and conditions ``y [n, ...]`` in memory; ``spread(x, u)``, which makes continuous numbers of
+    Args: rows ``x [n, *d]`` and conditions ``y [n, ...]``; ``spread(x, u)``, which makes continuous numbers of
     rounded ones (dequantisation) with ``u`` uniform on [0, 1), of the shape of ``x``; ``pool``, how many batches are
     prepared together (default `pool_size`). What a batch holds depends on ``pool`` too, but not on what a thread
     does in the ``background``: ``prepare`` and ``rest`` ("all"), ``rest`` alone, or nothing ("none"). What fails in the
@@ -50,8 +50,8 @@ class Feed(Generic[Batch]):
 
     def __init__(
         self,
-        x: Float[Tensor, "n *d"],
-        y: Shaped[Tensor, "n *c"] | None,
+        x: Held,
+        y: Held | None,
         batch: int,
         seed: int,
         prepare: Callable[[Tensor, Tensor | None, torch.Generator], Iterable[Any]],
