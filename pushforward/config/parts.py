@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Parts", "build", "resolve"]
 
 SMALL = 256  # entries of a picture that a plain perceptron serves best
-LATE = "logit_normal:0.6,1.6"  # of tables, where what is decided last, to a hundredth of a column's spread, counts
+MOST = 1e-2  # learning rate of the narrowest
+LATE = "logit_normal:1.5,2.2"  # of tables, where what is decided last, to a hundredth of a column's spread, counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +131,14 @@ def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tu
         size = "tiny" if net in ("unet", "dit") else "small"
     dial, drop = SIZES[size][net], config.condition.drop
     width, depth = config.net.width or dial.width, config.net.depth or dial.depth
+    batch, rate = PACE.get(net, (256, 1e-3 * width))
     return config.model_copy(
         update={
             "objective": config.objective.model_copy(update={"times": times}),
             "net": config.net.model_copy(update={"net": net, "size": size, "width": width, "depth": depth}),
+            "train": config.train.model_copy(
+                update={"batch": config.train.batch or batch, "lr": config.train.lr or min(MOST, rate / width)},
+            ),
             "condition": ConditionConfig(condition=told, drop=DROPPED[told] if drop is None else drop),
         }
     )
@@ -215,3 +220,4 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tupl
 
 
 DROPPED = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing
+PACE = {"tabular": (512, 1.28), "dit": (64, 0.256)}  # rows of a batch, and peak learning rate times width

@@ -145,10 +145,10 @@ class ConditionConfig(Section):
 class TrainConfig(Section):
     """How it is trained."""
 
-    batch: Positive = 256
-    """rows per optimiser step"""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """peak learning rate"""
+    batch: Positive | None = None
+    """rows per optimiser step (256; of a table 512, of pictures 64)"""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """peak learning rate (0.001; of tables and pictures by the width of the network)"""
     warmup: Annotated[int, Field(ge=0)] = 500
     """steps over which the learning rate rises"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

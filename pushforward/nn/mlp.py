@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,8 +13,6 @@ from pushforward.nn.embed import Condition, Conditions, FourierTime, Given
 from pushforward.nn.grid import require
 
 __all__ = ["MLP"]
-
-WAVES = 8  # frequencies of an entry
 
 
 class Block(nn.Module):
@@ -39,13 +36,8 @@ class MLP(nn.Module):
     """``net(x, t, y) -> p`` of the shape of ``x`` ``[n, *shape]``; the output is exactly 0 at initialisation.
 
     Residual blocks of ``width`` hidden units, conditioned on time and ``conditions`` (`Condition`) by adaptive layer
-    normalisation (Peebles & Xie 2023). Of entries that are ``waved``, by their number, it also sees
-    ``cos(2 pi f x_i)`` and ``sin(2 pi f x_i)`` for `WAVES` frequencies f of each, learned from N(0, 1): what changes
-    within a fraction of a unit, as the columns of a table do, is then learned early (Gorishniy et al. 2022). Raises
-    InputError for points, times or conditions of another shape.
+    normalisation (Peebles & Xie 2023). Raises InputError for points, times or conditions of another shape.
     """
-
-    waved: Tensor
 
     def __init__(
         self,
@@ -53,19 +45,14 @@ class MLP(nn.Module):
         width: int = 256,
         depth: int = 4,
         conditions: Conditions | None = None,
-        waved: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        embedding = max(32, width // 2)  # every row has its own time, so this width is paid per row
+        embedding = max(32, width // 4)  # every row has its own time, so this width is paid per row
         self.time = FourierTime(embedding)
         self.condition = Condition(conditions, embedding)
         d = math.prod(shape)
-        self.register_buffer("waved", torch.tensor(list(waved), dtype=torch.int64), persistent=False)
-        self.frequencies = nn.Parameter(torch.randn(len(waved), WAVES)) if waved else None
         self.enter = nn.Linear(d + self.condition.channels * math.prod(shape[1:]), width)
-        # a layer of its own, so that straight lines do not begin the weaker the more waves there are
-        self.waves = nn.Linear(2 * WAVES * len(waved), width, bias=False) if waved else None
         self.blocks = nn.ModuleList(Block(width, embedding) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, d)
@@ -75,10 +62,11 @@ class MLP(nn.Module):
     def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given = None) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
         c, z = self.condition(self.time(t), x, y)
-        c, h = nn.functional.silu(c), self.enter(z.flatten(1))
-        if self.waves is not None and self.frequencies is not None:
-            angle = 2 * math.pi * x.flatten(1).index_select(1, self.waved)[:, :, None] * self.frequencies
-            h = h + self.waves(torch.cat([angle.cos(), angle.sin()], 2).flatten(1))
+        c, h = nn.functional.silu(c), self.begin(z.flatten(1), x.flatten(1), t)
         for block in self.blocks:
             h = block(h, c)
         return cast(Tensor, self.leave(nn.functional.silu(self.norm(h)))).reshape(x.shape)
+
+    def begin(self, z: Float[Tensor, "n wide"], x: Float[Tensor, "n d"], t: Float[Tensor, "n"]) -> Tensor:
+        """The first hidden units ``[n, width]``, of the point ``x`` beside what is known of it."""
+        return cast(Tensor, self.enter(z))

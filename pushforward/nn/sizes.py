@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from pushforward.nn.dit import DiT
 from pushforward.nn.embed import Conditions
 from pushforward.nn.grid import grid_of, halvings
 from pushforward.nn.mlp import MLP
+from pushforward.nn.tabular import Tabular
 from pushforward.nn.unet import UNet
 
 __all__ = ["NETS", "SIZES", "count_parameters", "flops", "sized"]
@@ -78,7 +78,7 @@ def _mlp(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, numb
 
 
 def _tabular(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, numbers: Numbers) -> nn.Module:
-    return MLP(shape, dial.width, dial.depth, conditions, range(math.prod(shape)) if numbers is None else numbers)
+    return Tabular(shape, dial.width, dial.depth, conditions, numbers)
 
 
 def _unet(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, numbers: Numbers) -> nn.Module:

@@ -260,7 +260,7 @@ def card(model: Model, name: str, licence: str, shown: bool = False) -> str:
         "## Training",
         "",
         f"- objective {config.objective.objective}, coupling {config.path.coupling}, times {config.objective.times}",
-        f"- batch {train.batch}, learning rate {train.lr:g}, seed {train.seed}, {train.precision}",
+        f"- batch {train.batch}, learning rate {train.lr}, seed {train.seed}, {train.precision}",
         "- weights: power-function average over training",
         f"- {last['step']:,} steps; loss {last['loss']:.4f}, on held-out rows {last['held_out']:.4f}" if last else None,
         f"- pushforward {run.pushforward}, torch {run.torch}",

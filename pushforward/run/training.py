@@ -173,6 +173,7 @@ def train(
     config = resolve(config, shape, classes, pieces)
     parts = build(config, shape, classes, pieces)
     c, on = config.train, torch.device(device)
+    assert c.batch is not None and c.lr is not None  # resolved
     if c.batch < accumulate * processes.count:
         raise InputError(f"--batch {c.batch}: less than one row for each of {accumulate * processes.count} parts")
     if c.mirror and (made is not None or data.transform.kind != "image"):
