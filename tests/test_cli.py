@@ -387,8 +387,8 @@ def test_damaged_checkpoint_is_named(copy, table_file, capsys, no_previews):
 
 def test_a_run_of_another_configuration_is_left_as_it_was(copy, table_file, capsys):
     before = contents(copy)
-    other = ["--width", "16", "--depth", "1", "--batch", "64", "--lr", "0.01", "--schedule", "cosine"]
-    words = ["--width was 32, is 16", "--lr was 0.001, is 0.01", "--schedule was condot, is cosine"]
+    other = ["--width", "16", "--depth", "1", "--batch", "64", "--lr", "0.02", "--schedule", "cosine"]
+    words = ["--width was 32, is 16", "--lr was 0.01, is 0.02", "--schedule was condot, is cosine"]
     line = refuses(capsys, "train", table_file, "--out", copy, *other, words=[str(copy), *words])
     assert "--depth" not in line and "--batch" not in line
     refuses(capsys, "train", "8gaussians", "--out", copy, *TINY, words=[str(copy), "data differ", "8gaussians"])
@@ -705,7 +705,7 @@ def test_codes_lead_back_to_their_rows(copy, table_file, tmp_path):
     model = pf.load(copy)
     x = model.transform.forward(pacsv.read_csv(table_file))
     back = pf.decode(model.field, torch.from_numpy(codes))
-    torch.testing.assert_close(back, x, rtol=0, atol=2e-3)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-2)  # of a field that 30 steps made
     call("encode", copy, table_file, "-o", tmp_path / "z.csv")
     np.testing.assert_allclose(pd.read_csv(tmp_path / "z.csv").to_numpy(), codes, rtol=1e-4, atol=1e-5)
 

@@ -218,9 +218,7 @@ def table(tmp_path_factory):
     x = np.array([MEANS[k] for k in kind]) + np.array([STDS[k] for k in kind]) * rng.standard_normal(6000)
     z = np.round(10 * x + rng.standard_normal(6000)).astype(int)
     rows = pa.table({"kind": kind, "x": x, "z": pa.array(z, mask=rng.random(6000) < 0.3)})
-    words = config(
-        net={"width": 96, "depth": 2}, condition={"drop": 0.4}, train={"batch": 256, "lr": 3e-3, "warmup": 50}
-    )
+    words = config(net={"width": 96, "depth": 2}, condition={"drop": 0.4}, train={"warmup": 50})
     runs.train(rows, folder / "run", words, Budget(1200, None))
     return pf.load(folder / "run")
 

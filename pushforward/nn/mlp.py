@@ -36,7 +36,8 @@ class MLP(nn.Module):
     """``net(x, t, y) -> p`` of the shape of ``x`` ``[n, *shape]``; the output is exactly 0 at initialisation.
 
     Residual blocks of ``width`` hidden units, conditioned on time and ``conditions`` (`Condition`) by adaptive layer
-    normalisation (Peebles & Xie 2023). Raises InputError for points, times or conditions of another shape.
+    normalisation (Peebles & Xie 2023) in ``embedding`` features (default: half the width). Raises InputError for
+    points, times or conditions of another shape.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class MLP(nn.Module):
         width: int = 256,
         depth: int = 4,
         conditions: Conditions | None = None,
+        embedding: int | None = None,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        embedding = max(32, width // 4)  # every row has its own time, so this width is paid per row
+        embedding = embedding or max(32, width // 2)  # every row has its own time, so this width is paid per row
         self.time = FourierTime(embedding)
         self.condition = Condition(conditions, embedding)
         d = math.prod(shape)

@@ -39,7 +39,7 @@ class Tabular(MLP):
         conditions: Conditions | None = None,
         numbers: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(shape, width, depth, conditions)
+        super().__init__(shape, width, depth, conditions, max(64, width // 4))
         d = math.prod(shape)
         seen = list(range(d)) if numbers is None else list(numbers)
         self.register_buffer("numbers", torch.tensor(seen, dtype=torch.int64), persistent=False)
@@ -50,6 +50,7 @@ class Tabular(MLP):
         self.planes = nn.Linear(d, GAINS, bias=False)
         self.log_gain = nn.Parameter(torch.linspace(0, FINEST, GAINS))
         self.near = nn.Linear(GAINS, width, bias=False)
+        nn.init.zeros_(self.near.weight)  # what is magnified before it means something makes a rough field
 
     def begin(self, z: Float[Tensor, "n wide"], x: Float[Tensor, "n d"], t: Float[Tensor, "n"]) -> Tensor:
         """Straight lines, waves, and what is magnified near the data."""
