@@ -110,10 +110,8 @@ def train_theirs(minutes, out):
     while time.monotonic() - start < 60 * minutes:
         for index in torch.randperm(len(x)).split(128):
             adam.zero_grad()
-            t, xt, ut, _, y1 = matcher.guided_sample_location_and_conditional_flow(
-                torch.randn_like(x[index]), x[index], y1=y[index]
-            )
-            ((net(xt, t, y1) - ut) ** 2).mean().backward()
+            t, xt, ut = matcher.sample_location_and_conditional_flow(torch.randn_like(x[index]), x[index])
+            ((net(xt, t, y[index]) - ut) ** 2).mean().backward()
             adam.step()
             steps += 1
             if time.monotonic() - start > 60 * minutes:
