@@ -77,7 +77,7 @@ def main():
     for kind, size in NETS:
         torch.manual_seed(0)
         shares, rates = [], []
-        net = sized(kind, SHAPE, size, (Classes(10),))
+        net = sized(kind, SHAPE, size, {"label": Classes(10)})
         operations = step_operations(net, args.batch)
         for _ in range(args.rounds):
             before = product_speed()
