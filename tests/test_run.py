@@ -496,6 +496,7 @@ def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(InputError, match=r"^--compile: .* needs a C\+\+ compiler"):
         train(tmp_path / "run", 1, compiled=True)
+    assert not (tmp_path / "run").exists()
 
 
 # ---- the feed

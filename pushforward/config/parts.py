@@ -131,13 +131,16 @@ def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tu
         size = "tiny" if net in ("unet", "dit") else "small"
     dial, drop = SIZES[size][net], config.condition.drop
     width, depth = config.net.width or dial.width, config.net.depth or dial.depth
-    batch, rate = PACE.get(net, (256, 1e-3 * width))
+    batch, lr = 256, 1e-3
+    if net in PACE:
+        batch, rate = PACE[net]
+        lr = min(MOST, rate / width)
     return config.model_copy(
         update={
             "objective": config.objective.model_copy(update={"times": times}),
             "net": config.net.model_copy(update={"net": net, "size": size, "width": width, "depth": depth}),
             "train": config.train.model_copy(
-                update={"batch": config.train.batch or batch, "lr": config.train.lr or min(MOST, rate / width)},
+                update={"batch": config.train.batch or batch, "lr": config.train.lr or lr},
             ),
             "condition": ConditionConfig(condition=told, drop=DROPPED[told] if drop is None else drop),
         }

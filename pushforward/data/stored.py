@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 import threading
@@ -82,12 +83,14 @@ def _written(first: list[Array], others: Iterable[Array], scratch: Path) -> Stor
     folder: Any = next((p for p in (scratch, *scratch.absolute().parents) if p.is_dir()), None)
     width = first[0].shape[1]
     try:
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # open as long as the rows are used
-        while first:
-            file.write(first.pop(0).data)
-        for block in others:
-            file.write(block.data)
-        file.flush()
+        with contextlib.ExitStack() as undo:
+            file = undo.enter_context(tempfile.TemporaryFile(dir=folder))
+            while first:
+                file.write(first.pop(0).data)
+            for block in others:
+                file.write(block.data)
+            file.flush()
+            undo.pop_all()  # it stays open as long as the rows are used
     except OSError as error:
         raise InputError(
             f"{folder}: cannot hold the rows, which are too many for memory: {one_line(error)}; choose --out elsewhere"

@@ -184,6 +184,8 @@ def train(
         )
     if shard and (odd := _not_sharded(config)):
         raise InputError(f"--shard: does not go with {odd}, which takes derivatives inside the network; leave out one")
+    if compiled and (shard or (on.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))))):
+        raise InputError("--compile: does not go with --shard, and needs a C++ compiler on a CPU; leave it out")
     described = _described(name, config, data, parts.net)
     processes.led(lambda: _claim(folder, described))
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
@@ -217,8 +219,6 @@ def train(
         budget = replace(budget, minutes=left)
     net = parts.net if shard else parts.net.to(on)
     if compiled:
-        if shard or (on.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++")))):
-            raise InputError("--compile: does not go with --shard, and needs a C++ compiler on a CPU; leave it out")
         net.compile()  # in place: names and state stay, and the copy that holds the average is not compiled
 
     def loss(net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
