@@ -270,7 +270,7 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=(OURS, *PEERS), help="all that have a python")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME,...=PYTHON")
     parser.add_argument("--seconds", type=float, default=285, help="for everything, of each method on each table")
-    parser.add_argument("--reserve", type=float, default=20, help="seconds of them that are not for training")
+    parser.add_argument("--reserve", type=float, default=40, help="seconds of them that are not for training")
     parser.add_argument("--rows", type=int, default=10_000, help="synthetic rows")
     parser.add_argument("--train-rows", type=int, help="only so many of the training rows")
     parser.add_argument("--threads", type=int, default=2)

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Shaped
@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 __all__ = [
     "Clock",
     "Held",
+    "Law",
     "Points",
     "Spread",
     "Time",
@@ -50,6 +51,14 @@ class Held(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> Tensor: ...
+
+
+class Law(NamedTuple):
+    """A Gaussian mixture as numbers, ``sum_k w_k N(m_k, s_k^2 I)`` in w dimensions; the weights have sum 1."""
+
+    means: Float[Tensor, "k w"]
+    stds: Float[Tensor, "k"]
+    weights: Float[Tensor, "k"]
 
 
 BLOCK = 32  # samples that share one random stream; a constant, because every seed's samples depend on it

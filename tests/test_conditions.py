@@ -22,6 +22,7 @@ from pushforward.config import (
     resolve,
 )
 from pushforward.data import Transform, load, read_raw, save
+from pushforward.tensor import Law
 from pushforward.train import Budget
 
 
@@ -77,6 +78,11 @@ def config(**words) -> Config:
     return Config(**{name: sections[name](**fields) for name, fields in words.items()})
 
 
+def normals(widths):
+    """The laws of pieces of which nothing is known."""
+    return [Law(torch.zeros(1, width), torch.ones(1), torch.ones(1)) for width in widths]
+
+
 @pytest.mark.parametrize(
     ("asked", "data", "told", "net"),
     [
@@ -97,7 +103,8 @@ def test_what_is_left_to_the_data_is_written_out(asked, data, told, net):
     assert (found.condition.condition, found.net.net) == (told, net)
     assert found.condition.drop == {"none": 1.0, "labels": 0.1, "columns": 0.8}[told]
     assert found.net.width and found.net.depth and resolve(found, *data) == found
-    field = build(found, *data).field_of(build(found, *data).net)
+    parts = build(found, *data[:2], normals(data[2]))
+    field = parts.field_of(parts.net)
     x = torch.randn(3, *data[0], generator=seeded())
     y = {"none": None, "labels": torch.tensor([0, 1, -1]), "columns": torch.full((3, 5), math.nan)}[told]
     assert field.velocity(x, 0.5, y).shape == x.shape
@@ -119,7 +126,7 @@ def test_what_is_left_to_the_data_is_written_out(asked, data, told, net):
 )
 def test_conditions_that_cannot_be_met_are_refused(asked, data, words):
     with pytest.raises(pf.InputError, match=words):
-        build(config(**asked), *data)
+        build(config(**asked), *data[:2], normals(data[2]))
 
 
 TINY = {"net": {"width": 32, "depth": 1}}

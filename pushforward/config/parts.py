@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +11,8 @@ from pushforward.config.sections import ConditionConfig, Config, make
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from pushforward.condition import Tell
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.nn import Conditions
     from pushforward.objective import Objective
-    from pushforward.path import Path
-    from pushforward.tensor import Time
+    from pushforward.path import Affine, Path
+    from pushforward.tensor import Law, Time
     from pushforward.times import TimeLaw
 
 __all__ = ["Parts", "build", "resolve"]
@@ -147,11 +148,12 @@ def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tu
     )
 
 
-def _network(config: Config, shape: tuple[int, ...], classes: int, pieces: tuple[int, ...]) -> nn.Module:
+def _network(config: Config, path: Affine, shape: tuple[int, ...], classes: int, laws: Sequence[Law]) -> nn.Module:
     """The network with weights from the seed; InputError for one that does not fit into memory."""
     import torch
 
-    from pushforward.nn import Classes, Picture, Scalar, Twice, sized
+    from pushforward.nn import Classes, Laws, Picture, Scalar, Twice, sized
+    from pushforward.path import mixing
     from pushforward.tensor import generator
 
     kinds: dict[str, Conditions] = {
@@ -161,25 +163,26 @@ def _network(config: Config, shape: tuple[int, ...], classes: int, pieces: tuple
     }
     net, width, depth = config.net.net, config.net.width, config.net.depth
     assert width is not None and depth is not None  # resolved
-    ends = itertools.accumulate(pieces)
-    numbers = [end - 1 for end, piece in zip(ends, pieces, strict=True) if piece == 1] if pieces else None
+    # other fields do not read the network's answer as a prediction at x and t
+    field, predicts = config.objective.field, config.objective.predicts
+    known = Laws(laws, lambda t: mixing(path, t, predicts)) if laws and field == "learned" else None
     # weights come from torch's global stream, which is put back as it was
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(generator(config.train.seed, "weights").get_state())
         try:
             # less than the network holds: refused at once, where layer after layer would fill the memory first
             torch.empty(depth, width, width)
-            kind, told = config.objective.field, kinds[config.condition.condition]
-            wide = (2 * shape[0], *shape[1:]) if kind == "joint" else shape
-            body = sized(net, wide, config.net.size, told, width, depth, numbers)
-            return Scalar(body) if kind == "energy" else Twice(body) if kind == "joint" else body
+            told = kinds[config.condition.condition]
+            wide = (2 * shape[0], *shape[1:]) if field == "joint" else shape
+            body = sized(net, wide, config.net.size, told, width, depth, known)
+            return Scalar(body) if field == "energy" else Twice(body) if field == "joint" else body
         except (MemoryError, RuntimeError) as error:
             size = f"width {width} and depth {depth}"
             raise InputError(f"a network of {size} for rows of shape {shape} does not fit into memory") from error
 
 
-def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tuple[int, ...] = ()) -> Parts:
-    """The parts of a run for rows of ``shape``, ``classes`` and ``pieces`` (see `resolve`).
+def build(config: Config, shape: tuple[int, ...], classes: int = 0, laws: Sequence[Law] = ()) -> Parts:
+    """The parts of a run for rows of ``shape`` and ``classes`` (see `resolve`), and ``laws`` of the pieces of a table.
 
     Weights are a function of the seed. InputError for what cannot be combined.
     """
@@ -190,12 +193,13 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tupl
     from pushforward.tensor import generator
     from pushforward.times import TIMES
 
+    pieces = tuple(law.means.shape[1] for law in laws)
     config = resolve(config, shape, classes, pieces)
     path = Affine(
         make(SCHEDULES, config.path.schedule, "schedule"),
         make(SOURCES, config.path.source, "source"),
     )
-    net = _network(config, shape, classes, pieces)
+    net = _network(config, path, shape, classes, laws)
     objective = _objective(config, path)
     name, _, arguments = config.objective.times.partition(":")
     law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]

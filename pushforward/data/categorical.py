@@ -20,9 +20,10 @@ import numpy as np
 
 from pushforward.data.arrays import Array, Place
 from pushforward.data.cells import Cells, arrow_type, present
-from pushforward.data.columns import EDGE, Coder, Column
+from pushforward.data.columns import EDGE, ROOT, Coder, Column, mixture
 from pushforward.data.ranked import LEAST, Ranked
 from pushforward.errors import InputError
+from pushforward.tensor import Law
 
 __all__ = ["ONE_HOT", "UNIFORM", "Categorical", "Value", "categorical_from_json"]
 
@@ -85,6 +86,13 @@ class Categorical(Coder):
     def jitter(self) -> list[float]:
         """The edge of the cube around a word."""
         return [0.0] if self.ranks else [EDGE / self.scale] * self.width
+
+    def laws(self, most: int) -> tuple[Law, ...]:
+        """The words, or the cells."""
+        if self.ranks or not self.width:
+            return self.ranks.laws(most) if self.ranks else ()
+        edges = np.full(self.width, self.jitter[0] * ROOT)
+        return (mixture((self.words - self.mean) / self.scale, edges, np.array(self.shares)),)
 
     @property
     def log_scale(self) -> float:

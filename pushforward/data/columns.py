@@ -10,20 +10,30 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import torch
 
 from pushforward.data import cells as _cells
 from pushforward.data.arrays import Array, Place
 from pushforward.data.cells import Cells
 from pushforward.errors import InputError
+from pushforward.tensor import Law
 
-__all__ = ["Coder", "Column", "above", "column_from_json", "limits"]
+__all__ = ["Coder", "Column", "above", "column_from_json", "limits", "mixture"]
 
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 TYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
 CHUNK = 1 << 20  # entries converted to float64 at a time, so that a large image set is never held twice
 EXACT = 2**53  # integers up to here are exact in float64
 EDGE = 0.2  # of the noise around a value that is far from the next: a gap between them is learned sooner than a wall
+ROOT = 12**-0.5  # standard deviation of noise over a width of 1
+SHARP = 1e-3  # the least standard deviation of a component, in model units
 OPTIONAL = ("decimals", "bounds")  # in JSON only where they say something
+
+
+def mixture(means: Array, stds: Array, weights: Array) -> Law:
+    """Components with means [k] or [k, w]; none is narrower than `SHARP`, which no noise would tell from a point."""
+    means = means.reshape(len(means), -1)
+    return Law(*map(torch.from_numpy, (means, stds.clip(SHARP), weights / weights.sum())))
 
 
 class Coder(ABC):
@@ -63,6 +73,13 @@ class Coder(ABC):
     def pieces(self) -> tuple[int, ...]:
         """Its entries in parts that may be known without the others."""
         return (self.width,) if self.width else ()
+
+    def laws(self, most: int) -> tuple[Law, ...]:
+        """Of each of its ``pieces``: a Gaussian mixture near its law, of ``most`` components if it may choose.
+
+        Where nothing is known, a standard normal.
+        """
+        return tuple(mixture(np.zeros((1, width)), np.ones(1), np.ones(1)) for width in self.pieces)
 
     @abstractmethod
     def encode(self, cells: Cells, where: str, place: Place) -> Array:
@@ -138,6 +155,14 @@ class Column(Coder):
     def jitter(self) -> list[float]:
         """One unit of an integer, or of the last decimal of a rounded float; less where few values make the column."""
         return [] if self.constant else [self.edge * self.unit / self.scale]
+
+    def laws(self, most: int) -> tuple[Law, ...]:
+        """Two points, if there are but two values."""
+        if self.constant or round(float(self.high - self.low) / (self.unit or math.inf)) != 1:
+            return super().laws(most)
+        share = self.mean / self.unit
+        ends = (np.array([0.0, self.unit]) - self.mean) / self.scale
+        return (mixture(ends, np.full(2, self.jitter[0] * ROOT), np.array([1 - share, share])),)
 
     @property
     def log_scale(self) -> float:

@@ -12,9 +12,10 @@ import numpy as np
 from pushforward.data.arrays import Array, Place
 from pushforward.data.categorical import UNIFORM, categorical_from_json
 from pushforward.data.cells import Cells, arrow_type, counts, is_time, present
-from pushforward.data.columns import EDGE, Coder, Column, column_from_json
+from pushforward.data.columns import EDGE, ROOT, Coder, Column, column_from_json, mixture
 from pushforward.data.ranked import Ranked, ranked_from_json
 from pushforward.errors import InputError
+from pushforward.tensor import Law
 
 __all__ = ["Carried", "Dropped", "Nullable", "coder_from_json"]
 
@@ -49,6 +50,10 @@ class Carried(Coder):
     def jitter(self) -> list[float]:
         """One step, or one unit of the last decimal."""
         return self.numbers.jitter
+
+    def laws(self, most: int) -> tuple[Law, ...]:
+        """That of the numbers."""
+        return self.numbers.laws(most)
 
     @property
     def log_scale(self) -> float:
@@ -155,6 +160,20 @@ class Nullable(Coder):
     def jitter(self) -> list[float]:
         """As inside, and that of a category for the indicator."""
         return [*self.inner.jitter, EDGE / self.scale]
+
+    def laws(self, most: int) -> tuple[Law, ...]:
+        """The inner law beside that of what stands in the place of missing values; two points for the indicator."""
+        told = (np.arange(2) - self.share) / self.scale
+        flag = mixture(told, np.full(2, self.jitter[-1] * ROOT), np.array([1 - self.share, self.share]))
+        inner = self.inner.laws(most)
+        if not inner:
+            return (flag,)
+        means, stds, weights = (part.numpy() for part in inner[0])
+        gap = 1.0 if self.inner.normal else self.inner.jitter[0] * ROOT
+        return (
+            mixture(np.append(means, 0.0), np.append(stds, gap), np.append(weights * (1 - self.share), self.share)),
+            flag,
+        )
 
     @property
     def log_scale(self) -> float:

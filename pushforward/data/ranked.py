@@ -18,8 +18,9 @@ import numpy as np
 
 from pushforward.data.arrays import Array, Place
 from pushforward.data.cells import Cells, numbers
-from pushforward.data.columns import Coder, Column, above, column_from_json
+from pushforward.data.columns import Coder, Column, above, column_from_json, mixture
 from pushforward.errors import InputError
+from pushforward.tensor import Law
 
 __all__ = ["Ranked", "ranked", "ranked_from_json"]
 
@@ -29,6 +30,7 @@ FILL = 0.5  # of a cell that noise covers: what is between two cells is learned 
 ATOM = 5  # rows of one value that make a cell of its own
 PER = 16  # rows of these, at least, so that the density is no picture of single rows
 LEAST = 2.0**-21  # share of a cell, so that float32 tells its values
+POINTS = 16  # of a cell, for its mean and spread
 TAIL = 0.5  # rows' worth of values below the training range, and as much above
 
 
@@ -67,6 +69,26 @@ class Ranked(Coder):
     def jitter(self) -> list[float]:
         """Nothing that is the same for all rows: see ``spread``."""
         return [0.0]
+
+    def laws(self, most: int) -> tuple[Law, ...]:
+        """The cells, of more than ``most`` some together: mean and spread of what training draws there."""
+        from scipy.special import ndtri
+
+        _, _, lower, upper = self._edges
+        weight, wide = np.array(self.weight), np.array(self.last) > np.array(self.first)
+        some = weight > min(1.0, weight.max() / 2)  # not the row's worth of what lies between training rows
+        lower, upper, weight, wide = lower[some], upper[some], weight[some], wide[some]
+        inside = np.where(wide, 1.0, FILL)[:, None] * ((np.arange(POINTS) + 0.5) / POINTS - 0.5)
+        x = ndtri((lower + upper)[:, None] / 2 + (upper - lower)[:, None] * inside)
+        middle = (np.cumsum(weight) - weight / 2) / weight.sum()
+        of = (
+            np.arange(len(weight))
+            if len(weight) <= most
+            else np.unique((most * middle).astype(int), return_inverse=True)[1]
+        )
+        total = np.bincount(of, weight)
+        mean, square = (np.bincount(of, weight * value.mean(1)) / total for value in (x, x**2))
+        return (mixture(mean, np.sqrt((square - mean**2).clip(0)), total),)
 
     @property
     def log_scale(self) -> float:

@@ -23,10 +23,14 @@ from pushforward.data.stored import Stored, gathered
 from pushforward.data.survey import fit_numbers, survey
 from pushforward.data.tables import Stream
 from pushforward.errors import InputError, nearest
+from pushforward.tensor import Law
 
 __all__ = ["Column", "Transform", "fit"]
 
 Kind = Literal["array", "image", "table"]
+
+COMPONENTS = 1024  # of the laws of all columns of numbers, about
+FEWEST, MOST = 8, 64  # of one
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,17 @@ class Transform:
     def pieces(self) -> tuple[int, ...]:
         """A table's model row cut into what may be known without the rest: columns, and whether a value is missing."""
         return tuple(width for column in self.columns for width in column.pieces) if self.kind == "table" else ()
+
+    @property
+    def laws(self) -> tuple[Law, ...]:
+        """Of each of the ``pieces``: a Gaussian mixture near its law over the training rows, in model units.
+
+        A column of numbers has 64 components at most; of wide tables, whose networks would do little else, fewer.
+        """
+        if self.kind != "table":
+            return ()
+        most = min(max(COMPONENTS // len(self.pieces), FEWEST), MOST)
+        return tuple(law for column in self.columns for law in column.laws(most))
 
     @property
     def numeric(self) -> bool:

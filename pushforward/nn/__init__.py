@@ -7,7 +7,7 @@ from pushforward.nn.heads import Scalar, Twice
 from pushforward.nn.logits import Logits
 from pushforward.nn.mlp import MLP
 from pushforward.nn.sizes import NETS, SIZES, count_parameters, flops, sized
-from pushforward.nn.tabular import Tabular
+from pushforward.nn.tabular import Laws, Tabular
 from pushforward.nn.unet import UNet
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Conditions",
     "DiT",
     "FourierTime",
+    "Laws",
     "FromDiffusers",
     "Given",
     "Logits",

@@ -63,12 +63,13 @@ class MLP(nn.Module):
 
     def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given = None) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
+        return cast(Tensor, self.leave(self.hidden(x, t, y))).reshape(x.shape)
+
+    def hidden(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given, also: Tensor | None = None) -> Tensor:
+        """The last hidden units ``[n, width]``; ``also`` is added to the first."""
         c, z = self.condition(self.time(t), x, y)
-        c, h = nn.functional.silu(c), self.begin(z.flatten(1), x.flatten(1), t)
+        c, h = nn.functional.silu(c), self.enter(z.flatten(1))
+        h = h if also is None else h + also
         for block in self.blocks:
             h = block(h, c)
-        return cast(Tensor, self.leave(nn.functional.silu(self.norm(h)))).reshape(x.shape)
-
-    def begin(self, z: Float[Tensor, "n wide"], x: Float[Tensor, "n d"], t: Float[Tensor, "n"]) -> Tensor:
-        """The first hidden units ``[n, width]``, of the point ``x`` beside what is known of it."""
-        return cast(Tensor, self.enter(z))
+        return nn.functional.silu(self.norm(h))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -15,12 +14,11 @@ from pushforward.nn.dit import DiT
 from pushforward.nn.embed import Conditions
 from pushforward.nn.grid import grid_of, halvings
 from pushforward.nn.mlp import MLP
-from pushforward.nn.tabular import Tabular
+from pushforward.nn.tabular import Laws, Tabular
 from pushforward.nn.unet import UNet
 
 __all__ = ["NETS", "SIZES", "count_parameters", "flops", "sized"]
 
-Numbers: TypeAlias = Sequence[int] | None
 POSITIONS = 64  # at most, on a U-Net's coarsest level: those of an image of 8 x 8
 
 
@@ -40,20 +38,19 @@ def sized(
     conditions: Conditions | None = None,
     width: int | None = None,
     depth: int | None = None,
-    numbers: Sequence[int] | None = None,
+    laws: Laws | None = None,
 ) -> nn.Module:
     """A network of `NETS` for points of ``shape`` in one of the `SIZES`, each several times as large as the one before.
 
     ``width`` and ``depth`` are those of the size, if not given. A U-Net halves the space until 64 positions are left, a
-    transformer's patches double until it has few enough tokens; ``numbers``, by default all, are the entries that a
-    tabular network sees through waves, those that are no part of a category. InputError for an unknown name, and for a
-    U-Net or a transformer of vectors.
+    transformer's patches double until it has few enough tokens; ``laws`` are those of the columns
+    for a tabular network. InputError for an unknown name, and for a U-Net or a transformer of vectors.
     """
     for word, choices, what in ((kind, NETS, "network"), (size, SIZES, "size")):
         if word not in choices:
             raise InputError(nearest(word, choices, what))
     dial = SIZES[size][kind]
-    return NETS[kind](shape, Dial(width or dial.width, depth or dial.depth, dial.tokens), conditions, numbers)
+    return NETS[kind](shape, Dial(width or dial.width, depth or dial.depth, dial.tokens), conditions, laws)
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -73,20 +70,20 @@ def flops(net: nn.Module, shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops())
 
 
-def _mlp(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, numbers: Numbers) -> nn.Module:
+def _mlp(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
     return MLP(shape, dial.width, dial.depth, conditions)
 
 
-def _tabular(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, numbers: Numbers) -> nn.Module:
-    return Tabular(shape, dial.width, dial.depth, conditions, numbers)
+def _tabular(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
+    return Tabular(shape, dial.width, dial.depth, conditions, laws)
 
 
-def _unet(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, numbers: Numbers) -> nn.Module:
+def _unet(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
     levels = max(2, 1 + halvings(grid_of(shape, "a U-Net"), POSITIONS))
     return UNet(shape, dial.width, dial.depth, (1, *[2] * (levels - 1)), conditions=conditions)
 
 
-def _dit(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, numbers: Numbers) -> nn.Module:
+def _dit(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
     patch = 2 ** halvings(grid_of(shape, "a transformer"), dial.tokens)
     return DiT(shape, dial.width, dial.depth, patch, conditions)
 
@@ -97,7 +94,7 @@ SIZES: dict[str, dict[str, Dial]] = {
     "base": {"mlp": Dial(512, 6), "tabular": Dial(512, 6), "unet": Dial(64, 2), "dit": Dial(384, 10, 64)},
     "large": {"mlp": Dial(1024, 8), "tabular": Dial(1024, 8), "unet": Dial(128, 2), "dit": Dial(768, 12, 256)},
 }
-NETS: dict[str, Callable[[tuple[int, ...], Dial, Conditions | None, Numbers], nn.Module]] = {
+NETS: dict[str, Callable[[tuple[int, ...], Dial, Conditions | None, Laws | None], nn.Module]] = {
     "mlp": _mlp,
     "tabular": _tabular,
     "unet": _unet,

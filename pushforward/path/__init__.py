@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pushforward.path.affine import Affine, GeneralAffine
 from pushforward.path.base import Draw, Family, Path
 from pushforward.path.bridge import Bridge
-from pushforward.path.convert import PREDICTIONS, check_prediction, coefficients, convert, weight
+from pushforward.path.convert import PREDICTIONS, check_prediction, coefficients, convert, mixing, weight
 from pushforward.path.curves import Characteristics
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "check_prediction",
     "coefficients",
     "convert",
+    "mixing",
     "weight",
 ]
 

@@ -27,7 +27,7 @@ from pushforward.schedule import Schedule, Weights
 from pushforward.source import Normal
 from pushforward.tensor import Points, Time, Times, bcast, clock
 
-__all__ = ["PREDICTIONS", "check_prediction", "coefficients", "convert", "weight"]
+__all__ = ["PREDICTIONS", "check_prediction", "coefficients", "convert", "mixing", "weight"]
 
 Row = tuple[Tensor, Tensor, Tensor]
 
@@ -74,6 +74,17 @@ def coefficients(path: Path, t: Times, frm: str, to: str) -> tuple[Times, Times]
     singular = det == 0
     safe = torch.where(singular, 1.0, det)
     return torch.where(singular, known, k_x / safe), torch.where(singular, 0.0, k_p / safe)
+
+
+def mixing(path: Path, t: Times, name: str) -> tuple[Times, Times, Times, Times]:
+    """``(alpha, beta, a, b beta)``: ``x_t = alpha x_1 + beta x_0``, and the prediction estimates ``a x_1 + b x_0``.
+
+    The last is a product because it is finite where b is not: for the score, and for a beta of infinite slope.
+    """
+    w = check_prediction(path, name).at(t)
+    _, a, b = PREDICTIONS[name](w)
+    b_beta = w.beta_d_beta if name == "velocity" else -b if name == "score" else b * w.beta
+    return w.alpha, w.beta, a, b_beta
 
 
 def convert(p: Points, xt: Points, t: Time, path: Path, frm: str, to: str) -> Points:

@@ -324,7 +324,7 @@ def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None, r
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
         with at_most(weights.stat().st_size if weights.is_file() else 0):
-            parts = build(run.config, run.data.shape, len(run.data.classes), transform.pieces)
+            parts = build(run.config, run.data.shape, len(run.data.classes), transform.laws)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
     if not weights.is_file():

@@ -161,17 +161,17 @@ def train(
         if source is None:
             raise InputError("nothing to train on: give DATA, or --reflow RUN")
         data = load_data(source, schema, resize, folder)
-        pieces, name = data.transform.pieces, str(source) if isinstance(source, (str, Path)) else data.name
+        laws, name = data.transform.laws, str(source) if isinstance(source, (str, Path)) else data.name
     else:
         if source is not None or config.path.coupling != "independent" or config.objective.objective != "flow":
             raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
         run, seed = reflow, config.train.seed
         told = told_of("pairs of the model")
         made = processes.led(lambda: pairs(run, folder, seed, device, told)) or pairs(run, folder, seed, device)
-        data, pieces, name = made.data, (), read(reflow).data.source
+        data, laws, name = made.data, (), read(reflow).data.source
     shape, classes = data.transform.shape, len(data.classes)
-    config = resolve(config, shape, classes, pieces)
-    parts = build(config, shape, classes, pieces)
+    config = resolve(config, shape, classes, tuple(law.means.shape[1] for law in laws))
+    parts = build(config, shape, classes, laws)
     c, on = config.train, torch.device(device)
     assert c.batch is not None and c.lr is not None  # resolved
     if c.batch < accumulate * processes.count:

@@ -1,0 +1,117 @@
+"""What a noisy row says of each of its columns by itself, and how a network says the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pushforward.tensor import Law
+
+__all__ = ["Mix", "Posterior", "straight"]
+
+
+# t [n] -> alpha, beta, a, b beta, each [n]: x_t = alpha x_1 + beta x_0, and a x_1 + b x_0 is predicted
+Mix: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+def straight(t: Float[Tensor, "n"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The velocity ``x_1 - x_0`` on straight lines ``x_t = t x_1 + (1 - t) x_0``."""
+    return t, 1 - t, torch.ones_like(t), t - 1
+
+
+class Posterior(nn.Module):
+    """``E[a x_1 + b x_0 | x_t]`` of rows whose pieces are Gaussian mixtures, up to what the other pieces say.
+
+    Component k of a piece of w entries is ``N(m_k, s_k^2 I)`` with weight ``w_k``. At the piece's x, with
+    ``v_k = alpha^2 s_k^2 + beta^2`` and ``r_k = x - alpha m_k``,
+
+    ``p_k ~ w_k v_k^(-w/2) exp(-|r_k|^2 / (2 v_k) + logit_k)``, prediction
+    ``sum_k p_k (a m_k + (a alpha s_k^2 + b beta) / v_k r_k)``.
+
+    The noise of one piece says nothing of that of another. So where every value is a draw of one component, this is the
+    exact answer for any dependence between pieces, with ``exp(logit_k)`` = p(k | x_t of the other pieces) / w_k: a
+    smooth function of what is noisy, that a network learns; what is sharp in a column is here already. Logits 0 are the
+    answer for independent pieces. ``laws`` are in the order of the entries; ``total`` is the number of components.
+    """
+
+    means: Tensor
+    inside: Tensor
+    variances: Tensor
+    log_weights: Tensor
+    widths: Tensor
+    entries: Tensor
+    members: Tensor
+    pieces: Tensor
+    rows: Tensor
+
+    def __init__(self, laws: Sequence[Law], mix: Mix) -> None:
+        super().__init__()
+        self.mix = mix
+        ends = torch.tensor([law.means.shape[1] for law in laws]).cumsum(0).tolist()
+        # columns of numbers first: theirs are distances without cancellation
+        order = sorted(range(len(laws)), key=lambda i: laws[i].means.shape[1] > 1)
+        counts = torch.tensor([len(laws[i].stds) for i in order])
+        pieces = torch.arange(len(laws)).repeat_interleave(counts)
+        self.total = int(counts.sum())
+        means, inside = torch.zeros(self.total, ends[-1]), torch.zeros(self.total, ends[-1])
+        for piece, i in enumerate(order):
+            width = laws[i].means.shape[1]
+            means[pieces == piece, ends[i] - width : ends[i]] = laws[i].means.to(means)
+            inside[pieces == piece, ends[i] - width : ends[i]] = 1
+        stds, weights = (torch.cat([getattr(laws[i], name) for i in order]) for name in ("stds", "weights"))
+        widths = inside.sum(1)
+        for name, value in {
+            "means": means,
+            "inside": inside,
+            "variances": stds.square().float(),
+            "log_weights": weights.log().float(),
+            "widths": widths,
+            "entries": inside[widths == 1].argmax(1),
+            "members": nn.functional.one_hot(pieces).float(),
+            "pieces": pieces,
+            "rows": (counts.cumsum(0) - counts)[:, None] + torch.arange(int(counts.max())).minimum(counts[:, None] - 1),
+        }.items():
+            self.register_buffer(name, value, persistent=False)  # of the data, not learned
+
+    def forward(self, x: Float[Tensor, "n d"], t: Float[Tensor, "n"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """``p_k`` ``[n, total]`` with logits 0, and the prediction ``[n, d]`` as a function of the logits.
+
+        Computed in float32 at least, whatever the dtype of x.
+        """
+        full = torch.promote_types(x.dtype, torch.float32)
+        alpha, beta, a, b_beta = (w.to(full)[:, None] for w in self.mix(t))
+        z, means, inside = x.to(full), self.means.to(full), self.inside.to(full)
+        with _in_full(x):
+            variances = alpha.square() * self.variances + beta.square()
+            k = len(self.entries)
+            near = z.index_select(1, self.entries) - alpha * means[:k].sum(1)
+            far = z.square() @ inside[k:].T - 2 * alpha * (z @ means[k:].T) + alpha.square() * means[k:].square().sum(1)
+            squares = torch.cat([near.square(), far], 1)
+            scores = self.log_weights - (squares / variances + self.widths * variances.log()) / 2
+            gain = (a * alpha * self.variances + b_beta) / variances
+
+        def answer(logits: Tensor) -> Tensor:
+            with _in_full(x):
+                p = self.shares(scores + logits)
+                pull = p * gain
+                return ((a * p - alpha * pull) @ means + z * (pull @ inside)).to(x.dtype)
+
+        return self.shares(scores).to(x.dtype), answer
+
+    def shares(self, scores: Float[Tensor, "n total"]) -> Float[Tensor, "n total"]:
+        """Softmax over the components of each piece."""
+        most = scores.detach()[:, self.rows].amax(2)
+        e, members = (scores - most.index_select(1, self.pieces)).exp(), self.members.to(scores)
+        with _in_full(scores):
+            return e / (e @ members @ members.T)
+
+
+def _in_full(x: Tensor) -> AbstractContextManager[object]:
+    """Without mixed precision, in which these differences would be rounded away."""
+    kind = x.device.type
+    return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)

@@ -1,0 +1,202 @@
+"""The network of tables against exact fields of mixtures, and the laws of columns against their training draws."""
+
+import copy
+import math
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from laws import ENDS, inner, predictions, randn, schedules
+
+import pushforward as pf
+from pushforward.config import Config, ObjectiveConfig, PathConfig, build
+from pushforward.data import load
+from pushforward.nn import Laws, Tabular, flops
+from pushforward.nn.posterior import Posterior, straight
+from pushforward.path import mixing
+from pushforward.tensor import Law, jvp
+
+
+def doubles(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+PIECES = (  # a number near four values, three categories, a number of which nothing is known, a pair of numbers
+    Law(doubles([-1.0], [-0.2], [0.5], [2.0]), doubles(0.1, 0.05, 0.2, 0.3), doubles(0.1, 0.4, 0.3, 0.2)),
+    Law((torch.eye(3).double() - doubles(0.2, 0.3, 0.5)) / 0.5, doubles(0.1, 0.1, 0.1), doubles(0.2, 0.3, 0.5)),
+    Law(doubles([0.0]), doubles(1.0), doubles(1.0)),
+    Law(doubles([0.0, 1.0], [2.0, -1.0]), doubles(0.5, 1.5), doubles(0.25, 0.75)),
+)
+
+
+def net_of(pieces, mix=straight):
+    d = sum(law.means.shape[1] for law in pieces)
+    return Tabular((d,), 16, 1, laws=Laws(pieces, mix)).double().requires_grad_(False)
+
+
+@schedules
+@predictions
+def test_before_training_it_is_the_exact_prediction_for_independent_columns(schedule, name):
+    path = pf.Affine(schedule)
+    field = pf.Learned(net_of(PIECES, lambda t: mixing(path, t, name)), path, name)
+    for t in torch.cat([inner(schedule), ENDS]):
+        if float(t) == 1 and name == "score":
+            continue  # grows without bound there
+        x = sum(schedule(t)) * randn(40, 7, seed=int(1000 * t))
+        begin = 0
+        for law in PIECES:
+            part = slice(begin, begin + law.means.shape[1])
+            exact = getattr(pf.MixtureField(path, *law), name)(x[:, part], t)
+            found, begin = getattr(field, name)(x, t)[:, part], part.stop
+            torch.testing.assert_close(found, exact, rtol=2e-5, atol=2e-5 * float(1 + exact.abs().max()))
+
+
+def test_what_the_other_columns_say_enters_by_the_logits_alone():
+    """Two columns that depend on each other: exact with log p(k | x_t of the other) - log w_k, from Bayes's formula."""
+    joint = torch.rand(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
+    joint /= joint.sum()
+    (means, stds, _), (others, widths, _) = PIECES[:2]
+    laws = Law(means, stds, joint.sum(1)), Law(others, widths, joint.sum(0))
+    both = torch.cat([means.repeat_interleave(3, 0), others.repeat(4, 1)], 1)
+    spread = torch.cat([stds.repeat_interleave(3)[:, None], widths.repeat(4)[:, None].expand(12, 3)], 1)
+    exact = pf.MixtureField(pf.Affine(), both, spread, joint.flatten())
+    posterior = Posterior(laws, straight).double()
+    for t in (0.2, 0.6, 0.95):
+        x = randn(50, 4, seed=1)
+
+        def like(law, part, t=t, x=x):
+            variance = (t * law.stds) ** 2 + (1 - t) ** 2
+            squares = (x[:, None, part] - t * law.means).square().sum(2)
+            return -squares / 2 / variance - law.means.shape[1] / 2 * variance.log()
+
+        first, second = like(laws[0], slice(0, 1)), like(laws[1], slice(1, 4))
+        ours = (joint / joint.sum(1, keepdim=True)).log() + second[:, None]  # [n, 4, 3], given the first's component
+        theirs = (joint / joint.sum(0)).log() + first[:, :, None]
+        logits = torch.cat([ours.logsumexp(2), theirs.logsumexp(1)], 1)  # up to a number for each piece
+        _, answer = posterior(x, torch.full((50,), t, dtype=torch.float64))
+        torch.testing.assert_close(answer(logits), exact.velocity(x, t), rtol=1e-5, atol=1e-5)
+
+
+def test_shares_are_those_of_bayes_and_sum_to_one_in_each_piece():
+    posterior = Posterior(PIECES[:2], straight).double()
+    x = torch.cat([PIECES[0].means[2:3], PIECES[1].means[1:2]], 1)
+    shares, _ = posterior(x, torch.ones(1, dtype=torch.float64))
+    assert (shares[:, :4].sum(), shares[:, 4:].sum()) == (pytest.approx(1), pytest.approx(1))
+    assert shares[0, 2] > 0.99 and shares[0, 5] > 0.99
+    shares, _ = posterior(x, torch.zeros(1, dtype=torch.float64))  # pure noise says nothing
+    torch.testing.assert_close(shares[0], torch.cat([PIECES[0].weights, PIECES[1].weights]), rtol=1e-6, atol=1e-6)
+
+
+def test_single_precision_mixed_precision_and_derivatives():
+    net = net_of(PIECES)
+    g = torch.Generator().manual_seed(2)
+    for p in net.parameters():
+        p.copy_(torch.randn(p.shape, generator=g) / max(1, p[0].numel()) ** 0.5 if p.ndim else p)
+    x, t = randn(64, 7, seed=3), torch.linspace(0, 1, 64, dtype=torch.float64)
+    exact, single = net(x, t), net.float()(x.float(), t.float())
+    assert single.dtype == torch.float32
+    error = (single - exact).norm() / exact.norm()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = net(x.float(), t.float())
+    assert error < 1e-5 and (mixed - exact).norm() / exact.norm() < 0.02
+    rough = copy.deepcopy(net).bfloat16()(x.bfloat16(), t.float())
+    assert rough.dtype == torch.bfloat16 and rough.isfinite().all()
+    net = net.double()
+    v = randn(64, 7, seed=4)
+    slope = jvp(lambda x: net(x, t), x, v)[1]
+    step = 1e-6 * v
+    torch.testing.assert_close(slope, (net(x + step, t) - net(x - step, t)) / 2e-6, rtol=1e-4, atol=1e-4)
+    assert flops(net, (7,)) > 0
+
+
+def lattice(n, g):
+    """(k, l): 30 values each, l = 3 k mod 30 up to one step; as positions between -1.5 and 1.5."""
+    k = torch.randint(30, (n,), generator=g)
+    both = torch.stack([k, (3 * k + torch.randint(-1, 2, (n,), generator=g)) % 30], 1)
+    return (both - 14.5) / 10
+
+
+def test_columns_of_few_values_that_depend_on_each_other_are_learned():
+    """At most half of the error that the same network has without the laws, against the exact velocity."""
+    spread = 0.02
+    k = torch.arange(30).repeat_interleave(3)
+    both = torch.stack([k, (3 * k + torch.arange(-1, 2).repeat(30)) % 30], 1).double()
+    exact = pf.MixtureField(pf.Affine(), (both - 14.5) / 10, torch.full((90,), spread))
+    values = Law((torch.arange(30).double()[:, None] - 14.5) / 10, torch.full((30,), spread), torch.full((30,), 1 / 30))
+    errors = []
+    for laws in (None, Laws((values, values))):
+        g = torch.Generator().manual_seed(1)
+        with torch.random.fork_rng():
+            torch.random.manual_seed(0)
+            net = Tabular((2,), 64, 2, laws=laws)
+        adam, steps = torch.optim.Adam(net.parameters()), 300
+        for step in range(steps):
+            adam.param_groups[0]["lr"] = 5e-3 * (1 + math.cos(math.pi * step / steps)) / 2
+            t = torch.sigmoid(1.5 + 2.2 * torch.randn(512, generator=g))
+            x1 = lattice(512, g) + spread * torch.randn(512, 2, generator=g)
+            x0 = torch.randn(512, 2, generator=g)
+            loss = (net(t[:, None] * x1 + (1 - t[:, None]) * x0, t) - (x1 - x0)).square().mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        t = torch.sigmoid(1.5 + 2.2 * torch.randn(2000, generator=g))
+        x = t[:, None] * (lattice(2000, g) + spread * torch.randn(2000, 2, generator=g))
+        x += (1 - t[:, None]) * torch.randn(2000, 2, generator=g)
+        with torch.no_grad():
+            errors.append(float((net(x, t) - exact.velocity(x, t)).square().mean()))
+    assert errors[1] < 0.5 * errors[0], errors
+
+
+def test_laws_of_columns_have_the_moments_of_what_training_draws():
+    g = torch.Generator().manual_seed(0)
+    n = 4000
+
+    def gaps(values, share):
+        return [None if u < share else v for v, u in zip(values, torch.rand(n, generator=g).tolist(), strict=True)]
+
+    normal, whole = torch.randn(n, generator=g), torch.randint(0, 7, (n,), generator=g)
+    frame = {
+        "spread": normal.exp().tolist(),
+        "few": (whole // 2).tolist(),
+        "many": torch.randint(0, 400, (n,), generator=g).tolist(),
+        "spike": torch.where(normal > 0.3, normal, 0.3).double().round(decimals=2).tolist(),
+        "gaps": gaps(normal.tolist(), 0.3),
+        "whole": gaps(whole.tolist(), 0.1),
+        "flag": (normal > 1).tolist(),
+        "word": ["abcdefg"[i] for i in whole],
+        "code": [f"c{i}" for i in torch.randint(0, 90, (n,), generator=g).tolist()],
+        "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(whole.tolist(), unit="D"),
+        "one": [1] * n,
+    }
+    data = load(pa.table(frame))
+    transform = data.transform
+    laws = transform.laws
+    assert tuple(law.means.shape[1] for law in laws) == transform.pieces
+    assert all(len(law.stds) <= 65 and float(law.weights.sum()) == pytest.approx(1) for law in laws)
+    x = transform.spread(data.x, torch.rand(data.x.shape, generator=g)).double()
+    begin = 0
+    for law in laws:
+        part = x[:, begin : begin + law.means.shape[1]]
+        mean = law.weights @ law.means
+        square = law.weights @ (law.means.square() + law.stds.square()[:, None])
+        assert float((mean - part.mean(0)).abs().max()) < 0.03
+        assert float((square - part.square().mean(0)).abs().max()) < 0.06
+        begin += part.shape[1]
+    few = laws[1]  # four values
+    assert len(few.stds) == 4
+    nearest = (x[:, 1:2] - few.means.T).abs().amin(1)
+    assert float(nearest.max()) < 4 * float(few.stds.max())
+
+
+@pytest.mark.parametrize("field", ["learned", "preconditioned", "energy", "joint"])
+@pytest.mark.parametrize("predicts", ["velocity", "data"])
+def test_only_a_learned_field_begins_with_the_laws(field, predicts):
+    config = Config(path=PathConfig(schedule="cosine"), objective=ObjectiveConfig(field=field, predicts=predicts))
+    if field == "preconditioned":
+        config = Config(objective=ObjectiveConfig(field=field))
+    parts = build(config, (7,), 0, PIECES)
+    found = parts.field_of(parts.net).velocity(randn(5, 7).float(), 0.5)
+    law, x = PIECES[0], randn(5, 7)[:, :1]
+    exact = pf.MixtureField(parts.path, *law).velocity(x, 0.5)
+    assert torch.allclose(found[:, :1].double(), exact, rtol=1e-4, atol=1e-4) == (field == "learned")
