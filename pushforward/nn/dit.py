@@ -17,7 +17,7 @@ __all__ = ["DiT"]
 
 
 class Block(nn.Module):
-    """``h + gate_1 attention(a_1(h))``, then ``h + gate_2 W_2 gelu(W_1 a_2(h))``, with ``a(h) = norm(h) (1 + s) + b``.
+    """``h + gate_1 attention(a_1(h))``, then ``h + gate_2 W_2 silu(W_1 a_2(h))``, with ``a(h) = norm(h) (1 + s) + b``.
 
     Gates, scales and shifts are linear in the embedding and 0 at initialisation: the block begins as the identity.
     """
@@ -26,7 +26,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.attention = Attention(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width))
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
