@@ -36,7 +36,8 @@ class Posterior(nn.Module):
     The noise of one piece says nothing of that of another. So where every value is a draw of one component, this is the
     exact answer for any dependence between pieces, with ``exp(logit_k)`` = p(k | x_t of the other pieces) / w_k: a
     smooth function of what is noisy, that a network learns; what is sharp in a column is here already. Logits 0 are the
-    answer for independent pieces. ``laws`` are in the order of the entries; ``total`` is the number of components.
+    answer for independent pieces. All this for x_0 standard normal and independent of x_1; otherwise it is where a
+    network begins, no more. ``laws`` are in the order of the entries; ``total`` is the number of components.
     """
 
     means: Tensor
