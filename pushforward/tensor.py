@@ -60,6 +60,11 @@ class Law(NamedTuple):
     stds: Float[Tensor, "k"]
     weights: Float[Tensor, "k"]
 
+    @property
+    def width(self) -> int:
+        """How many entries it is of."""
+        return self.means.shape[1]
+
 
 BLOCK = 32  # samples that share one random stream; a constant, because every seed's samples depend on it
 

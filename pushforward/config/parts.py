@@ -193,7 +193,7 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, laws: Sequen
     from pushforward.tensor import generator
     from pushforward.times import TIMES
 
-    pieces = tuple(law.means.shape[1] for law in laws)
+    pieces = tuple(law.width for law in laws)
     config = resolve(config, shape, classes, pieces)
     path = Affine(
         make(SCHEDULES, config.path.schedule, "schedule"),

@@ -53,17 +53,17 @@ class Posterior(nn.Module):
     def __init__(self, laws: Sequence[Law], mix: Mix) -> None:
         super().__init__()
         self.mix = mix
-        ends = torch.tensor([law.means.shape[1] for law in laws]).cumsum(0).tolist()
+        ends = torch.tensor([law.width for law in laws]).cumsum(0).tolist()
         # columns of numbers first: theirs are distances without cancellation
-        order = sorted(range(len(laws)), key=lambda i: laws[i].means.shape[1] > 1)
+        order = sorted(range(len(laws)), key=lambda i: laws[i].width > 1)
         counts = torch.tensor([len(laws[i].stds) for i in order])
         pieces = torch.arange(len(laws)).repeat_interleave(counts)
         self.total = int(counts.sum())
         means, inside = torch.zeros(self.total, ends[-1]), torch.zeros(self.total, ends[-1])
         for piece, i in enumerate(order):
-            width = laws[i].means.shape[1]
-            means[pieces == piece, ends[i] - width : ends[i]] = laws[i].means.to(means)
-            inside[pieces == piece, ends[i] - width : ends[i]] = 1
+            entries = slice(ends[i] - laws[i].width, ends[i])
+            means[pieces == piece, entries] = laws[i].means.to(means)
+            inside[pieces == piece, entries] = 1
         stds, weights = (torch.cat([getattr(laws[i], name) for i in order]) for name in ("stds", "weights"))
         widths = inside.sum(1)
         for name, value in {

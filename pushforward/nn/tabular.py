@@ -50,7 +50,7 @@ class Tabular(MLP):
         laws: Laws | None = None,
     ) -> None:
         super().__init__(shape, width, depth, conditions, max(64, width // 4))
-        pieces = [1] * math.prod(shape) if laws is None else [law.means.shape[1] for law in laws.pieces]
+        pieces = [1] * math.prod(shape) if laws is None else [law.width for law in laws.pieces]
         numbers = [end - 1 for end, piece in zip(accumulate(pieces), pieces, strict=True) if piece == 1]
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
         self.frequencies = nn.Parameter(torch.randn(len(numbers), WAVES))

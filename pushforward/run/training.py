@@ -170,7 +170,7 @@ def train(
         made = processes.led(lambda: pairs(run, folder, seed, device, told)) or pairs(run, folder, seed, device)
         data, laws, name = made.data, (), read(reflow).data.source
     shape, classes = data.transform.shape, len(data.classes)
-    config = resolve(config, shape, classes, tuple(law.means.shape[1] for law in laws))
+    config = resolve(config, shape, classes, tuple(law.width for law in laws))
     parts = build(config, shape, classes, laws)
     c, on = config.train, torch.device(device)
     assert c.batch is not None and c.lr is not None  # resolved
