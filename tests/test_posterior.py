@@ -100,6 +100,12 @@ def test_single_precision_mixed_precision_and_derivatives():
     with torch.autocast("cpu", torch.bfloat16):
         mixed = net(x.float(), t.float())
     assert error < 1e-5 and (mixed - exact).norm() / exact.norm() < 0.02
+    sharp = Posterior([Law(doubles([-1.0], [0.5]), doubles(1e-3, 1e-3), doubles(0.5, 0.5))] * 7, straight).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        shares, answer = sharp(x.float(), t.float())
+        inside = answer(torch.zeros(()))
+    torch.testing.assert_close(shares, sharp(x.float(), t.float())[0])
+    torch.testing.assert_close(inside, sharp(x.float(), t.float())[1](torch.zeros(())))
     rough = copy.deepcopy(net).bfloat16()(x.bfloat16(), t.float())
     assert rough.dtype == torch.bfloat16 and rough.isfinite().all()
     net = net.double()
@@ -183,6 +189,9 @@ def test_laws_of_columns_have_the_moments_of_what_training_draws():
         assert float((mean - part.mean(0)).abs().max()) < 0.03
         assert float((square - part.square().mean(0)).abs().max()) < 0.06
         begin += part.shape[1]
+    for i, name in ((4, "gaps"), (6, "whole")):  # what stands in the place of gaps, and whether there is one
+        missing = pytest.approx(frame[name].count(None) / n)
+        assert float(laws[i].weights[-1]) == missing and float(laws[i + 1].weights[1]) == missing
     few = laws[1]  # four values
     assert len(few.stds) == 4
     nearest = (x[:, 1:2] - few.means.T).abs().amin(1)
