@@ -1,5 +1,6 @@
 """What two processes do in tests/test_train_processes.py: ``torchrun distributed.py TASK FOLDER``."""
 
+import contextlib
 import gc
 import json
 import os
@@ -87,6 +88,7 @@ def main(task, folder):
             assert team.rows(1, lambda first, count: torch.full((count, 2), first + 0.5)).tolist() == [[0.5, 0.5]]
             if team.main:
                 np.savez(folder / "look.npz", **found)
+            assert sys.platform != "linux" or threads_of_the_group()
         elif task in LOST:
             rank, how = LOST[task]
             if team.rank == rank:  # in the middle of training, without a word
@@ -96,9 +98,21 @@ def main(task, folder):
             except InputError as error:
                 (folder / "words.json").write_text(json.dumps([team.rank, str(error), error.speaks]))
                 raise SystemExit(2) from error
+    until = time.monotonic() + 10  # the system lists a thread for a moment after its end
+    while threads_of_the_group():
+        assert time.monotonic() < until, threads_of_the_group()
 
 
 LOST = {"lost": (1, {}), "lost-main": (0, {}), "lost-main-sharded": (0, {"shard": True})}  # which, and of what
+
+
+def threads_of_the_group():
+    """Which this process has; one that lets go of a tensor while Python ends aborts the process."""
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # one that has ended meanwhile
+            names.append(path.read_text())
+    return [name for name in names if "gloo" in name]
 
 
 def sharded(folder, team):

@@ -7,7 +7,9 @@ single process needs none of this and imports none of it.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -188,6 +190,7 @@ def joined(device: str = "cpu") -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    import torch.distributed.nn  # its defaults would hold a group that is there when it is imported: see _let_go
     from accelerate import PartialState
 
     before = torch.distributed.is_initialized()
@@ -196,8 +199,19 @@ def joined(device: str = "cpu") -> Iterator[Processes]:
         yield Processes(state.process_index, state.num_processes, str(state.device))
     finally:
         if not before:
+            _let_go()
             torch.distributed.destroy_process_group()
             PartialState._reset_state()
+
+
+def _let_go() -> None:
+    """Free what holds the group: its threads end with it alone, and one that frees a tensor as Python ends aborts."""
+    if "torch.distributed.tensor" in sys.modules:  # which keeps every mesh that it has seen, and a mesh its group
+        from torch.distributed.tensor import debug
+
+        getattr(debug, "_clear_sharding_prop_cache", lambda: None)()
+    for _ in range(3):  # what one frees may have held what the next does
+        gc.collect()
 
 
 ALONE = Processes()
