@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from pushforward.nn import (
     Tabular,
     UNet,
     Vector,
+    attention,
     count_parameters,
     dit,
     flops,
@@ -387,8 +389,8 @@ def test_far_corners_of_a_unet_hear_each_other_by_attention_alone():
     x, t = inputs(1, (1, 64), torch.float64)
     x.requires_grad_()
     reach = []
-    for attention in (0, 16, 32):
-        net = wake(UNet((1, 64), 16, 1, (1, 2, 2), attention)).double()
+    for most in (0, 16, 32):
+        net = wake(UNet((1, 64), 16, 1, (1, 2, 2), most)).double()
         # group norm tells everyone the mean and the variance, so it is switched off to see what is left
         for layer in net.modules():
             if isinstance(layer, nn.GroupNorm):
@@ -398,6 +400,28 @@ def test_far_corners_of_a_unet_hear_each_other_by_attention_alone():
             (float(grad[0, 0, 63].abs()) > 0, sum(isinstance(layer, unet.SelfAttention) for layer in net.modules()))
         )
     assert reach == [(False, 0), (True, 3), (True, 5)]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("tokens", [5, 70])
+def test_attention_is_that_of_the_formula(compiled, tokens, monkeypatch):
+    """One row of one head at a time in numpy; a compiler for CPUs sees another call where tokens are few."""
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiled)
+    fused, calls = torch.nn.functional.scaled_dot_product_attention, []
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *qkv: calls.append(1) or fused(*qkv)
+    )
+    torch.manual_seed(0)
+    net, h = attention.Attention(128).double(), torch.randn(2, tokens, 128, dtype=torch.float64)
+    found = net(h)
+    assert len(calls) == (0 if compiled and tokens == 5 else 1)
+    q, k, v = np.split((net.enter.weight @ h.mT + net.enter.bias[:, None]).mT.detach().numpy(), 3, axis=2)
+    mixed = np.empty((2, tokens, 128))
+    for n, head, i in np.ndindex(2, 2, tokens):
+        mine = slice(64 * head, 64 * (head + 1))
+        weight = np.exp(k[n, :, mine] @ q[n, i, mine] / 8)
+        mixed[n, i, mine] = weight @ v[n, :, mine] / weight.sum()
+    assert torch.allclose(found, net.leave(torch.from_numpy(mixed)), atol=1e-12)
 
 
 def test_blocks_begin_as_the_identity():

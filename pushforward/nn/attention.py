@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -11,12 +12,14 @@ from torch import Tensor, nn
 __all__ = ["Attention"]
 
 HEAD = 64  # features of a head, at least, where the width allows
+FEW = 64  # tokens whose products with each other are small
 
 
 class Attention(nn.Module):
     """``W_o softmax(q k^T / sqrt(d)) v`` over the tokens of each row, ``[n, tokens, width] -> [n, tokens, width]``.
 
-    As many heads as have 64 features each or more. One fused call (Vaswani et al. 2017).
+    As many heads as have 64 features each or more. One fused call (Vaswani et al. 2017); products and a softmax where a
+    compiler for CPUs sees few tokens, for it fuses what is around them.
     """
 
     def __init__(self, width: int) -> None:
@@ -26,5 +29,8 @@ class Attention(nn.Module):
 
     def forward(self, h: Float[Tensor, "n tokens width"]) -> Float[Tensor, "n tokens width"]:
         q, k, v = self.enter(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+        if torch.compiler.is_compiling() and h.device.type == "cpu" and h.shape[1] <= FEW:
+            mixed = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(3) @ v
+        else:
+            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
         return cast(Tensor, self.leave(mixed.transpose(1, 2).flatten(2)))
