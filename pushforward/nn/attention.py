@@ -28,9 +28,12 @@ class Attention(nn.Module):
         self.enter, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, h: Float[Tensor, "n tokens width"]) -> Float[Tensor, "n tokens width"]:
-        q, k, v = self.enter(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv = self.enter(h)
         if torch.compiler.is_compiling() and h.device.type == "cpu" and h.shape[1] <= FEW:
-            mixed = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(3) @ v
+            # of each head by itself, for products of slices need no copies of them
+            parts = zip(*(part.chunk(self.heads, 2) for part in qkv.chunk(3, 2)), strict=True)
+            mixed = torch.cat([(q @ k.mT / math.sqrt(q.shape[2])).softmax(2) @ v for q, k, v in parts], 2)
         else:
-            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-        return cast(Tensor, self.leave(mixed.transpose(1, 2).flatten(2)))
+            q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return cast(Tensor, self.leave(mixed))
