@@ -101,6 +101,7 @@ def main(task, folder):
     until = time.monotonic() + 10  # the system lists a thread for a moment after its end
     while threads_of_the_group():
         assert time.monotonic() < until, threads_of_the_group()
+        time.sleep(0.01)
 
 
 LOST = {"lost": (1, {}), "lost-main": (0, {}), "lost-main-sharded": (0, {"shard": True})}  # which, and of what
