@@ -22,7 +22,7 @@ import pushforward as pf
 from pushforward.config import feed_for
 from pushforward.coupling import Partners
 from pushforward.nn import sized
-from pushforward.train import Budget, Optimiser, fit
+from pushforward.training import Budget, Optimiser, fit
 
 
 def batch(n, d, seed):

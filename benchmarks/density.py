@@ -29,7 +29,7 @@ from pushforward.config import Config
 from pushforward.data import load as load_data
 from pushforward.run import train
 from pushforward.tensor import generator
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 
 def tables():

@@ -28,7 +28,7 @@ def work(steps, warm, shard):
     import torch
 
     from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for
-    from pushforward.train import Budget, Optimiser, fit, joined
+    from pushforward.training import Budget, Optimiser, fit, joined
 
     torch.set_num_threads(1)
     config = Config(net=NetConfig(width=512, depth=6), train=TrainConfig(batch=BATCH))

@@ -17,7 +17,7 @@ from torch import nn
 
 import pushforward as pf
 from pushforward.config import feed_for
-from pushforward.train import Budget, Optimiser, fit
+from pushforward.training import Budget, Optimiser, fit
 
 BATCH = 256
 

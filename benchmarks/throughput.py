@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import pushforward as pf
 from pushforward.config import feed_for
 from pushforward.nn import Classes, count_parameters, sized
-from pushforward.train import Budget, Optimiser, fit
+from pushforward.training import Budget, Optimiser, fit
 
 SHAPE, SIDE = (1, 28, 28), 1024
 NETS = (("dit", "tiny"), ("dit", "small"), ("unet", "tiny"), ("unet", "small"))

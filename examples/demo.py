@@ -16,7 +16,7 @@ from pushforward.data import load as load_data
 from pushforward.metrics import sliced_wasserstein
 from pushforward.run import history, train
 from pushforward.tensor import generator
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 
 def main(out: Path, minutes: float) -> None:

@@ -11,7 +11,7 @@ import importlib
 from pathlib import Path as _FilePath
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from pushforward.version import __version__
 
 if TYPE_CHECKING:
     from pushforward import data as data

@@ -18,7 +18,7 @@ from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.errors import InputError
 from pushforward.nn import MLP
 from pushforward.report import allowance, evaluate, quality
-from pushforward.train import ALONE, Budget, Optimiser, fit, joined
+from pushforward.training import ALONE, Budget, Optimiser, fit, joined
 
 ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2]] + [3.0, -50.0]).astype(np.float32)
 ROWS_HERE = torch.from_numpy(ROWS[:64])

@@ -18,8 +18,8 @@ import torch
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.train import Budget, Feed
-from pushforward.train.checkpoint import latest
+from pushforward.training import Budget, Feed
+from pushforward.training.checkpoint import latest
 
 ROWS = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
 CONFIG = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=16, warmup=10))

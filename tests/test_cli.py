@@ -28,7 +28,7 @@ from pushforward import __version__, run
 from pushforward.cli import COMMANDS, main
 from pushforward.config import Config, NetConfig, ObjectiveConfig, PathConfig, TrainConfig, build
 from pushforward.errors import InputError
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 TINY = ["--width", "32", "--depth", "1", "--batch", "64", "--device", "cpu"]
 

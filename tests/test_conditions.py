@@ -23,7 +23,7 @@ from pushforward.config import (
 )
 from pushforward.data import Transform, load, read_raw, save
 from pushforward.tensor import Law
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 
 def seeded(seed: int = 0) -> torch.Generator:

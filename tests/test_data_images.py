@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from test_data import fails
 
-from pushforward.data import BUILTIN, builtin, inspect, load, read_raw, save
+from pushforward.data import BUILTIN, inspect, load, read_raw, save
+from pushforward.data.files import builtin
 from pushforward.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -153,7 +154,7 @@ def test_sizes_in_headers_are_judged_before_memory_is_taken(tmp_path, monkeypatc
         (folder / "0.png").write_bytes(bomb)
         data = load(folder)
         assert len(data) == 5 and "too many" in data.notes[0]
-    monkeypatch.setattr("pushforward.data.images.ENTRIES", 5 * 5 * 7 - 1)
+    monkeypatch.setattr("pushforward.data.files.images.ENTRIES", 5 * 5 * 7 - 1)
     fails(folder, "do not fit in memory", "--resize")
 
 

@@ -10,9 +10,10 @@ import torch
 
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
-from pushforward.data import inspect, load, read_raw, tables
+from pushforward.data import inspect, load, read_raw
+from pushforward.data.files import tables
 from pushforward.errors import InputError
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 ROWS = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
 TABLE = pa.table({"a": ROWS[:, 0], "b": np.arange(60), "c": ["x", "y", "z"] * 20})

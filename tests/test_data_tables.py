@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data import equal_tables, fails, write
 
-from pushforward.data import Transform, drawn, fit, inspect, load, read_raw, read_schema, save, stored, tables
-from pushforward.data.ranked import FILL
+from pushforward.data import Transform, drawn, fit, inspect, load, read_raw, read_schema, save, stored
+from pushforward.data.encoders.quantile import FILL
+from pushforward.data.files import tables
 from pushforward.errors import InputError
 
 REAL = {
@@ -577,7 +578,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
             file.write(block)
     code = """
 import sys, pyarrow as pa
-from pushforward.data import load, tables
+from pushforward.data import load
+from pushforward.data.files import tables
 tables.PART, tables.HOLD, tables.BLOCK = 1 << 14, 1 << 18, 1 << 18
 data = load(sys.argv[1])
 print(len(data), pa.default_memory_pool().max_memory())
@@ -845,7 +847,7 @@ def test_columns_by_rank_in_words_and_bounds():
 
 
 def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
-    from pushforward.data import survey
+    from pushforward.data.encoders import infer as survey
 
     save(skewed(), tmp_path / "t.parquet")
     whole = load(tmp_path / "t.parquet")

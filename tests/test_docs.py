@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pushforward import cli
-from pushforward.data import builtin
+from pushforward.data.files import builtin
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -26,12 +26,12 @@ from pushforward.cli import main
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.data.transform import fit
 from pushforward.errors import InputError
+from pushforward.files import save_weights
 from pushforward.run.export import ABOUT, Units
-from pushforward.run.hub import FILES, fetch
+from pushforward.run.fetch import FILES, fetch
 from pushforward.sample import STEPPERS
 from pushforward.tensor import per_sample
-from pushforward.train import Budget
-from pushforward.train.files import save_weights
+from pushforward.training import Budget
 
 RNG = np.random.default_rng(0)
 TABLE = pa.table({"secret <b>height</b>": RNG.normal(170, 10, 60), "n": RNG.integers(0, 9, 60)})
@@ -405,16 +405,16 @@ def test_units_that_are_not_plain_stay_the_models(table):
 
 def test_what_was_tuned_is_in_the_file(digits, tmp_path):
     copy = shutil.copytree(digits, tmp_path / "run")
-    tuned = run.record.TunedSampler(
+    tuned = run.folder.TunedSampler(
         nfe=2, stepper="heun", grid=(0.0, 0.3, 1.0), error=0, best_untuned=0, distance=0, floor=0
     )
-    (copy / "sampler.json").write_text(run.record.SamplerFile(tuned=(tuned,)).model_dump_json())
+    (copy / "sampler.json").write_text(run.folder.SamplerFile(tuned=(tuned,)).model_dump_json())
     about = pf.export(pf.load(copy), tmp_path / "m.pt2")
     assert about["stepper"] == "heun" and about["grid"] == [0.0, 0.3, 1.0]
     assert pf.load(run.push(copy, tmp_path / "shared")).tuned == (tuned,)
     # one that draws numbers cannot be
     drawn = tuned.model_copy(update={"stepper": "ancestral"})
-    (copy / "sampler.json").write_text(run.record.SamplerFile(tuned=(drawn,)).model_dump_json())
+    (copy / "sampler.json").write_text(run.folder.SamplerFile(tuned=(drawn,)).model_dump_json())
     about = pf.export(pf.load(copy), tmp_path / "m.pt2", steps=2)
     assert about["stepper"] == "adams_moulton_2" and len(about["grid"]) == 3
 

@@ -10,7 +10,7 @@ import pushforward as pf
 from pushforward import run as runs
 from pushforward.config import Config, NetConfig, TrainConfig, build
 from pushforward.run.reflow import paired, pairs
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, lr=1e-2, warmup=20))
 

@@ -22,6 +22,14 @@ from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import load as load_data
 from pushforward.errors import InputError
+from pushforward.evaluation import budget as allowance
+from pushforward.evaluation import fidelity as columns
+from pushforward.evaluation import field as learned
+from pushforward.evaluation import quality
+from pushforward.evaluation.fidelity import full
+from pushforward.evaluation.quality import COMPONENTS, lens
+from pushforward.evaluation.reference import read
+from pushforward.evaluation.table import table
 from pushforward.metrics import (
     METRICS,
     classifier_two_sample,
@@ -34,11 +42,7 @@ from pushforward.metrics import (
     with_floors,
 )
 from pushforward.metrics.base import some
-from pushforward.report import allowance, columns, learned, quality
-from pushforward.report.against import read
-from pushforward.report.columns import full, table
-from pushforward.report.quality import COMPONENTS, lens
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, warmup=5, held_out=0.3))
 MEANS, STDS, WEIGHTS = [[-2.0, 0.0], [1.0, 1.5], [2.0, -2.0]], [0.3, 0.5, 0.4], [0.3, 0.4, 0.3]

@@ -25,14 +25,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import pushforward as pf
-from pushforward import run
+from pushforward import files, run
 from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for, fingerprint
 from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
-from pushforward.train import Budget, Feed, Optimiser, files, fit, latest
-from pushforward.train.weights import flatten
+from pushforward.training import Budget, Feed, Optimiser, fit, latest
+from pushforward.training.weights import flatten
 
 CLOCK = ("seconds", "steps_per_second")  # what no second run can repeat
 # nearly a line, in two very different units: there is something to learn in a few steps

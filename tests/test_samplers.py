@@ -16,9 +16,9 @@ from scipy.integrate import solve_ivp
 import pushforward as pf
 from pushforward.metrics import energy_distance, sliced_wasserstein
 from pushforward.sample import default_grid
-from pushforward.sample.loop import Bound
 from pushforward.sample.multistep import dpmpp_3m, unip, unipc
 from pushforward.sample.noise import Brownian, Draws
+from pushforward.sample.stepper import Bound
 from pushforward.sample.tune import FLOWS, equidistribution, tune
 
 PEER = json.loads((Path(__file__).parent / "golden_peers" / "diffusers_ddpm.json").read_text())

@@ -14,8 +14,8 @@ import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.train import Budget, Optimiser, fit
-from pushforward.train.average import (
+from pushforward.training import Budget, Optimiser, fit
+from pushforward.training.average import (
     SNAPSHOTS,
     Profile,
     combination,

@@ -20,8 +20,8 @@ import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.train import ALONE, Budget, Checkpoint, restore
-from pushforward.train.weights import Flat
+from pushforward.training import ALONE, Budget, Checkpoint, restore
+from pushforward.training.weights import Flat
 
 FUZZ = settings(
     max_examples=500,
@@ -264,7 +264,7 @@ def test_side_files(good, copy, data):
 
 def test_files_that_are_consistent_and_hostile(copy):
     """With their own checksums in order: another network's tensors, a step that is not the folder's, a huge number."""
-    from pushforward.train.files import write_folder
+    from pushforward.files import write_folder
 
     net = pf.load(copy).field.net.requires_grad_(True)
     state = begun(net)

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from pushforward.errors import InputError
-from pushforward.train import Budget, Feed, Optimiser, fit
-from pushforward.train.checkpoint import numbered
-from pushforward.train.health import Clock
+from pushforward.training import Budget, Feed, Optimiser, fit
+from pushforward.training.budget import Clock
+from pushforward.training.checkpoint import numbered
 
 OPTIMISER = Optimiser(lr=0.01, warmup=0, weight_decay=0.1, clip=1.0, ema=7.0)
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pushforward import load, run
-from pushforward.train.checkpoint import latest
+from pushforward.training.checkpoint import latest
 
 KILLS = 25
 

@@ -19,10 +19,10 @@ import pushforward as pf
 from pushforward import run
 from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for
+from pushforward.distributed import count_rows, cut, share
 from pushforward.errors import InputError
-from pushforward.train import ALONE, Budget, Processes, latest
-from pushforward.train.processes import count_rows, cut, share
-from pushforward.train.weights import flatten
+from pushforward.training import ALONE, Budget, Processes, latest
+from pushforward.training.weights import flatten
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
@@ -240,7 +240,7 @@ def test_cut_goes_through_whatever_a_batch_is_made_of():
 def test_one_process_needs_no_accelerate():
     code = (
         "import sys; sys.modules['accelerate'] = None\n"
-        "from pushforward.train import joined, ALONE\n"
+        "from pushforward.training import joined, ALONE\n"
         "with joined() as team: assert team is ALONE and team.main\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

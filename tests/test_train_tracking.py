@@ -9,7 +9,7 @@ from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
 from pushforward.run.tracking import tracking
-from pushforward.train import Budget
+from pushforward.training import Budget
 
 CONFIG = Config(net=NetConfig(width=4, depth=1), train=TrainConfig(batch=8, warmup=2))
 ROWS = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)

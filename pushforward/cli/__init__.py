@@ -66,7 +66,7 @@ def run(args: list[str] | None) -> None:
     """Read ``args``, or the command line, and do what it says."""
     args = sys.argv[1:] if args is None else args
     if args == ["--version"]:
-        from pushforward import __version__
+        from pushforward.version import __version__
 
         print(__version__)
         return

@@ -41,7 +41,7 @@ def evaluate(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is a file; give a folder")
     from pushforward.report import evaluate as measure
-    from pushforward.train import joined
+    from pushforward.training import joined
 
     with joined(pick_device(device)) as team, progress_bar("evaluate") as show:
         report = measure(
@@ -73,9 +73,9 @@ def print_scores(report: Report) -> None:
     from pushforward.report.page import labels
     from pushforward.report.sections import between, plain
 
-    held = report.against
+    held, n = report.against, report.findings.n
     what = "held-out rows" if held.own else "rows"
-    shown = Table(title=f"{report.n:,} samples against {held.compared:,} {what} of {held.source}", title_justify="left")
+    shown = Table(title=f"{n:,} samples against {held.compared:,} {what} of {held.source}", title_justify="left")
     first = report.runs[0]
     names = [first.name] if len(report.runs) == 1 else labels([Path(run.name).name for run in report.runs])
     shown.add_column("measure", no_wrap=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.path import Path as TrajectoryPath
     from pushforward.run import Model
-    from pushforward.run.asked import Guidance
+    from pushforward.run.conditions import Guidance
     from pushforward.sample import Stepper
 
 __all__ = ["sample", "tune"]
@@ -83,7 +83,7 @@ def sample(
         raise InputError(f"--where {odd[0]}: write COLUMN=VALUE")
     from pushforward import run as runs
     from pushforward.data import ENDINGS, read_raw, save
-    from pushforward.train import joined
+    from pushforward.training import joined
 
     endings = [*ENDINGS, ".png"]
     if out.suffix.lower() not in endings:

@@ -49,7 +49,7 @@ def score(
 
     from pushforward.data import read_raw, save
     from pushforward.run import load
-    from pushforward.train import joined
+    from pushforward.training import joined
 
     with joined(pick_device(device)) as team:
         model = load(run, team.device or pick_device(device))

@@ -13,7 +13,7 @@ from pushforward.config import Config
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
-    from pushforward.train import Progress
+    from pushforward.training import Progress
 
 __all__ = ["train"]
 
@@ -59,7 +59,7 @@ def train(
     if accumulate < 1:
         raise InputError(f"--accumulate {accumulate}: at least 1")
     from pushforward import run
-    from pushforward.train import Budget, joined
+    from pushforward.training import Budget, joined
 
     budget = Budget(DEFAULT_STEPS if steps is None and minutes is None else steps, minutes)
     with joined(pick_device(device)) as processes, progress_bar("train") as show:

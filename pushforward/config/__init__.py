@@ -1,7 +1,7 @@
 """`Config`, what the command line and a run's ``config.json`` say, and `build`, the crossroads of all rooms."""
 
-from pushforward.config.feed import feed_for, fingerprint
-from pushforward.config.parts import Parts, build, resolve
+from pushforward.batches import feed_for, fingerprint
+from pushforward.config.components import Parts, build, resolve
 from pushforward.config.sections import (
     ConditionConfig,
     Config,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pushforward.data.builtin import BUILTIN
-from pushforward.data.cells import drawn
-from pushforward.data.columns import Coder, Column
-from pushforward.data.dataset import ENDINGS, Dataset, Raw, load, numbered_classes, read_raw
-from pushforward.data.report import Report, Summary, inspect
+from pushforward.data.dataset import Dataset, load, numbered_classes
+from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.numeric import Column
+from pushforward.data.files.builtin import BUILTIN
+from pushforward.data.files.cells import drawn
+from pushforward.data.files.read import ENDINGS, Raw, read_raw
+from pushforward.data.files.write import save
+from pushforward.data.inspect import Report, Summary, inspect
 from pushforward.data.schema import Field, Schema, read_schema
 from pushforward.data.transform import Transform, fit
-from pushforward.data.write import save
 
 __all__ = [
     "BUILTIN",

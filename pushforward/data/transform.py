@@ -13,15 +13,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.data import arrays
-from pushforward.data.arrays import Array, Rows
-from pushforward.data.columns import Coder, Column
-from pushforward.data.mixed import Dropped, coder_from_json
-from pushforward.data.ranked import Ranked
+from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.codec import coder_from_json
+from pushforward.data.encoders.infer import fit_numbers, survey
+from pushforward.data.encoders.nullable import Dropped
+from pushforward.data.encoders.numeric import Column
+from pushforward.data.encoders.quantile import Ranked
+from pushforward.data.files import arrays
+from pushforward.data.files.arrays import Array, Rows
+from pushforward.data.files.tables import Stream
 from pushforward.data.schema import Schema
 from pushforward.data.stored import Stored, gathered
-from pushforward.data.survey import fit_numbers, survey
-from pushforward.data.tables import Stream
 from pushforward.errors import InputError, nearest
 from pushforward.tensor import Law
 

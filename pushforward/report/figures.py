@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pushforward import plot
+from pushforward.evaluation.result import Curve, Evaluation, Training
+from pushforward.evaluation.table import Table, table
 from pushforward.plot.style import COLOURS, DPI, FONT
-from pushforward.report.columns import Table, table
-from pushforward.report.result import Curve, Evaluation, Training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
+from pushforward.errors import InputError
+from pushforward.evaluation.result import Evaluation, Findings, Held, Score
 from pushforward.report import figures
-from pushforward.report.result import Report
 from pushforward.report.sections import between, details, figure, number, section, table, told, words
 
-__all__ = ["labels", "page"]
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Report", "labels", "page"]
 
 
-def compared(report: Report) -> str:
+def compared(report: Findings) -> str:
     """All runs side by side: a row for each measure, a column for each run."""
     names = labels([Path(run.name).name for run in report.runs])
     rows = []
@@ -39,7 +50,7 @@ def labels(names: list[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
 
 
-def page(report: Report) -> str:
+def page(report: Findings) -> str:
     """The whole report as one HTML file."""
     held, runs = report.against, report.runs
     title = ", ".join(run.name for run in runs)
@@ -72,6 +83,64 @@ def page(report: Report) -> str:
         f"<h1>{escape(title)}</h1><p class=lead>{escape(lead)}</p>{notes}{body}<footer>{words(foot)}</footer>"
         "</main></body></html>\n"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The findings of `evaluate` as JSON and as a page for people."""
+
+    findings: Findings
+
+    @property
+    def runs(self) -> tuple[Evaluation, ...]:
+        """What was measured of each run."""
+        return self.findings.runs
+
+    @property
+    def against(self) -> Held:
+        """What samples were compared with."""
+        return self.findings.against
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of the reference rows, a line each."""
+        return self.findings.notes
+
+    def to_json(self) -> str:
+        """All numbers; one that is not finite is null."""
+        return json.dumps(_plain(self.findings), indent=1, allow_nan=False)
+
+    def to_html(self) -> str:
+        """One page that needs nothing else: no network, no script."""
+        return page(self.findings)
+
+    def save(self, folder: str | Path) -> tuple[Path, Path]:
+        """Write ``report.json`` and ``report.html`` into a folder, made if need be; their paths."""
+        folder = Path(folder)
+        files = folder / "report.json", folder / "report.html"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for file, text in zip(files, (self.to_json(), self.to_html()), strict=True):
+                scratch = file.with_name(f".{file.name}.tmp")
+                scratch.write_text(text, encoding="utf-8")
+                scratch.replace(file)
+        except OSError as error:
+            raise InputError(f"{folder}: the report cannot be written there ({error.strerror}); give --out") from error
+        return files
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude={"data": {"transform"}})
+    if dataclasses.is_dataclass(value):
+        named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name != "shown"}
+        return {key: _plain(part) for key, part in named.items()} | (
+            {"verdict": value.verdict} if isinstance(value, Score) else {}
+        )
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 STYLE = """

@@ -6,10 +6,10 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
+from pushforward.evaluation.result import Evaluation, Score
 from pushforward.metrics import Measured
 from pushforward.report import figures
 from pushforward.report.figures import embed
-from pushforward.report.result import Evaluation, Score
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pushforward.data import Transform
-    from pushforward.report.result import Estimate
+    from pushforward.evaluation.result import Estimate
 
 __all__ = ["between", "details", "figure", "number", "plain", "section", "table", "told", "words"]
 

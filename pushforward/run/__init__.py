@@ -5,13 +5,13 @@
 in it is ever executed.
 """
 
-from pushforward.run.asked import guided
 from pushforward.run.classifier import train_classifier
-from pushforward.run.floor import losses
+from pushforward.run.conditions import guided
+from pushforward.run.folder import RunFile, history, read, read_tuned
 from pushforward.run.hub import push
+from pushforward.run.losses import losses
 from pushforward.run.model import Model, load
 from pushforward.run.picture import picture, preview
-from pushforward.run.record import RunFile, history, read, read_tuned
 from pushforward.run.training import train
 from pushforward.run.tuning import tune
 

@@ -41,7 +41,7 @@ def train_classifier(
     from pushforward.nn import Logits, sized
     from pushforward.tensor import generator
     from pushforward.times import TIMES
-    from pushforward.train import Budget, Optimiser, fit
+    from pushforward.training import Budget, Optimiser, fit
 
     classes = int(y.max()) + 1 if len(y) else 0
     if y.shape != x.shape[:1] or y.is_floating_point() or classes < 2 or int(y.min()) < 0:

@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward import __version__
 from pushforward.config import make
-from pushforward.data.columns import Column, limits
+from pushforward.data.encoders.numeric import Column, limits
 from pushforward.errors import InputError, one_line
 from pushforward.field import Learned
-from pushforward.run.asked import guided
+from pushforward.files import written_whole
+from pushforward.run.conditions import guided
 from pushforward.run.model import Model
 from pushforward.sample import STEPPERS, Multistep, RungeKutta
-from pushforward.sample.default import plan
-from pushforward.sample.loop import Bound
+from pushforward.sample.integrate import plan
 from pushforward.sample.noise import Brownian, Draws, Step
-from pushforward.train.files import written_whole
+from pushforward.sample.stepper import Bound
+from pushforward.version import __version__
 
 if TYPE_CHECKING:
     from pushforward.data import Transform

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.config import build, make
 from pushforward.errors import InputError
-from pushforward.run.asked import Asked, Guidance, class_numbers, drawn_classes, guided, known
-from pushforward.run.record import RunFile, TunedSampler, read, read_tuned
+from pushforward.run.conditions import Asked, Guidance, class_numbers, drawn_classes, guided, known
+from pushforward.run.fetch import fetch, on_hub
+from pushforward.run.folder import RunFile, TunedSampler, read, read_tuned
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from pushforward.data import Transform
-    from pushforward.data.arrays import Rows
+    from pushforward.data.files.arrays import Rows
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
     from pushforward.sample import Stepper
-    from pushforward.train import Processes
+    from pushforward.training import Processes
 
 __all__ = ["Model", "load"]
 
@@ -98,7 +99,7 @@ class Model:
             told = self.labels(n, y, seed, first)
             x = self._generate(n, told, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
             return self.transform.inverse(x)
-        from pushforward.data.known import one_row, restored
+        from pushforward.data.partial import one_row, restored
 
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
@@ -131,7 +132,7 @@ class Model:
         import pyarrow as pa
         import torch
 
-        from pushforward.data.known import restored
+        from pushforward.data.partial import restored
         from pushforward.tensor import generator
 
         there = known(self.transform, self.run, rows, where, True)
@@ -173,7 +174,7 @@ class Model:
     ) -> Tensor:
         """Samples in model units, with the tuned sampler where nothing else is asked for."""
         from pushforward.sample import STEPPERS, generate
-        from pushforward.train import ALONE
+        from pushforward.training import ALONE
 
         if guidance is not None and condition is None and self.run.config.condition.condition != "none":
             raise InputError("guidance: towards what? say what is known of the rows (--where COLUMN=VALUE)")
@@ -228,7 +229,7 @@ class Model:
 
         from pushforward.likelihood import Likelihood, log_likelihood
         from pushforward.tensor import per_sample
-        from pushforward.train import ALONE
+        from pushforward.training import ALONE
 
         x = self.transform.forward(rows, where)
         spread, condition = not self.transform.continuous, self._told(y, len(x))
@@ -309,9 +310,8 @@ def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None, r
     ``pf.load("runs/demo").sample(8, seed=0)``
     """
     from pushforward.data import Transform
-    from pushforward.run.hub import fetch, on_hub
-    from pushforward.train.average import reaverage
-    from pushforward.train.files import at_most, load_weights
+    from pushforward.files import at_most, load_weights
+    from pushforward.training.average import reaverage
 
     if on_hub(folder):
         folder = fetch(str(folder), revision)

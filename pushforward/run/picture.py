@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pushforward.data import Transform
-    from pushforward.data.arrays import Rows
+    from pushforward.data.files.arrays import Rows
     from pushforward.run.model import Model
 
 __all__ = ["PREVIEW", "picture", "preview"]

@@ -33,7 +33,7 @@ def plan(
     nothing but the time when training goes on.
     """
     from pushforward.coupling import Partners
-    from pushforward.train.files import read_folder, write_folder
+    from pushforward.files import read_folder, write_folder
 
     try:
         found, _ = read_folder(kept, {"potentials": x.new_empty(len(x))})

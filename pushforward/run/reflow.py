@@ -59,9 +59,9 @@ def pairs(
     from safetensors.torch import load_file, save_file
 
     from pushforward.data import Dataset
+    from pushforward.files import written_whole
     from pushforward.sample import generate
     from pushforward.tensor import per_sample
-    from pushforward.train.files import written_whole
 
     model = load(run, device)
     shape, classes = model.transform.shape, model.run.data.classes

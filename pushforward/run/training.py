@@ -12,16 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pushforward
 from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
 from pushforward.errors import InputError
-from pushforward.run.floor import losses, no_floor
+from pushforward.run.folder import DataRecord, RunFile, history, read
+from pushforward.run.losses import losses, no_floor
 from pushforward.run.model import Model
 from pushforward.run.picture import PREVIEW, preview
 from pushforward.run.plan import plan
-from pushforward.run.record import DataRecord, RunFile, history, read
 from pushforward.run.reflow import PAIRS, Reflow, paired, pairs
 from pushforward.run.tracking import tracking
+from pushforward.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pushforward.coupling import Partners
     from pushforward.data import Dataset
     from pushforward.path import Draw
-    from pushforward.train import Budget, Feed, Processes, Progress
+    from pushforward.training import Budget, Feed, Processes, Progress
 
 __all__ = ["train"]
 
@@ -73,7 +73,7 @@ def _described(source: str, config: Config, data: Dataset, net: nn.Module) -> Ru
         shares=() if data.y is None else tuple((data.y.bincount(minlength=len(data.classes)) / len(data)).tolist()),
     )
     return RunFile(
-        pushforward=pushforward.__version__,
+        pushforward=__version__,
         torch=torch.__version__,
         parameters=count_parameters(net),
         flops=flops(net, data.transform.shape),
@@ -84,7 +84,7 @@ def _described(source: str, config: Config, data: Dataset, net: nn.Module) -> Ru
 
 def _claim(folder: Path, run: RunFile) -> None:
     """Start a run in ``folder``, or check that the one there is this very run."""
-    from pushforward.train.files import no_links, written_whole
+    from pushforward.files import no_links, written_whole
 
     no_links(folder)
     if (folder / "config.json").exists():
@@ -148,8 +148,8 @@ def train(
 
     from pushforward.coupling import Semidiscrete
     from pushforward.data import load as load_data
-    from pushforward.train import ALONE, Optimiser, fit
-    from pushforward.train.files import save_weights, written_whole
+    from pushforward.files import save_weights, written_whole
+    from pushforward.training import ALONE, Optimiser, fit
 
     processes, begun_at = processes or ALONE, time.monotonic()
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pushforward.config import fingerprint
 from pushforward.errors import InputError
+from pushforward.run.folder import SamplerFile, TunedSampler
 from pushforward.run.model import load
-from pushforward.run.record import SamplerFile, TunedSampler
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +29,8 @@ def tune(
     are tried.
     """
     from pushforward.data import load as load_data
+    from pushforward.files import written_whole
     from pushforward.sample import tune as find
-    from pushforward.train.files import written_whole
 
     model = load(folder, device)
     rows: Tensor | None = None

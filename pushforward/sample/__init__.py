@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 from pushforward.sample.adaptive import DormandPrince
 from pushforward.sample.ancestral import DDIM, Ancestral
-from pushforward.sample.default import DEFAULT_STEPS, default_grid, default_stepper, generate
+from pushforward.sample.integrate import DEFAULT_STEPS, default_grid, default_stepper, generate, integrate
 from pushforward.sample.langevin import AnnealedLangevin, Langevin, PredictorCorrector
-from pushforward.sample.loop import Stepper, Trajectory, integrate
 from pushforward.sample.multistep import (
     Adams,
     AdamsMoulton,
@@ -22,6 +21,7 @@ from pushforward.sample.multistep import (
 )
 from pushforward.sample.ode import RK4, Euler, Heun, Kutta3, Midpoint, Ralston, RungeKutta
 from pushforward.sample.sde import Churn, EulerMaruyama, StochasticHeun, reverse_sigma
+from pushforward.sample.stepper import Stepper, Trajectory
 from pushforward.sample.tune import Trial, Tuned, equidistribution, tune
 
 __all__ = [
@@ -45,8 +45,8 @@ __all__ = [
     "PredictorCorrector",
     "Ralston",
     "RungeKutta",
-    "StochasticHeun",
     "Stepper",
+    "StochasticHeun",
     "Trajectory",
     "Trial",
     "Tuned",

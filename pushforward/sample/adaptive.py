@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.sample.loop import Bound, Noise, Stepper
 from pushforward.sample.ode import RungeKutta, advance, slopes
+from pushforward.sample.stepper import Bound, Noise, Stepper
 from pushforward.tensor import Points, time_dtype
 
 __all__ = ["RK5", "DormandPrince"]

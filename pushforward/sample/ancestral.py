@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.path import check_prediction
-from pushforward.sample.loop import Noise, Stepper
+from pushforward.sample.stepper import Noise, Stepper
 from pushforward.tensor import Points, bcast, clock
 
 __all__ = ["DDIM", "Ancestral"]

@@ -17,8 +17,8 @@ from torch import Tensor
 from pushforward.field import Field
 from pushforward.path import check_prediction
 from pushforward.sample.ancestral import Ancestral, check_direction
-from pushforward.sample.loop import Bound, Noise, Stepper
 from pushforward.sample.multistep import Multistep
+from pushforward.sample.stepper import Bound, Noise, Stepper
 from pushforward.tensor import Points, bcast, clock, squared_norm
 
 __all__ = ["AnnealedLangevin", "Langevin", "PredictorCorrector"]

@@ -26,7 +26,7 @@ from torch import Tensor
 from pushforward.field import Field
 from pushforward.path import Affine
 from pushforward.sample.integrals import INTEGRALS, VARIABLES, Node, Part, Variable, flow_time
-from pushforward.sample.loop import Noise, Stepper
+from pushforward.sample.stepper import Noise, Stepper
 from pushforward.schedule import CondOT, Schedule
 from pushforward.tensor import Points
 

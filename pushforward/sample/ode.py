@@ -12,7 +12,7 @@ from typing import Any, final
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.sample.loop import Noise, Stepper
+from pushforward.sample.stepper import Noise, Stepper
 from pushforward.tensor import Points, bcast
 
 __all__ = ["RK4", "Euler", "Heun", "Kutta3", "Midpoint", "Ralston", "RungeKutta", "advance", "slopes"]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.path import Path, check_prediction
-from pushforward.sample.loop import Noise, Stepper
+from pushforward.sample.stepper import Noise, Stepper
 from pushforward.tensor import Clock, Points, bcast, clock
 
 __all__ = ["Churn", "EulerMaruyama", "Sigma", "StochasticHeun", "reverse_sigma"]

@@ -20,10 +20,11 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.path import check_prediction
-from pushforward.sample.loop import Stepper, integrate
+from pushforward.sample.integrate import integrate
 from pushforward.sample.multistep import Adams, AdamsMoulton, dpmpp_2m, sde_dpmpp_2m, unip, unipc
 from pushforward.sample.ode import Heun
 from pushforward.sample.sde import Churn, EulerMaruyama
+from pushforward.sample.stepper import Stepper
 from pushforward.schedule import Schedule
 from pushforward.source import Normal
 from pushforward.tensor import Points, generator, per_sample

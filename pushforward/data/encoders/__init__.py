@@ -1,0 +1,1 @@
+"""Encoders: one column of a table to entries of a model row, and back, with nothing lost on the way."""

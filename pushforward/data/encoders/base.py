@@ -1,0 +1,102 @@
+"""What every kind of column can do: a column of a table to entries of a model row, and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import torch
+
+from pushforward.data.files import cells as _cells
+from pushforward.data.files.arrays import Array, Place
+from pushforward.data.files.cells import Cells
+from pushforward.tensor import Law
+
+__all__ = ["Coder", "mixture"]
+
+EDGE = 0.2  # of the noise around a value that is far from the next: a gap between them is learned sooner than a wall
+
+
+ROOT = 12**-0.5  # standard deviation of noise over a width of 1
+
+
+SHARP = 1e-3  # the least standard deviation of a component, in model units
+
+
+def mixture(means: Array, stds: Array, weights: Array) -> Law:
+    """Components with means [k] or [k, w]; none is narrower than `SHARP`, which no noise would tell from a point."""
+    means = means.reshape(len(means), -1)
+    return Law(*map(torch.from_numpy, (means, stds.clip(SHARP), weights / weights.sum())))
+
+
+class Coder(ABC):
+    """One column of a table ↦ ``width`` entries of a model row, and back."""
+
+    name: str
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """How many entries of a model row it takes; 0 for a column in which nothing is to be learned."""
+
+    @property
+    @abstractmethod
+    def jitter(self) -> list[float]:
+        """Per entry, the width in model units of the uniform noise that makes rounded values continuous; 0: none."""
+
+    @property
+    @abstractmethod
+    def log_scale(self) -> float:
+        """Σ log (user units per model unit) over the entries."""
+
+    def log_scales(self, x: Array) -> Array:
+        """log_scale at each row of model units x [n, width]; float64 [n]."""
+        return np.full(len(x), self.log_scale)
+
+    @property
+    def normal(self) -> bool:
+        """Whether its one entry is standard normal over the training rows, whatever the column's shape."""
+        return False
+
+    def spread(self, x: Array, u: Array) -> Array:
+        """What is trained on in the place of model units x [n, width]: points of their cells, by u in [0, 1)."""
+        return np.asarray(x + (u - np.float32(0.5)) * np.array(self.jitter, np.float32))
+
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """Its entries in parts that may be known without the others."""
+        return (self.width,) if self.width else ()
+
+    def laws(self, most: int) -> tuple[Law, ...]:
+        """Of each of its ``pieces``: a Gaussian mixture near its law, of ``most`` components if it may choose.
+
+        Where nothing is known, a standard normal.
+        """
+        return tuple(mixture(np.zeros((1, width)), np.ones(1), np.ones(1)) for width in self.pieces)
+
+    @abstractmethod
+    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+        """Model units, float32 [n, width]; InputError, which ``where`` opens, for what was not there in training."""
+
+    def partial(self, cells: Cells, where: str, place: Place) -> Array:
+        """``encode`` with NaN for the entries of gaps, which are not known."""
+        import pyarrow as pa
+
+        there = _cells.present(cells)
+        index, x = np.flatnonzero(there), np.full((len(cells), self.width), np.nan, np.float32)
+        if len(index):
+            x[there] = self.encode(cells.filter(pa.array(there)), where, lambda row: place(int(index[row])))
+        return x
+
+    @abstractmethod
+    def decode(self, x: Array) -> Cells | None:
+        """A pyarrow array [n] in the column's own type from model units [n, width]; None: not part of the output."""
+
+    @abstractmethod
+    def describe(self) -> tuple[str, str, str]:
+        """Name, type and a summary for people."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, exact."""

@@ -1,0 +1,75 @@
+"""Columns from the JSON of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.categorical import categorical_from_json
+from pushforward.data.encoders.nullable import Dropped, Nullable
+from pushforward.data.encoders.numeric import Column, column_from_json
+from pushforward.data.encoders.quantile import Ranked, ranked_from_json
+from pushforward.data.encoders.typed import Carried
+from pushforward.data.files.cells import arrow_type, is_time
+from pushforward.errors import InputError
+
+__all__ = ["coder_from_json"]
+
+Reader: TypeAlias = Callable[[dict[str, Any], str], Coder]
+
+
+def coder_from_json(entry: Any, where: str) -> Coder:
+    """The inverse of ``to_json`` of any column; InputError, which ``where`` opens, for what no fit gives.
+
+    An object without ``kind`` is a column of numbers, as in every run made before there were others.
+    """
+    import pyarrow as pa
+
+    if not isinstance(entry, dict) or "kind" not in entry:
+        return column_from_json(entry, where)
+    keys, read = READERS.get(str(entry["kind"]), ((), None))
+    if read is None or set(entry) != {"kind", *keys}:
+        wanted = f"the keys kind, {', '.join(keys)}" if read else f"a kind among {', '.join(READERS)}"
+        raise InputError(f"{where} must be an object with {wanted}")
+    try:  # the arrow type is known and takes the values
+        found = read(entry, where)
+        found.decode(np.zeros((1, found.width)))
+    except (pa.ArrowException, LookupError, OverflowError, TypeError, AttributeError) as error:
+        raise InputError(f"{where} has a type that does not take its values; restore the file") from error
+    return found
+
+
+def _carried(entry: dict[str, Any], where: str) -> Carried:
+    if not isinstance(entry["type"], str) or type(entry["step"]) is not int or not 0 < entry["step"] < 2**63:
+        raise InputError(f"{where} has a type or a step that no fit gives; restore the file")
+    if not (is_time(kind := arrow_type(entry["type"])) or str(kind).startswith("decimal")):
+        raise InputError(f"{where} has a type that numbers do not carry; restore the file")
+    numbers = coder_from_json(entry["numbers"], where)
+    if not isinstance(numbers, Column | Ranked):
+        raise InputError(f"{where} is carried by what are no numbers; restore the file")
+    return Carried(entry["type"], entry["step"], numbers)
+
+
+def _nullable(entry: dict[str, Any], where: str) -> Nullable:
+    inner, share = coder_from_json(entry["inner"], where), entry["share"]
+    if not isinstance(inner, Column | Carried | Ranked) or type(share) not in (int, float) or not 0 < share < 1:
+        raise InputError(f"{where} has missing values that no fit gives; restore the file")
+    return Nullable(inner, float(share))
+
+
+def _dropped(entry: dict[str, Any], where: str) -> Dropped:
+    if not isinstance(entry["name"], str):
+        raise InputError(f"{where} must have a name that is text")
+    return Dropped(entry["name"])
+
+
+READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
+    "categorical": (("name", "type", "categories", "shares", "dictionary"), categorical_from_json),
+    "carried": (("type", "step", "numbers"), _carried),
+    "nullable": (("inner", "share"), _nullable),
+    "dropped": (("name",), _dropped),
+    "ranked": (("column", "first", "last", "weight"), ranked_from_json),
+}

@@ -1,0 +1,48 @@
+"""An order of many categories in which neighbours are alike: by the number that they say most about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.categorical import ONE_HOT, Categorical
+from pushforward.data.encoders.nullable import Nullable
+from pushforward.data.files.arrays import Array
+from pushforward.data.files.tables import Stream
+
+__all__ = ["in_order"]
+
+
+def in_order(stream: Stream, coders: Sequence[Coder]) -> tuple[Coder, ...]:
+    """The columns, with those of more than `ONE_HOT` categories in a new order, after one pass over the table.
+
+    Categories are sorted by the mean of one column of numbers among their rows, in model units: the one with the
+    largest correlation ratio, ``sum_c n_c mean_c^2 / n``. Without numbers by rank they stay as they are; a missing
+    value is last.
+    """
+    many = [c for c in coders if isinstance(c, Categorical) and len(c.categories) > ONE_HOT]
+    numbers = [
+        c for c in coders if not isinstance(c, Categorical) and (c.inner if isinstance(c, Nullable) else c).normal
+    ]
+    if not (many and numbers):
+        return tuple(coders)
+    sums = {c.name: np.zeros((len(numbers), len(c.categories))) for c in many}
+    for first, part in stream.parts():
+        at = stream.at(first)
+        x = [c.encode(part.column(c.name), f"{stream.where}: column {c.name!r}", at)[:, 0] for c in numbers]
+        for column in many:
+            codes = column.codes(part.column(column.name), f"{stream.where}: column {column.name!r}", at)
+            sums[column.name] += [np.bincount(codes, row, len(column.categories)) for row in x]
+    return tuple(_sorted(c, sums[c.name]) if isinstance(c, Categorical) and c.name in sums else c for c in coders)
+
+
+def _sorted(column: Categorical, sums: Array) -> Categorical:
+    """The column with its categories by the mean of the row of ``sums [numbers, k]`` that they say most about."""
+    shares, gap = np.array(column.shares), column.categories[-1] is None
+    best = sums[np.argmax((sums**2 / shares).sum(1))] / shares
+    order = np.argsort(best[: len(shares) - gap], kind="stable").tolist() + [len(shares) - 1] * gap
+    categories, parts = ([values[i] for i in order] for values in (column.categories, column.shares))
+    return replace(column, categories=tuple(categories), shares=tuple(parts))

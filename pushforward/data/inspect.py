@@ -1,0 +1,159 @@
+"""What a source holds, before anything is learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.categorical import Categorical
+from pushforward.data.encoders.infer import survey
+from pushforward.data.encoders.nullable import Dropped, Nullable
+from pushforward.data.encoders.numeric import Column
+from pushforward.data.encoders.quantile import Ranked
+from pushforward.data.encoders.typed import Carried
+from pushforward.data.files import arrays
+from pushforward.data.files.arrays import Array
+from pushforward.data.files.cells import Cells
+from pushforward.data.files.images import read_size
+from pushforward.data.files.read import Source, read_source
+from pushforward.data.files.tables import Stream, Table
+from pushforward.data.schema import Schema, read_schema
+from pushforward.errors import InputError
+
+__all__ = ["Report", "Summary", "inspect"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One column, or all entries of an image set; the numbers are of its finite values, None for text and the like."""
+
+    name: str
+    type: str
+    missing: int  # empty or NaN
+    infinite: int
+    distinct: int | None = None
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    std: float | None = None
+    model: str = ""  # of a column of a table: how it enters the model, or why it does not
+
+    @property
+    def constant(self) -> bool:
+        """Whether all values present are the same."""
+        return self.distinct == 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``inspect`` found; ``duplicated`` counts rows equal to an earlier one."""
+
+    name: str
+    kind: str  # array, image or table
+    shape: tuple[int, ...]  # [n, ...]
+    columns: tuple[Summary, ...]
+    duplicated: int
+    classes: tuple[str, ...] = ()  # of the labels, if there are any
+    notes: tuple[str, ...] = ()  # what of the source was left out, a line each
+
+
+def inspect(
+    source: Source, schema: str | Path | Mapping[str, Any] | None = None, size: str | int | Sequence[int] | None = None
+) -> Report:
+    """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
+
+    The numbers are those of the whole source, which is read into memory. ``schema`` and ``size`` as in ``load``.
+    """
+    said = read_schema(schema)
+    raw = read_source(source, said, read_size(size))
+    rows = raw.rows.table() if isinstance(raw.rows, Stream) else raw.rows
+    if not isinstance(rows, np.ndarray):
+        found = [_summarise_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
+        codes = np.stack([code for _, code in found], axis=1) if found else np.zeros((0, 0))
+        summaries = tuple(replace(s, model=_model(rows.select([i]), said)) for i, (s, _) in enumerate(found))
+        return Report(raw.name, "table", rows.shape, summaries, _duplicated(codes))
+    if rows.dtype.kind not in "biuf" or rows.size == 0:
+        arrays.check(rows, raw.where)
+    columns = {"x": rows} if rows.ndim > 2 else arrays.columns(rows)
+    classes = raw.classes or (() if raw.labels is None else tuple(map(str, np.unique(raw.labels))))
+    summaries = tuple(_summarise(name, rows.dtype.name, values) for name, values in columns.items())
+    return Report(
+        raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows), classes, raw.notes
+    )
+
+
+def _summarise(name: str, kind: str, values: Array) -> Summary:
+    flat = values.reshape(-1)
+    finite = flat[np.isfinite(flat)].astype(np.float64)
+    missing = int(np.isnan(flat).sum())
+    infinite = flat.size - missing - finite.size
+    if not finite.size:
+        return Summary(name, kind, missing, infinite, 0)
+    distinct = len(np.unique(flat)) - len(np.unique(flat[~np.isfinite(flat)]))
+    with np.errstate(over="ignore"):  # the standard deviation of numbers near 1e200 is shown as inf
+        low, high, mean, std = (float(f(finite)) for f in (np.min, np.max, np.mean, np.std))
+    return Summary(name, kind, missing, infinite, distinct, low, high, mean, std)
+
+
+def _summarise_column(name: str, column: Cells) -> tuple[Summary, Array]:
+    """Summary of a pyarrow column, and per row an integer that equal values share."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.uint8())
+    elif pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        column = column.cast(pa.float64())
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        values = column.to_numpy()
+        return _summarise(name, str(kind), values), np.unique(values, return_inverse=True)[1]
+    index: dict[str, int] = {}
+    codes = np.array([index.setdefault(str(value), len(index)) for value in column.to_pylist()])
+    missing = column.null_count
+    return Summary(
+        name, "text" if pa.types.is_string(kind) else str(kind), missing, 0, len(index) - bool(missing)
+    ), codes
+
+
+def _duplicated(rows: Array) -> int:
+    return len(rows) - len({hash(row.tobytes()) for row in rows})
+
+
+def _model(column: Table, schema: Schema) -> str:
+    """How one column enters the model, in a few words."""
+    name = column.column_names[0]
+    try:
+        (coder,), _ = survey(Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema})
+    except InputError as error:
+        return "refused: " + str(error).removeprefix(f"here: column {name!r} ")
+    return _words(coder)
+
+
+def _words(coder: Coder) -> str:
+    if isinstance(coder, Nullable):
+        return f"{_words(coder.inner)}, or missing"
+    if isinstance(coder, Dropped):
+        return "dropped"
+    if coder.width == 0:
+        return "constant"
+    if isinstance(coder, Categorical):
+        form = "by rank" if coder.normal else "one-hot"
+        return f"one of {len(coder.categories)} categories, {form}"
+    if isinstance(coder, Ranked):
+        return f"{_words(coder.column)}, by rank"
+    if isinstance(coder, Carried) and isinstance(coder.numbers, Ranked):
+        return f"{_words(replace(coder, numbers=coder.plain))}, by rank"
+    if isinstance(coder, Carried) and coder.step > 1:
+        return f"datetime, in steps of {coder.describe_step()}"
+    numbers = coder.plain if isinstance(coder, Carried) else coder
+    assert isinstance(numbers, Column)
+    bounds = "" if numbers.bounds is None or isinstance(coder, Carried) else f" in {list(numbers.bounds)}"
+    if numbers.integer:
+        return "datetime" if isinstance(coder, Carried) else f"whole number{bounds}"
+    digits = "" if numbers.decimals is None else f", {numbers.decimals} decimal{'s' * (numbers.decimals != 1)}"
+    return f"number{bounds}{digits}"

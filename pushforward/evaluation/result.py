@@ -1,0 +1,248 @@
+"""What an evaluation found: numbers with their floors, as frozen dataclasses; JSON, and a page for people."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pushforward.metrics import ClosestRecord, Measured, Utility
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pushforward.data import Transform
+    from pushforward.run import RunFile
+
+__all__ = [
+    "ColumnScore",
+    "Copies",
+    "Curve",
+    "Evaluation",
+    "Findings",
+    "Held",
+    "LogLikelihood",
+    "Loss",
+    "Score",
+    "Shown",
+    "TableScores",
+    "Timing",
+    "Training",
+]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric beside its floor. ``more``: whether more of it is better; ``title`` and ``reading`` are for people."""
+
+    name: str
+    measured: Measured
+    more: bool
+    title: str
+    reading: str
+
+    @property
+    def verdict(self) -> str:
+        """What value and floor say together."""
+        m = self.measured
+        if not (math.isfinite(m.value) and math.isfinite(m.floor)):
+            return "not finite"
+        if not m.differs:
+            return "at the floor"
+        if (m.value > m.floor) == self.more:
+            return "beyond the floor"  # no praise: copies score so, and samples that are too narrow
+        if self.name == "two_sample":  # from chance to 1: a ratio would say little
+            return "told apart"
+        return "worse than data" if self.more or m.floor <= 0 else f"{m.ratio:.3g} x the floor"
+
+    @property
+    def good(self) -> bool:
+        """Whether no difference from new data was found."""
+        return self.verdict == "at the floor"
+
+
+@dataclass(frozen=True)
+class Held:
+    """What samples were compared with: how many rows, and whether the run was trained on the others of them.
+
+    ``own``: training and held-out rows of the run's data. Otherwise the floor is that of two halves of ``source``.
+    """
+
+    source: str
+    own: bool
+    rows: int
+    compared: int  # rows that samples are measured against
+    floor: int  # rows that stand in the samples' place for the floor
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss on training rows and on held-out rows, and the floor: the loss of the exact field of the training rows.
+
+    ``excess`` is the loss on training rows less the floor, on the same draws; ``held_out_excess`` that on held-out rows
+    less the floor of theirs. None where no oracle can hold the data.
+    """
+
+    train: Estimate
+    held_out: Estimate
+    floor: Estimate | None
+    excess: Estimate | None
+    held_out_excess: Estimate | None
+    draws: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """How training went: steps, seconds, and the losses at each report (``held_out`` nan where not measured)."""
+
+    steps: int
+    seconds: float
+    at: tuple[int, ...]
+    loss: tuple[float, ...]
+    held_out: tuple[float, ...]
+    losses: Loss | None
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Whether samples are copies of training rows: see `metrics.memorisation`.
+
+    ``closest``: the samples nearest to a training row, most suspect first: number of the sample and of the training
+    row, and their distance in standard deviations.
+    """
+
+    ratio: float
+    closer: float
+    suspects: int
+    samples: int
+    train: int
+    closest: tuple[tuple[int, int, float], ...]
+
+
+@dataclass(frozen=True)
+class ColumnScore:
+    """One column by itself: its distance to held-out rows, from 0 to 1, and that of training rows."""
+
+    name: str
+    category: bool
+    distance: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class TableScores:
+    """What is asked of tables: each column, the worst pairs of columns, closest records, use as training data.
+
+    ``pairs``: names of two columns, and how differently they are related in samples and held-out rows, worst first.
+    ``utility``: the column predicted, whether it is a category, and the scores of both trainings.
+    """
+
+    columns: tuple[ColumnScore, ...]
+    pairs: tuple[tuple[str, str, float], ...]
+    closest: ClosestRecord | None
+    utility: tuple[tuple[str, bool, Utility], ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Energy distances ``y`` over what was varied, ``x``, with the floor at the same n.
+
+    ``steps`` of each point, where it is not they that were varied.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    floor: float
+    n: int
+    steps: int | None = None
+
+    @property
+    def best(self) -> float:
+        """The x of the smallest distance."""
+        return min(zip(self.x, self.y, strict=True), key=lambda point: (math.isnan(point[1]), point[1]))[0]
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """Mean log-densities of held-out and of training rows, in the user's units: nats per row with standard errors."""
+
+    nats: Estimate
+    train: Estimate | None
+    bits_per_dimension: float
+    rows: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What sampling cost: evaluations of the network per sample, seconds for a thousand samples, and on what."""
+
+    evaluations: float
+    seconds_per_1000: float
+    device: str
+    sampler: str
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the pictures are drawn from; not part of the JSON.
+
+    ``samples``, ``data``, ``closest`` and ``originals`` are model rows of ``transform``, the last two the samples that
+    ``Copies.closest`` names and the training rows they are near to; ``walk [k, n, *d]`` are states at ``times [k]``;
+    ``near`` and ``fair`` distances of samples and of held-out rows to training rows.
+    """
+
+    transform: Transform
+    samples: Tensor
+    data: Tensor
+    closest: Tensor
+    originals: Tensor
+    walk: Tensor
+    times: Tensor
+    near: Tensor
+    fair: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One run, evaluated."""
+
+    name: str
+    run: RunFile
+    scores: tuple[Score, ...]
+    p_value: float  # of the classifier two-sample test
+    copies: Copies | None
+    table: TableScores | None
+    by_evaluations: Curve | None
+    by_diffusion: Curve | None
+    likelihood: LogLikelihood | None
+    training: Training
+    timing: Timing
+    notes: tuple[str, ...]
+    shown: Shown
+
+    def score(self, name: str) -> Measured:
+        """The metric of this name; KeyError if there is none."""
+        return {score.name: score.measured for score in self.scores}[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What `measure` found for one or several runs, and what their samples were compared with."""
+
+    runs: tuple[Evaluation, ...]
+    against: Held
+    n: int
+    seed: int
+    pushforward: str
+    seconds: float
+    notes: tuple[str, ...]

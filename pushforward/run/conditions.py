@@ -1,0 +1,94 @@
+"""What is asked of a model in the user's words, as the condition that its network takes: classes, known columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from pushforward.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pushforward.data import Transform
+    from pushforward.data.files.arrays import Rows
+    from pushforward.field import Field
+    from pushforward.run.folder import RunFile
+
+__all__ = ["Asked", "Guidance", "class_numbers", "drawn_classes", "guided", "known"]
+
+Asked: TypeAlias = "str | int | Sequence[str | int] | Tensor | None"
+Guidance: TypeAlias = "float | Callable[[Field], Field] | None"
+
+
+def class_numbers(run: RunFile, y: Asked, n: int) -> Tensor | None:
+    """The classes asked for as numbers ``[n]``: one for all rows, or one for each; None for none.
+
+    A class is known by its label as it stands in the data, or, where no label is a number, by its number too. -1 is no
+    class. InputError for a class that the data do not have, and for another count.
+    """
+    import torch
+
+    if y is None:
+        return None
+    names = run.data.classes
+    if run.config.condition.condition != "labels":
+        raise InputError(f"y {y!r}: this model was trained without classes; for columns of a table, say where")
+    number = {name: i for i, name in enumerate(names)}
+    if not any(name.lstrip("-").isdigit() for name in names):
+        number |= {str(i): i for i in range(len(names))}
+    asked = [y] if isinstance(y, (str, int)) else y.tolist() if isinstance(y, torch.Tensor) else list(y)
+    for word in asked:
+        if str(word) not in number and word != -1:
+            raise InputError(nearest(str(word), names, "class"))
+    found = torch.tensor([-1 if word == -1 else number[str(word)] for word in asked])
+    if len(found) not in (1, n):
+        raise InputError(f"y: {len(found)} classes for {n} rows; give one for all, or one for each")
+    return found.expand(n) if len(found) == 1 else found
+
+
+def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
+    """Classes ``[n]`` as frequent as in the training data, that of row i by (seed, first + i) alone; None without."""
+    import torch
+
+    from pushforward.tensor import per_sample
+
+    if run.config.condition.condition != "labels":
+        return None
+    shares = torch.tensor(run.data.shares, dtype=torch.float64)
+    return per_sample(lambda k, g: torch.multinomial(shares, k, True, generator=g), first, n, seed, "class")
+
+
+def known(transform: Transform, run: RunFile, rows: Rows, where: str, gaps: bool) -> Tensor:
+    """Rows known in part, in model units, NaN for the rest (see `Transform.partial`).
+
+    InputError for a model that was not told columns."""
+    if run.config.condition.condition != "columns":
+        raise InputError(
+            f"{where}: this model has not learned to be told columns; train it on a table with --condition columns"
+        )
+    return transform.partial(rows, where, gaps)
+
+
+def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:
+    """The field under guidance; InputError with the reason where it was not trained for it."""
+    from pushforward.guidance import ClassifierFree
+
+    if guidance is None:
+        return field
+    if callable(guidance):
+        return guidance(field)
+    if not math.isfinite(guidance):
+        raise InputError(f"guidance {guidance:g}: must be a finite number (0 unconditional, 1 conditional)")
+    told, drop = run.config.condition.condition, run.config.condition.drop
+    if told == "none":
+        raise InputError(
+            "guidance: this model was trained without conditions, so that there is nothing to guide towards"
+        )
+    if not drop and guidance != 1:
+        raise InputError(
+            "guidance: this model was trained with --drop 0 and has never learned the law without a condition; train "
+            "it with conditions dropped at random (the default)"
+        )
+    return ClassifierFree(field, guidance)

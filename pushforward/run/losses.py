@@ -1,0 +1,116 @@
+"""The loss of a run beside what it cannot go below: the loss of the exact field of its rows.
+
+A conditional loss has a floor, which only the field that knows every row by heart reaches. What is left above it is the
+error against that field: it falls on training rows and on held-out rows while the law is learned, and rises again on
+held-out rows when rows are learned by heart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pushforward.config import Config, Parts, feed_for
+from pushforward.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pushforward.field import Field
+    from pushforward.objective import Estimate
+    from pushforward.path import Draw
+
+__all__ = ["WORK", "Losses", "losses", "no_floor"]
+
+WORK = 2**36  # multiplications that an exact field may take on a Gaussian path; 1/32 of it on others
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Losses of one field, their floors, and what is left above: ``excess = loss - floor`` on the same draws.
+
+    ``note`` says why there is no floor, where there is none.
+    """
+
+    train: Estimate
+    held_out: Estimate
+    floor: Estimate | None
+    excess: Estimate | None
+    held_out_floor: Estimate | None
+    held_out_excess: Estimate | None
+    note: str
+
+    def to_json(self) -> dict[str, float | str]:
+        """The values by name, without what is missing, for ``floor.jsonl``."""
+        named = {name: getattr(self, name) for name in ("floor", "excess", "held_out_floor", "held_out_excess")}
+        values = {name: found.value for name, found in named.items() if found is not None}
+        return values | ({"floor_note": self.note} if self.note else {})
+
+
+def no_floor(config: Config) -> str:
+    """Why pairs of a coupling have no floor; nothing for independent ones."""
+    coupling = config.path.coupling
+    none = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
+    return none if coupling != "independent" else ""
+
+
+def losses(
+    field: Field,
+    parts: Parts,
+    config: Config,
+    trained: tuple[Tensor, Tensor | None],
+    held_out: tuple[Tensor, Tensor | None],
+    seed: int,
+    draws: int = 1024,
+    work: int = WORK,
+) -> Losses:
+    """The loss on training and on held-out rows ``(x, y)`` in model units, with the floors of either.
+
+    Rows are taken without the noise that makes rounded values continuous. A network that is told classes is told all of
+    them, one that is told columns is told none. Of as many rows as ``work`` allows the floor is exact; beyond it, for
+    other couplings than independent ones and for objectives that the oracle does not answer, there is none and
+    ``note`` says so. InputError where the loss itself is not finite.
+    """
+    import torch
+
+    from pushforward.coupling import Semidiscrete
+    from pushforward.objective import excess, floor
+    from pushforward.oracle import EmpiricalField
+    from pushforward.path import Affine
+    from pushforward.source import Normal
+    from pushforward.tensor import dimension
+
+    if isinstance(parts.couple, Semidiscrete):
+        raise InputError("a semidiscrete plan would have to be fitted again for it: metrics.jsonl has it")
+    device = trained[0].device
+    room = work if isinstance(parts.path, Affine) and isinstance(parts.path.source, Normal) else work // 32
+    size = max(len(trained[0]), len(held_out[0])) * dimension(trained[0])
+    n = draws if draws * size <= room else draws // 4
+    labelled = config.condition.condition == "labels"
+
+    def drawn(rows: tuple[Tensor, Tensor | None], stream: int) -> tuple[Draw, Tensor | None]:
+        y = rows[1] if labelled else None
+        feed = feed_for(rows[0], y, parts.path, parts.couple, parts.times, min(n, len(rows[0])), seed + stream, ahead=1)
+        draw, told = feed(0)
+        return draw.to(device), told
+
+    ours, theirs = drawn(trained, 0), drawn(held_out, 1)
+    known, unknown = (floor(parts.objective, field, *some, seed=seed) for some in (ours, theirs))
+
+    def without(note: str) -> Losses:
+        return Losses(known, unknown, None, None, None, None, note)
+
+    if note := no_floor(config):
+        return without(note)
+    if n * size > room:
+        return without(f"{len(trained[0]):,} training rows are too many for their exact field: the loss has no floor")
+    found: list[Estimate] = []
+    try:
+        for (x, y), some in ((trained, ours), (held_out, theirs)):
+            with torch.no_grad():
+                oracle = EmpiricalField(parts.path, x, labels=y if labelled else None)
+                found.append(floor(parts.objective, oracle, *some, seed=seed))
+                found.append(excess(parts.objective, field, oracle, *some, seed=seed))
+    except (InputError, ValueError) as error:
+        return without(f"the loss has no floor ({error})")
+    return Losses(known, unknown, found[0], found[1], found[2], found[3], "")

@@ -1,0 +1,103 @@
+"""The one loop: a stepper carries points along a grid of times.
+
+A stepper is a frozen dataclass with a declared order of accuracy, ``init(field, x, grid) -> state`` and
+``step(field, x, t, s, state, noise) -> (x, state)``, a pure function from time t to time s. The loop knows nothing of
+what a step does, so ODE, SDE, multistep and Langevin samplers are one kind of thing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pushforward.field import Field
+from pushforward.sample.noise import Noise
+from pushforward.tensor import Points, Time
+
+__all__ = ["Bound", "Noise", "Stepper", "Trajectory"]
+
+
+class Stepper(ABC):
+    """A sampling method: how to go from time t to time s.
+
+    ``order`` is that of the error at the end against the size of the steps: of a single sample for flows, of moments
+    (weak order) for stochastic steppers.
+    """
+
+    order: float
+
+    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> Any:
+        """What the steps must remember; None for one-step methods."""
+        return None
+
+    @abstractmethod
+    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
+        """The state at time ``s`` from the state at time ``t`` (both ``()``, s may lie on either side of t)."""
+
+    def report(self, state: Any) -> dict[str, Tensor]:
+        """What a person wants to know of the steps taken, one number per sample: `Trajectory.info`."""
+        return {}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """What an integration did: states ``x [k, n, *d]`` at times ``t [k]``, the whole grid, evaluations of the batch.
+
+    ``x[-1]`` is the end point; the states before it are kept on request only (``trajectory=True``). ``info`` is what
+    the stepper reports per sample, such as the rejected steps of an adaptive one.
+    """
+
+    t: Float[Tensor, "k"]
+    x: Float[Tensor, "k n *d"]
+    nfe: int
+    grid: Float[Tensor, "times"]
+    stepper: Stepper
+    info: dict[str, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        k, n, *d = self.x.shape
+        ends = f"t {self.grid[0]:g} -> {self.grid[-1]:g} in {len(self.grid) - 1} steps"
+        return f"Trajectory({n} points of shape {tuple(d)}, {k} states kept, {ends}, nfe={self.nfe}, {self.stepper})"
+
+
+@final
+class Bound(Field):
+    """A field with its condition filled in, counting evaluations."""
+
+    def __init__(self, field: Field, y: Tensor | None) -> None:
+        self.path, self.field, self.y, self.count = field.path, field, y, 0
+
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+        self.count += 1
+        return self.field.evaluate(names, x, t, self.y)
+
+    def log_prob(self, x: Points, t: Time) -> Float[Tensor, "n"]:
+        """``log p_t(x)`` up to a constant, from fields that have it; ValueError from the others."""
+        log_prob = getattr(self.field, "log_prob", None)
+        if log_prob is None:
+            raise ValueError(
+                f"{type(self.field).__name__} has no log_prob, which Metropolis steps need; use an oracle or an energy"
+            )
+        value: Tensor = log_prob(x, t) if self.y is None else log_prob(x, t, self.y)
+        return value
+
+    def only(self, rows: Tensor) -> Bound:
+        """The same for some of the samples; its evaluations are not counted here."""
+        return Bound(self.field, None if self.y is None else self.y[rows])
+
+
+def check_grid(grid: Tensor) -> Float[Tensor, "times"]:
+    """A grid of at least two strictly monotone times in [0, 1], as float64; ValueError otherwise."""
+    if grid.ndim != 1 or len(grid) < 2:
+        raise ValueError(f"grid has shape {tuple(grid.shape)}; it needs at least two times in one dimension")
+    grid = grid.to("cpu", torch.float64)
+    h = grid.diff()
+    if not (bool((h > 0).all()) or bool((h < 0).all())) or grid.min() < 0 or grid.max() > 1:
+        raise ValueError("grid must run strictly up (source to data) or strictly down, within [0, 1]; 0 is the source")
+    return grid
