@@ -20,9 +20,9 @@ import torch
 
 import pushforward as pf
 from pushforward.config import feed_for
-from pushforward.coupling import Partners
+from pushforward.coupling import SemidiscretePlan
 from pushforward.nn import sized
-from pushforward.training import Budget, Optimiser, fit
+from pushforward.training import Budget, OptimizerConfig, fit
 
 
 def batch(n, d, seed):
@@ -84,7 +84,7 @@ def training(args, theirs):
         net, objective = plain(), pf.OBJECTIVES["flow"]
         field = pf.Learned(net, pf.Affine())
         feed = feed_for(data, None, field.path, pf.OptimalTransport(), pf.TIMES["uniform"], 256, seed=0)
-        how = Optimiser(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0)
+        how = OptimizerConfig(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0)
         fit(net, lambda _, b, g: objective(field, *b, g), feed, Budget(steps, None), how, seed=0, folder=None)
 
     def peer(steps):
@@ -130,7 +130,7 @@ def step(args, theirs):
 def plan(args, theirs):
     g = torch.Generator().manual_seed(0)
     data, potentials = torch.randn(args.points, 784, generator=g), torch.randn(args.points, generator=g)
-    partners, x0 = Partners(data, potentials), torch.randn(256, 784, generator=g)
+    partners, x0 = SemidiscretePlan(data, potentials), torch.randn(256, 784, generator=g)
     calls = {
         "semidiscrete": lambda k: partners(x0, x0, None, g),
         "one matrix product": lambda k: x0 @ data.T,
@@ -155,7 +155,7 @@ def fitting(args, theirs):
     x0, counts, means = torch.randn(1024, 784, generator=g), torch.zeros(args.points), []
     draws = max(1, args.points // 1024)
     for _ in range(draws):
-        counts += partners.partner(torch.randn(1024, 784, generator=g)).bincount(minlength=args.points)
+        counts += partners.assign(torch.randn(1024, 784, generator=g)).bincount(minlength=args.points)
     mean = float(counts.mean())
     print(f"  relative variance of the cells' masses {float(counts.var()) / mean**2 - 1 / mean:.3f} (0 is exact)")
     for _ in range(4):

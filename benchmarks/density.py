@@ -40,8 +40,8 @@ def tables():
         yield name, pa.Table.from_pandas(frame.drop(columns="rownames", errors="ignore"), preserve_index=False)
 
 
-def spread(transform, x, seed):
-    return transform.spread(x, torch.rand(x.shape, generator=generator(seed, "density")))
+def dequantize(transform, x, seed):
+    return transform.dequantize(x, torch.rand(x.shape, generator=generator(seed, "density")))
 
 
 def show(values):

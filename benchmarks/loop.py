@@ -17,7 +17,7 @@ from torch import nn
 
 import pushforward as pf
 from pushforward.config import feed_for
-from pushforward.training import Budget, Optimiser, fit
+from pushforward.training import Budget, OptimizerConfig, fit
 
 BATCH = 256
 
@@ -79,7 +79,7 @@ def ours(data, steps):
         lambda net, batch, generator: objective(field, batch[0], batch[1], generator),
         feed,
         Budget(steps, None),
-        Optimiser(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0),
+        OptimizerConfig(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0),
         seed=0,
         folder=None,
     )

@@ -39,7 +39,7 @@ def variance(objective, net, t, batches=100, n=256):
 
 def variances():
     kept = SHARED["EIGHT"].sample((4096, 2), torch.Generator().manual_seed(2))
-    ways = {"the batch itself": pf.Marginal(), "4096 points, kept": pf.Marginal("velocity", kept)}
+    ways = {"the batch itself": pf.StableTarget(), "4096 points, kept": pf.StableTarget("velocity", kept)}
     trained = SHARED["train"](SHARED["WAYS"]["flow"], 600).net
     torch.manual_seed(0)
     for state, net in (("initial", SHARED["Small"]()), ("trained", trained)):
@@ -94,8 +94,8 @@ def main():
     data = digits()
     ways = {
         "flow": pf.OBJECTIVES["flow"],
-        "marginal, the batch": pf.Marginal(),
-        "marginal, all rows": pf.Marginal("velocity", data),
+        "marginal, the batch": pf.StableTarget(),
+        "marginal, all rows": pf.StableTarget("velocity", data),
     }
     halves = data[torch.randperm(len(data), generator=torch.Generator().manual_seed(0))].tensor_split(2)
     print(f"digits, batch {args.batch}: two halves of the data are {float(sliced_wasserstein(*halves)):.4f} apart")

@@ -93,16 +93,16 @@ def train(way, steps, seed=0):
         torch.random.set_rng_state(torch.Generator().manual_seed(seed).get_state())
         net = Small(way.outputs)
     learned, g, steps = way.field_of(net), torch.Generator().manual_seed(seed), round(steps * way.share)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     for step in range(steps):
         rate = min(1, 12 * (step + 1) / steps) * 0.5e-2 * (1 + math.cos(math.pi * step / steps))
-        optimiser.param_groups[0]["lr"] = rate
+        optimizer.param_groups[0]["lr"] = rate
         x1, x0 = EIGHT.sample((way.batch, 2), g), torch.randn(way.batch, 2, generator=g)
         t = way.times(way.batch, g, learned.path.schedule)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         way.objective(learned, learned.path.draw(x0, x1, t), None, g).mean().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
     return learned
 
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import pushforward as pf
 from pushforward.config import feed_for
 from pushforward.nn import Classes, count_parameters, sized
-from pushforward.training import Budget, Optimiser, fit
+from pushforward.training import Budget, OptimizerConfig, fit
 
 SHAPE, SIDE = (1, 28, 28), 1024
 NETS = (("dit", "tiny"), ("dit", "small"), ("unet", "tiny"), ("unet", "small"))
@@ -64,8 +64,8 @@ def train(net, batch, seconds):
         return objective(field, drawn[0], drawn[1], generator)
 
     steps = Budget(None, seconds / 60)
-    optimiser = Optimiser(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
-    fit(net, loss, feed, steps, optimiser, seed=0, folder=None)
+    optimizer = OptimizerConfig(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
+    fit(net, loss, feed, steps, optimizer, seed=0, folder=None)
     return 1 / statistics.median(b - a for a, b in itertools.pairwise(ticks[1:]))
 
 

@@ -50,8 +50,8 @@ def main(out: Path, steps: int, n: int = 4000) -> dict[str, float]:
 
     # the loss cannot reach 0: lines through one point disagree. What is above that floor is the network's own error
     draw = exact.path.draw(exact.path.source.sample(fresh.shape, g), fresh, pf.TIMES["even"](len(fresh), g))
-    found["floor"] = pf.floor(pf.OBJECTIVES["flow"], exact, draw).value
-    found["excess"] = pf.excess(pf.OBJECTIVES["flow"], field, exact, draw).value
+    found["floor"] = pf.irreducible_loss(pf.OBJECTIVES["flow"], exact, draw).value
+    found["excess"] = pf.excess_loss(pf.OBJECTIVES["flow"], field, exact, draw).value
 
     # one network, many samplers: the flow, and a diffusion that has the same marginals by the score of the same network
     by_ode = pf.generate(field, n, (2,), steps=20, seed=1)

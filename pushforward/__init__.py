@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from pushforward.field import Learned as Learned
     from pushforward.field import Preconditioned as Preconditioned
     from pushforward.field import Rescheduled as Rescheduled
-    from pushforward.guidance import Auto as Auto
-    from pushforward.guidance import Classifier as Classifier
-    from pushforward.guidance import ClassifierFree as ClassifierFree
+    from pushforward.guidance import AutoGuidance as AutoGuidance
+    from pushforward.guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
+    from pushforward.guidance import ClassifierGuidance as ClassifierGuidance
     from pushforward.likelihood import Exact as Exact
     from pushforward.likelihood import Hutchinson as Hutchinson
     from pushforward.likelihood import HutchPlusPlus as HutchPlusPlus
@@ -57,15 +57,15 @@ if TYPE_CHECKING:
     from pushforward.objective import OBJECTIVES as OBJECTIVES
     from pushforward.objective import WEIGHTS as WEIGHTS
     from pushforward.objective import ImplicitScore as ImplicitScore
-    from pushforward.objective import Marginal as Marginal
+    from pushforward.objective import ImportanceWeighted as ImportanceWeighted
     from pushforward.objective import Matching as Matching
     from pushforward.objective import MaximumLikelihood as MaximumLikelihood
+    from pushforward.objective import MultiMatching as MultiMatching
     from pushforward.objective import ResidualLikelihood as ResidualLikelihood
-    from pushforward.objective import Several as Several
     from pushforward.objective import SlicedScore as SlicedScore
-    from pushforward.objective import Unbiased as Unbiased
-    from pushforward.objective import excess as excess
-    from pushforward.objective import floor as floor
+    from pushforward.objective import StableTarget as StableTarget
+    from pushforward.objective import excess_loss as excess_loss
+    from pushforward.objective import irreducible_loss as irreducible_loss
     from pushforward.oracle import EmpiricalField as EmpiricalField
     from pushforward.oracle import MixtureField as MixtureField
     from pushforward.path import PATHS as PATHS
@@ -116,8 +116,8 @@ if TYPE_CHECKING:
     from pushforward.schedule import VP as VP
     from pushforward.schedule import CondOT as CondOT
     from pushforward.schedule import Cosine as Cosine
-    from pushforward.schedule import Custom as Custom
-    from pushforward.schedule import Discrete as Discrete
+    from pushforward.schedule import CustomSchedule as CustomSchedule
+    from pushforward.schedule import DDPMSchedule as DDPMSchedule
     from pushforward.schedule import Polynomial as Polynomial
     from pushforward.schedule import Schedule as Schedule
     from pushforward.schedule import SubVP as SubVP

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pushforward.field import Field, Learned, Rescheduled
 from pushforward.path import Affine
-from pushforward.schedule import EDM, CondOT, Discrete, Schedule
+from pushforward.schedule import EDM, CondOT, DDPMSchedule, Schedule
 from pushforward.tensor import clock
 
 __all__ = [
@@ -77,10 +77,10 @@ def to_edm(field: Field, sigma_max: float = 80.0, rho: float = 7.0) -> Network:
     """``(x, sigma, y) -> E[data | data + sigma noise = x]``, for ``0 <= sigma <= sigma_max``."""
     schedule = EDM(0.0, sigma_max, rho)
     moved = _moved(field, schedule)
-    return lambda x, sigma, y: moved.data(x, schedule.time(-clock(sigma, x).log()), y)
+    return lambda x, sigma, y: moved.data(x, schedule.time_of_log_snr(-clock(sigma, x).log()), y)
 
 
-def from_ddpm(net: Network, schedule: Discrete) -> Learned:
+def from_ddpm(net: Network, schedule: DDPMSchedule) -> Learned:
     """A noise-predicting network called with an index from 0 to N - 1, as a field on that chain's path.
 
     Between the chain's own times the nearest index is asked.
@@ -93,7 +93,7 @@ def from_ddpm(net: Network, schedule: Discrete) -> Learned:
     return Learned(at_time, Affine(schedule), "noise")
 
 
-def to_ddpm(field: Field, schedule: Discrete) -> Network:
+def to_ddpm(field: Field, schedule: DDPMSchedule) -> Network:
     """``(x, index from 0, y) -> noise``."""
     moved = _moved(field, schedule)
     return lambda x, index, y: moved.noise(x, schedule.time_of(torch.as_tensor(index, device=x.device) + 1), y)

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from pushforward.condition import Tell
-    from pushforward.coupling import Begun, Coupling, Partners
+    from pushforward.condition import ConditionDraw
+    from pushforward.coupling import Coupling, PendingPairs, SemidiscretePlan
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.path import Path as TrajectoryPath
-    from pushforward.tensor import Held, Spread
+    from pushforward.tensor import Dequantize, RowStore
     from pushforward.times import TimeLaw
     from pushforward.training import Feed
 
@@ -28,27 +28,27 @@ LONG = 64  # dimensions of points whose networks take several milliseconds a ste
 
 
 def feed_for(
-    x: Held,
-    y: Held | None,
+    x: RowStore,
+    y: RowStore | None,
     path: TrajectoryPath,
     couple: Coupling,
     times: TimeLaw,
     batch: int,
     seed: int,
-    spread: Spread | None = None,
+    dequantize: Dequantize | None = None,
     pool: int = 1,
     ahead: int | None = None,
-    tell: Tell | None = None,
+    draw_condition: ConditionDraw | None = None,
     only: Tensor | None = None,
-    fit: Callable[..., Partners] | None = None,
+    fit: Callable[..., SemidiscretePlan] | None = None,
 ) -> Feed[tuple[Draw, Tensor | None]]:
     """Batches ``(draw, y)`` of a data set on a path: rows, source points, coupling, times, trajectories.
 
     The coupling sees ``pool`` batches at once, which are then split; `Semidiscrete` is fitted to ``x, y`` here, by
     ``fit`` in the place of its own (with its arguments, the coupling first). ``ahead`` batches are prepared together
-    (default: by their size), rounded to whole pools. ``tell`` makes what the network is told of the rows, after their
-    labels have decided on the coupling; by default it is the labels. ``only`` are the numbers of the rows that take
-    part.
+    (default: by their size), rounded to whole pools. ``draw_condition`` makes what the network is told of the rows,
+    after their labels have decided on the coupling; by default it is the labels. ``only`` are the numbers of the rows
+    that take part.
     """
     import torch
 
@@ -59,21 +59,21 @@ def feed_for(
     if isinstance(couple, Semidiscrete):
         some = slice(None) if only is None else only
         rows, labels = x[some], None if y is None else y[some]
-        couple, spread = (fit or Semidiscrete.fit)(couple, rows, labels, path.source, seed, spread), None
+        couple, dequantize = (fit or Semidiscrete.fit)(couple, rows, labels, path.source, seed, dequantize), None
 
-    def begun(*ends: Any) -> Begun:
+    def begun(*ends: Any) -> PendingPairs:
         if isinstance(couple, Transport):
-            return couple.begin(*ends)
+            return couple.prepare(*ends)
         pairs = couple(*ends)
         return lambda: pairs
 
-    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> Iterator[Begun]:
+    def prepare(x1: Tensor, y: Tensor | None, g: torch.Generator) -> Iterator[PendingPairs]:
         x0 = path.source.sample(tuple(x1.shape), g, x1.dtype)
         size = pool * batch
         conditions = [None] * (len(x1) // size) if y is None else y.split(size)
         return (begun(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True))
 
-    def rest(begun: Begun) -> tuple[Tensor, Tensor, Tensor | None]:
+    def rest(begun: PendingPairs) -> tuple[Tensor, Tensor, Tensor | None]:
         return begun()
 
     def finish(
@@ -83,7 +83,7 @@ def feed_for(
         draw = path.draw(torch.cat([p[0] for p in pairs]), x1, times(len(x1), g), g)
         labels = [pair[2] for pair in pairs if pair[2] is not None]
         told = torch.cat(labels) if labels else None
-        told = told if tell is None else tell(x1, told, g)
+        told = told if draw_condition is None else draw_condition(x1, told, g)
         parts = [None] * (len(x1) // batch) if told is None else told.split(batch)
         return list(zip(draw.split(batch), parts, strict=True))
 
@@ -94,7 +94,7 @@ def feed_for(
     background: Literal["all", "rest", "none"] = "rest" if isinstance(couple, Transport) else "none"
     if couple is not independent and x[0].numel() >= LONG:
         background = "all"
-    return Feed(x, y, batch, seed, prepare, spread, whole, background, rest, finish, only)
+    return Feed(x, y, batch, seed, prepare, dequantize, whole, background, rest, finish, only)
 
 
 def fingerprint(data: Dataset) -> str:

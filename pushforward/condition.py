@@ -17,18 +17,18 @@ from torch import Tensor
 
 from pushforward.tensor import Points
 
-__all__ = ["Labels", "Masked", "Tell", "nothing"]
+__all__ = ["ConditionDraw", "LabelDropout", "RandomMask", "unconditional"]
 
-Tell = Callable[[Tensor, "Tensor | None", torch.Generator], "Tensor | None"]
+ConditionDraw = Callable[[Tensor, "Tensor | None", torch.Generator], "Tensor | None"]
 
 
-def nothing(x1: Points, y: Tensor | None, generator: torch.Generator) -> None:
+def unconditional(x1: Points, y: Tensor | None, generator: torch.Generator) -> None:
     """No condition."""
 
 
 @final
 @dataclass(frozen=True)
-class Labels:
+class LabelDropout:
     """The class of each row, and -1, no class, for a share ``drop`` of them. ValueError for rows without classes."""
 
     drop: float
@@ -42,24 +42,25 @@ class Labels:
 
 @final
 @dataclass(frozen=True)
-class Masked:
+class RandomMask:
     """Some entries of each row ``y [n, d]``, NaN for the others: one network learns every conditional law of a table.
 
     ``y`` are the rows themselves, before noise turned rounded values and categories into continuous ones. Each is cut
-    into ``pieces`` of so many entries each, shown or hidden together. A share ``drop`` of the rows shows nothing; of
-    any other, each piece is shown with a probability that is itself uniform on [0, 1], so that every number of pieces
-    is equally frequent. Reference: Ivanov et al. 2019, "Variational autoencoder with arbitrary conditioning".
+    into ``feature_groups`` of so many entries each, shown or hidden together. A share ``drop`` of the rows shows
+    nothing; of any other, each piece is shown with a probability that is itself uniform on [0, 1], so that every
+    number of pieces is equally frequent. Reference: Ivanov et al. 2019, "Variational autoencoder with arbitrary
+    conditioning".
     """
 
     drop: float
-    pieces: tuple[int, ...]
+    feature_groups: tuple[int, ...]
 
     def __call__(
         self, x1: Float[Tensor, "n d"], y: Float[Tensor, "n d"] | None, generator: torch.Generator
     ) -> Float[Tensor, "n d"]:
         if y is None:
             raise ValueError("Masked: the rows to be shown in part are missing")
-        n, k = len(y), len(self.pieces)
+        n, k = len(y), len(self.feature_groups)
         draws = torch.rand(n, k + 2, generator=generator)
         shown = (draws[:, :k] < draws[:, k : k + 1]) & (draws[:, k + 1 :] >= self.drop)
-        return torch.where(shown.repeat_interleave(torch.tensor(self.pieces), 1), y, math.nan)
+        return torch.where(shown.repeat_interleave(torch.tensor(self.feature_groups), 1), y, math.nan)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pushforward.errors import InputError, one_line
 
-__all__ = ["ALONE", "LostProcess", "Processes", "count_rows", "cut", "joined", "share"]
+__all__ = ["SINGLE", "LostProcess", "Processes", "count_rows", "partition", "process_group", "slice_batch"]
 
 Batch = TypeVar("Batch")
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class LostProcess(InputError):
     """Another process of the job does not answer any more."""
 
 
-def share(n: int, rank: int, count: int) -> slice:
+def partition(n: int, rank: int, count: int) -> slice:
     """Part number ``rank`` of ``n`` rows in ``count`` parts that differ in size by one at most."""
     return slice(n * rank // count, n * (rank + 1) // count)
 
@@ -58,17 +58,17 @@ def count_rows(batch: Any) -> int:
     return len(next(_leaves(batch)))
 
 
-def cut(batch: Batch, rows: slice) -> Batch:
+def slice_batch(batch: Batch, rows: slice) -> Batch:
     """Some rows of a batch: of every tensor in it, through tuples, lists, dicts and dataclasses."""
     part: Any = batch
     if isinstance(batch, Tensor):
         part = batch[rows] if batch.ndim else batch
     elif dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        part = type(batch)(*(cut(getattr(batch, field.name), rows) for field in dataclasses.fields(batch)))
+        part = type(batch)(*(slice_batch(getattr(batch, field.name), rows) for field in dataclasses.fields(batch)))
     elif isinstance(batch, dict):
-        part = {key: cut(value, rows) for key, value in batch.items()}
+        part = {key: slice_batch(value, rows) for key, value in batch.items()}
     elif isinstance(batch, (tuple, list)):
-        part = type(batch)(cut(value, rows) for value in batch)
+        part = type(batch)(slice_batch(value, rows) for value in batch)
     return part  # type: ignore[no-any-return]
 
 
@@ -91,7 +91,7 @@ class Processes:
             with self.watched(sure=True):
                 torch.distributed.all_reduce(values)
 
-    def same_(self, tensors: list[Tensor]) -> None:
+    def broadcast_(self, tensors: list[Tensor]) -> None:
         """The main process's values everywhere, in place."""
         for values in tensors if self.count > 1 else ():
             with self.watched(sure=True):
@@ -104,13 +104,13 @@ class Processes:
             torch.distributed.gather(values, parts, dst=0)
         return parts
 
-    def agreed(self, said: bool) -> bool:
+    def any(self, said: bool) -> bool:
         """Whether any process says so."""
         votes = torch.tensor(float(said), device=self.device)
         self.sum_(votes)
         return bool(votes)
 
-    def led(self, action: Callable[[], T]) -> T | None:
+    def on_main(self, action: Callable[[], T]) -> T | None:
         """What ``action`` returns in the main process, None in the others, when it is done; its InputError ends all."""
         result, error = None, None
         if self.main:
@@ -118,16 +118,16 @@ class Processes:
                 result = action()
             except InputError as caught:
                 error = caught
-        failed = self.agreed(error is not None)
+        failed = self.any(error is not None)
         if error is not None:
             raise error
         if failed:
             raise InputError("the main process says why")
         return result
 
-    def rows(self, n: int, make: Callable[[int, int], Tensor]) -> Tensor:
+    def map_rows(self, n: int, make: Callable[[int, int], Tensor]) -> Tensor:
         """``n`` rows of which each process makes a part, ``make(first, count)``, gathered in all of them."""
-        mine = share(n, self.rank, self.count)
+        mine = partition(n, self.rank, self.count)
         part = make(mine.start, mine.stop - mine.start) if mine.stop > mine.start else None
         if self.count == 1:
             assert part is not None
@@ -140,7 +140,7 @@ class Processes:
         parts = [torch.empty_like(padded) for _ in range(self.count)]
         with self.watched(sure=True):
             torch.distributed.all_gather(parts, padded)
-        sizes = [share(n, rank, self.count) for rank in range(self.count)]
+        sizes = [partition(n, rank, self.count) for rank in range(self.count)]
         return torch.cat([p[: s.stop - s.start] for p, s in zip(parts, sizes, strict=True)])
 
     @contextmanager
@@ -158,7 +158,7 @@ class Processes:
                 f"another process of this job was lost ({one_line(error)}); what was saved is whole: give the same "
                 "command again to go on"
             )
-            lost.speaks = _speaks(self.main)
+            lost.is_spokesman = _speaks(self.main)
             raise lost from error
 
 
@@ -185,10 +185,10 @@ def _speaks(main: bool) -> bool:
 
 
 @contextmanager
-def joined(device: str = "cpu") -> Iterator[Processes]:
+def process_group(device: str = "cpu") -> Iterator[Processes]:
     """The processes that torchrun started, connected while the block runs; one alone without torchrun."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
+        yield SINGLE
         return
     import torch.distributed.nn  # its defaults would hold a group that is there when it is imported: see _let_go
     from accelerate import PartialState
@@ -214,4 +214,4 @@ def _let_go() -> None:
         gc.collect()
 
 
-ALONE = Processes()
+SINGLE = Processes()

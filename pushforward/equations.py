@@ -109,7 +109,7 @@ def _points(field: MixtureField, n: int = 32) -> tuple[Tensor, Tensor]:
     """Times at even signal-to-noise ratios and points on the path there."""
     assert isinstance(field.path, Affine)
     g = generator(8, "verify")
-    t = field.path.schedule.time(torch.linspace(-2.5, 3, n, dtype=torch.float64))
+    t = field.path.schedule.time_of_log_snr(torch.linspace(-2.5, 3, n, dtype=torch.float64))
     x0 = torch.randn(n, field.means.shape[1], generator=g, dtype=torch.float64)
     x1 = field.means[torch.arange(n) % len(field.means)] + 0.3 * torch.randn(x0.shape, generator=g, dtype=torch.float64)
     return field.path.draw(x0, x1, t).xt, t

@@ -11,7 +11,7 @@ __all__ = ["InputError", "nearest", "one_line"]
 class InputError(ValueError):
     """Bad input from outside; the command line prints it as one line and exits with code 2."""
 
-    speaks = False  # whether this process is to print it though it is not the main one of its job
+    is_spokesman = False  # whether this process is to print it though it is not the main one of its job
 
 
 def nearest(word: str, choices: Iterable[str], what: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path import Path, check_prediction, coefficients, convert
+from pushforward.path import Path, affine_schedule, coefficients, convert
 from pushforward.tensor import Points, Time, Times, bcast, brief, clock, squared_norm
 from pushforward.times import HIGHEST, LOWEST
 
@@ -83,7 +83,7 @@ class Learned(Field):
 
     def __post_init__(self) -> None:
         if self.predicts != "velocity":
-            check_prediction(self.path, self.predicts)
+            affine_schedule(self.path, self.predicts)
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)
@@ -108,7 +108,7 @@ class Joint(Field):
     predicts: tuple[str, str] = ("velocity", "score")
 
     def __post_init__(self) -> None:
-        check_prediction(self.path, *self.predicts)
+        affine_schedule(self.path, *self.predicts)
         if self.predicts[0] in SECOND or self.predicts[1] not in SECOND:
             raise ValueError(f"Joint: predicts = {self.predicts}: first velocity, data or v, then score or noise")
 
@@ -148,12 +148,12 @@ class Preconditioned(Field):
     data_std: float = 1.0
 
     def __post_init__(self) -> None:
-        check_prediction(self.path, "v")
+        affine_schedule(self.path, "v")
         if not (self.data_std > 0 and math.isfinite(self.data_std)):
             raise ValueError(f"Preconditioned: data_std = {self.data_std:g} must be positive")
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
-        schedule, variance = check_prediction(self.path), self.data_std**2
+        schedule, variance = affine_schedule(self.path), self.data_std**2
         t = clock(t, x)
         alpha, beta = schedule(t)
         s = torch.hypot(beta, self.data_std * alpha)
@@ -184,7 +184,7 @@ class Energy(Field):
     predicts: str = "score"
 
     def __post_init__(self) -> None:
-        check_prediction(self.path, self.predicts, "score")
+        affine_schedule(self.path, self.predicts, "score")
 
     def _scalar(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n"]:
         value = self.net(x, for_net(t, x), y)
@@ -225,13 +225,13 @@ class Rescheduled(Field):
 
     def __post_init__(self) -> None:
         for path in (self.field.path, self.path):
-            check_prediction(path, "score")
+            affine_schedule(path, "score")
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
-        old, new = check_prediction(self.field.path), check_prediction(self.path)
+        old, new = affine_schedule(self.field.path), affine_schedule(self.path)
         t = clock(t, x)
-        w = new.at(t)
-        there = old.time(w.alpha.log() - w.beta.log())
+        w = new.coefficients(t)
+        there = old.time_of_log_snr(w.alpha.log() - w.beta.log())
         alpha, beta = old(there)
         c = bcast(torch.hypot(alpha, beta) / torch.hypot(w.alpha, w.beta), x)
         data, score = self.field.evaluate(("data", "score"), c * x, there, y)

@@ -19,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import Path, check_prediction, coefficients, convert
+from pushforward.path import Path, affine_schedule, coefficients, convert
 from pushforward.tensor import Points, Time, Times, bcast, clock, squared_norm
 
-__all__ = ["Auto", "Classifier", "ClassifierFree", "Guided"]
+__all__ = ["AutoGuidance", "ClassifierFreeGuidance", "ClassifierGuidance", "Guided"]
 
 
 class Guided(Field):
@@ -93,7 +93,7 @@ def _between(
 
 @final
 @dataclass(frozen=True, eq=False)
-class ClassifierFree(Guided):
+class ClassifierFreeGuidance(Guided):
     """``u(x, t) + w (u(x, t | y) - u(x, t))`` with a field trained with and without its condition.
 
     w = 0 is unconditional, w = 1 conditional; the scale of those who write ``(1 + s) u(y) - s u`` is ``w = 1 + s``.
@@ -129,7 +129,7 @@ class ClassifierFree(Guided):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Auto(Guided):
+class AutoGuidance(Guided):
     """``weak(x, t | y) + w (u(x, t | y) - weak(x, t | y))``: away from a worse model of the same law.
 
     ``weak`` is a smaller network, or one trained for a shorter time, on the same path: where the two differ, the better
@@ -163,7 +163,7 @@ class Auto(Guided):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Classifier(Guided):
+class ClassifierGuidance(Guided):
     """``grad log p_t(x) + w grad log p_t(y | x)`` with a classifier that knows noisy points: Bayes' rule at w = 1.
 
     ``logits(x, t) -> [n, classes]`` with times ``[n]``; its slope in x is taken by autodiff, and the other predictions
@@ -177,7 +177,7 @@ class Classifier(Guided):
     interval: tuple[float, float] = (0.0, 1.0)
 
     def _check(self) -> None:
-        check_prediction(self.path, "score")
+        affine_schedule(self.path, "score")
 
     def log_prob(self, x: Points, t: Time, y: Tensor) -> Float[Tensor, "n"]:
         """``log p_t(y | x)``, nats; 0 for the class -1."""
@@ -203,4 +203,4 @@ def _check_rescale(field: Guided, rescale: float) -> None:
     if not 0 <= rescale <= 1:
         raise ValueError(f"{type(field).__name__}: rescale {rescale:g} must be a share, from 0 to 1")
     if rescale:
-        check_prediction(field.path, "v")
+        affine_schedule(field.path, "v")

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 __all__ = [
-    "Clock",
-    "Held",
-    "Law",
+    "ClockTimes",
+    "Dequantize",
+    "GaussianMixture",
     "Points",
-    "Spread",
+    "RowStore",
     "Time",
     "Times",
     "bcast",
@@ -41,19 +41,19 @@ __all__ = [
 Points: TypeAlias = Float[Tensor, "n *d"]
 Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
 Time: TypeAlias = float | Times
-Clock: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
-Spread: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
+ClockTimes: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
+Dequantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
 
 
 @runtime_checkable
-class Held(Protocol):
+class RowStore(Protocol):
     """Rows, in memory as a tensor or wherever: ``len(rows)``, and ``rows[index]`` are those asked for, a tensor."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> Tensor: ...
 
 
-class Law(NamedTuple):
+class GaussianMixture(NamedTuple):
     """A Gaussian mixture as numbers, ``sum_k w_k N(m_k, s_k^2 I)`` in w dimensions; the weights have sum 1."""
 
     means: Float[Tensor, "k w"]

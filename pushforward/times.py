@@ -78,7 +78,7 @@ def log_normal(
 ) -> Float[Tensor, "n"]:
     """``log(beta/alpha) ~ N(mean, std^2)``: noise levels as EDM trains on them (Karras et al. 2022, table 1)."""
     schedule = CondOT() if schedule is None else schedule
-    return schedule.time(-(mean + std * _normal(n, generator))).clamp(max=LATEST)
+    return schedule.time_of_log_snr(-(mean + std * _normal(n, generator))).clamp(max=LATEST)
 
 
 def ladder(
@@ -99,7 +99,7 @@ def ladder(
     top = min(highest, _highest(schedule))
     rungs = torch.linspace(math.log(top), math.log(lowest), int(levels), device=generator.device, dtype=torch.float64)
     rung = torch.randint(int(levels), (n,), generator=generator, device=generator.device)
-    return schedule.time(-rungs)[rung].clamp(max=LATEST)
+    return schedule.time_of_log_snr(-rungs)[rung].clamp(max=LATEST)
 
 
 def _normal(n: int, generator: torch.Generator) -> Float[Tensor, "n"]:
@@ -112,7 +112,7 @@ class Importance:
     """More looks where the loss is larger: a time law of constant ``density`` on equal bins of [0, 1).
 
     It changes how noisy the loss is and not what it is, as long as each row counts ``weight(t) = 1 / density(t)``
-    (`pushforward.objective.Unbiased`). ``fit`` again, every few hundred steps, adapts it to training.
+    (`pushforward.objective.ImportanceWeighted`). ``fit`` again, every few hundred steps, adapts it to training.
     Raises ValueError unless the density is positive with mean 1.
     """
 
@@ -160,7 +160,7 @@ def _steps(steps: int) -> Float[Tensor, "times"]:
 
 def _from_ratio(ratio: Tensor, schedule: Schedule) -> Float[Tensor, "times"]:
     """The times of falling noise-to-signal ratios, with 0 and 1 at the two ends."""
-    t = schedule.time(-ratio.log())
+    t = schedule.time_of_log_snr(-ratio.log())
     t[0], t[-1] = 0, 1
     return t
 

@@ -17,16 +17,18 @@ from pushforward import load, run
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.errors import InputError
 from pushforward.nn import MLP
-from pushforward.report import allowance, evaluate, quality
-from pushforward.training import ALONE, Budget, Optimiser, fit, joined
+from pushforward.evaluation import budget as allowance
+from pushforward.evaluation import quality
+from pushforward.report import evaluate
+from pushforward.training import SINGLE, Budget, OptimizerConfig, fit, process_group
 
 ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2]] + [3.0, -50.0]).astype(np.float32)
 ROWS_HERE = torch.from_numpy(ROWS[:64])
-OPTIMISER = Optimiser(lr=1e-3, warmup=0, weight_decay=0.0, clip=1.0, ema=7.0)
+OPTIMISER = OptimizerConfig(lr=1e-3, warmup=0, weight_decay=0.0, clip=1.0, ema=7.0)
 COUPLINGS = ("independent", "optimal_transport")
 
 
-def train(folder, steps, coupling="independent", processes=ALONE, precision="float32", **how):
+def train(folder, steps, coupling="independent", processes=SINGLE, precision="float32", **how):
     """An odd batch, so that the parts are not of one size."""
     settings = TrainConfig(batch=63, warmup=10, precision=precision)
     config = Config(net=NetConfig(width=32, depth=1), train=settings, path=PathConfig(coupling=coupling))
@@ -35,7 +37,7 @@ def train(folder, steps, coupling="independent", processes=ALONE, precision="flo
     return run.train(ROWS, Path(folder), config, Budget(steps, None), processes=processes, **how)
 
 
-def look(folder, processes=ALONE):
+def look(folder, processes=SINGLE):
     """Samples and log-densities, exact and by random directions."""
     model = load(folder)
     rows = {"x": model.sample(7, steps=3, seed=5, processes=processes)}
@@ -45,7 +47,7 @@ def look(folder, processes=ALONE):
     return rows
 
 
-def judged(folder, processes=ALONE):
+def judged(folder, processes=SINGLE):
     """All numbers of a report but those that a clock gave."""
     quality.RESAMPLES, allowance.EVALUATIONS, allowance.DIFFUSIONS = 4, (4,), (1.0,)
     report = json.loads(evaluate(folder, ROWS, n=40, processes=processes).to_json())
@@ -67,7 +69,7 @@ def at(step, action):
 
 def main(task, folder):
     torch.set_num_threads(1)
-    with joined() as team:
+    with process_group() as team:
         assert team.count == 2
         if task == "whole":
             for coupling in COUPLINGS:
@@ -85,7 +87,7 @@ def main(task, folder):
                 (folder / f"words-{team.rank}").write_text(str(error))
             found = look(folder / "independent", team)
             found |= judged(folder / "independent", team)
-            assert team.rows(1, lambda first, count: torch.full((count, 2), first + 0.5)).tolist() == [[0.5, 0.5]]
+            assert team.map_rows(1, lambda first, count: torch.full((count, 2), first + 0.5)).tolist() == [[0.5, 0.5]]
             if team.main:
                 np.savez(folder / "look.npz", **found)
             assert sys.platform != "linux" or threads_of_the_group()
@@ -96,7 +98,7 @@ def main(task, folder):
             try:
                 train(folder / task, 10**6, processes=team, checkpoint_every=20, **how)
             except InputError as error:
-                (folder / "words.json").write_text(json.dumps([team.rank, str(error), error.speaks]))
+                (folder / "words.json").write_text(json.dumps([team.rank, str(error), error.is_spokesman]))
                 raise SystemExit(2) from error
     until = time.monotonic() + 10  # the system lists a thread for a moment after its end
     while threads_of_the_group():

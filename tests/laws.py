@@ -21,7 +21,7 @@ ARGUMENTS = {
     "characteristics": lambda: pf.Characteristics(
         lambda x, z, t: z + (x - z) * (1 - t) ** -(1 + 0.5 * torch.tanh(z)), elementwise=True
     ),
-    "custom": lambda: pf.Custom(lambda t: t * t, lambda t: (1 - t) * (1 + t / 2)),
+    "custom": lambda: pf.CustomSchedule(lambda t: t * t, lambda t: (1 - t) * (1 + t / 2)),
     "mixture": lambda: pf.Mixture(torch.tensor([[-1.0, 0.5], [1.0, 0.0]]).double(), torch.tensor([0.5, 0.8]).double()),
     "empirical": lambda: pf.Empirical(torch.randn(50, 2, dtype=torch.float64)),
 }
@@ -36,13 +36,13 @@ START = {
     "subvp": (_vp, 1 - _vp**2),
     "ve": (1.0, math.sqrt(50.0**2 - 0.01**2)),
     "edm": (1.0, 80.0),
-    "discrete": (math.sqrt(_ddpm), math.sqrt(1 - _ddpm)),
+    "ddpm": (math.sqrt(_ddpm), math.sqrt(1 - _ddpm)),
 }
 
 
 def inner(schedule):
     """Seven times between the ends, at the same signal-to-noise ratios for every schedule."""
-    return schedule.time(torch.tensor([-3.8, -2.0, -0.7, 0.03, 1.2, 2.5, 4.0], dtype=torch.float64))
+    return schedule.time_of_log_snr(torch.tensor([-3.8, -2.0, -0.7, 0.03, 1.2, 2.5, 4.0], dtype=torch.float64))
 
 
 schedules = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
@@ -74,7 +74,7 @@ def test_schedule_signal_to_noise_rises(schedule):
 @schedules
 def test_schedule_derivatives_are_finite_differences(schedule):
     h = 1e-6
-    w = schedule.at(inner(schedule))
+    w = schedule.coefficients(inner(schedule))
     up, down = schedule(inner(schedule) + h), schedule(inner(schedule) - h)
     torch.testing.assert_close(w.d_alpha, (up[0] - down[0]) / (2 * h), rtol=1e-7, atol=1e-8)
     torch.testing.assert_close(w.d_beta, (up[1] - down[1]) / (2 * h), rtol=1e-7, atol=1e-8)
@@ -84,7 +84,7 @@ def test_schedule_derivatives_are_finite_differences(schedule):
 @schedules
 def test_schedule_stated_rates_are_autodiff(schedule):
     t = torch.cat([ENDS, inner(schedule)])
-    for stated, derived in zip(schedule.rates(t), pf.Schedule.rates(schedule, t), strict=True):
+    for stated, derived in zip(schedule.derivatives(t), pf.Schedule.derivatives(schedule, t), strict=True):
         torch.testing.assert_close(stated, derived, rtol=1e-12, atol=1e-14)
 
 
@@ -93,15 +93,15 @@ def test_schedule_beta_d_beta_at_the_ends_is_a_one_sided_difference(schedule):
     h = 1e-7
     near = torch.tensor([h, 1 - h], dtype=torch.float64)
     slope = (schedule(near)[1].square() - schedule(ENDS)[1].square()) / (near - ENDS)
-    torch.testing.assert_close(2 * schedule.at(ENDS).beta_d_beta, slope, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(2 * schedule.coefficients(ENDS).beta_d_beta, slope, rtol=1e-4, atol=1e-5)
 
 
 @schedules
 def test_schedule_time_inverts_log_snr(schedule):
     torch.testing.assert_close(
-        schedule.time(schedule.log_snr(inner(schedule))), inner(schedule), rtol=1e-10, atol=1e-12
+        schedule.time_of_log_snr(schedule.log_snr(inner(schedule))), inner(schedule), rtol=1e-10, atol=1e-12
     )
-    assert schedule.time(torch.tensor([math.inf], dtype=torch.float64)) == 1
+    assert schedule.time_of_log_snr(torch.tensor([math.inf], dtype=torch.float64)) == 1
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_path_velocity_is_the_derivative_along_the_trajectory(schedule, source, 
     draw = path.draw(x0, x1, inner(schedule))
     slope = (path.trajectory(x0, x1, inner(schedule) + h) - path.trajectory(x0, x1, inner(schedule) - h)) / (2 * h)
     torch.testing.assert_close(draw.ut, slope, rtol=1e-6, atol=1e-7)
-    torch.testing.assert_close(path.origin(draw.xt, x1, inner(schedule)), x0)
+    torch.testing.assert_close(path.source_point(draw.xt, x1, inner(schedule)), x0)
     torch.testing.assert_close(path.velocity(draw.xt, x1, inner(schedule)), draw.ut, rtol=1e-10, atol=1e-9)
 
 
@@ -250,7 +250,7 @@ def test_characteristics_velocity_is_the_velocity_of_the_curve_through_the_point
     path, x1 = ALL_PATHS[name], randn(5, 2, seed=33)
     x0 = start_of(path, 5)
     draw = path.draw(x0, x1, TIMES)
-    torch.testing.assert_close(path.origin(draw.xt, x1, TIMES), x0, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(path.source_point(draw.xt, x1, TIMES), x0, rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(path.velocity(draw.xt, x1, TIMES), draw.ut, rtol=1e-7, atol=1e-7)
 
 
@@ -615,8 +615,8 @@ def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
             * (getattr(field, q)(draw.xt, draw.t) - getattr(exact, q)(draw.xt, draw.t)).square().mean(1)
             for q in objective.quantities
         )
-        same = pf.excess(objective, field, exact, draw, batch=128)
-        low = pf.floor(objective, exact, other)
+        same = pf.excess_loss(objective, field, exact, draw, batch=128)
+        low = pf.irreducible_loss(objective, exact, other)
         above.append(same.value - float(error.mean()))
         apart.append(float(objective(field, draw, None, rng).mean()) - low.value - float(error.mean()))
         said.append(same.error)
@@ -641,7 +641,7 @@ def test_weighted_loss_is_one_number_whatever_is_compared(schedule, weighting, r
 @schedules
 def test_weights_are_those_of_their_papers(schedule):
     path, t, like = pf.Affine(schedule), inner(schedule), randn(7, 2)
-    alpha, beta, d_alpha, _, beta_d_beta = schedule.at(t)
+    alpha, beta, d_alpha, _, beta_d_beta = schedule.coefficients(t)
     sigma, close = beta / alpha, torch.testing.assert_close
     close(pf.WEIGHTS["min_snr"](t, path, "data", like, 3.0), (1 / sigma.square()).clamp(max=3.0))
     close(pf.WEIGHTS["min_snr"](t, path, "noise", like), (5 * sigma.square()).clamp(max=1.0))
@@ -655,8 +655,8 @@ def test_weights_are_those_of_their_papers(schedule):
 # -- couplings, times, grids -------------------------------------------------------------------------------------------
 
 
-# What a coupling keeps exactly, row for row. Entropic plans draw one side from the rows of the batch, `Partners` from
-# its data set; `immiscible` draws x0 from the batch too, and says that its law changes.
+# What a coupling keeps exactly, row for row. Entropic plans draw one side from the rows of the batch,
+# `SemidiscretePlan` from its data set; `immiscible` draws x0 from the batch too, and says that its law changes.
 KEEPS = {
     "independent": "x0 x1 y classes",
     "optimal_transport": "x0 x1 y classes",

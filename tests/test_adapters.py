@@ -41,7 +41,7 @@ def test_rescheduling_needs_gaussian_paths():
         pf.Rescheduled(mixture(), pf.Affine(source=pf.Uniform()))
 
 
-CHAIN = pf.Discrete.linear(50, 1e-3, 0.3)
+CHAIN = pf.DDPMSchedule.linear(50, 1e-3, 0.3)
 ADAPTERS = {
     "data first": (adapters.to_data_first, adapters.from_data_first),
     "diffusers flow": (adapters.to_diffusers_flow, adapters.from_diffusers_flow),
@@ -86,8 +86,8 @@ def test_foreign_networks_have_their_own_signs_and_clocks():
 def chain(entry):
     n = entry["num_train_timesteps"]
     if entry["schedule"] == "squaredcos_cap_v2":
-        return pf.Discrete.cosine(n)
-    make = {"linear": pf.Discrete.linear, "scaled_linear": pf.Discrete.scaled_linear}[entry["schedule"]]
+        return pf.DDPMSchedule.cosine(n)
+    make = {"linear": pf.DDPMSchedule.linear, "scaled_linear": pf.DDPMSchedule.scaled_linear}[entry["schedule"]]
     return make(n, entry["beta_start"], entry["beta_end"])
 
 
@@ -121,7 +121,7 @@ def test_discrete_schedule_is_diffusers_ddpm(entry):
 
 def test_posterior_is_bayes_rule():
     # q(x_{k-1} | x_k, data) from q(x_k | x_{k-1}) q(x_{k-1} | data), both normal, by completing the square
-    schedule, k = pf.Discrete.linear(20, 0.01, 0.4), torch.tensor([1, 2, 10, 20])
+    schedule, k = pf.DDPMSchedule.linear(20, 0.01, 0.4), torch.tensor([1, 2, 10, 20])
     a, b, c = schedule.posterior(k)
     beta, before = schedule.betas[k - 1], schedule(schedule.time_of(k - 1))[0].square()
     precision = (1 - beta) / beta + 1 / (1 - before)

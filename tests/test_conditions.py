@@ -9,7 +9,7 @@ import torch
 
 import pushforward as pf
 from pushforward import run as runs
-from pushforward.condition import Labels, Masked
+from pushforward.condition import LabelDropout, RandomMask
 from pushforward.config import (
     ConditionConfig,
     Config,
@@ -22,7 +22,7 @@ from pushforward.config import (
     resolve,
 )
 from pushforward.data import Transform, load, read_raw, save
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 from pushforward.training import Budget
 
 
@@ -32,24 +32,24 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def test_labels_are_dropped_in_their_share():
     y = torch.arange(20_000) % 7
-    told = Labels(0.1)(torch.zeros(20_000, 2), y, seeded())
+    told = LabelDropout(0.1)(torch.zeros(20_000, 2), y, seeded())
     assert (told[told >= 0] == y[told >= 0]).all()
     assert abs((told == -1).double().mean() - 0.1) < 4 * math.sqrt(0.09 / 20_000)
-    assert (Labels(0.0)(torch.zeros(20_000, 2), y, seeded()) == y).all()
+    assert (LabelDropout(0.0)(torch.zeros(20_000, 2), y, seeded()) == y).all()
     with pytest.raises(ValueError, match="no classes"):
-        Labels(0.1)(torch.zeros(3, 2), None, seeded())
+        LabelDropout(0.1)(torch.zeros(3, 2), None, seeded())
 
 
 def test_masks_show_whole_pieces_and_every_number_of_them():
     """Given that anything may be shown, 0, 1, ..., k pieces are equally frequent: the beta-binomial law."""
-    pieces, n = (2, 1, 3, 1), 40_000
+    feature_groups, n = (2, 1, 3, 1), 40_000
     x = torch.randn(n, 7, generator=seeded(1))
-    y = Masked(0.25, pieces)(x + 1, x, seeded())
+    y = RandomMask(0.25, feature_groups)(x + 1, x, seeded())
     shown = ~y.isnan()
     assert (y[shown] == x[shown]).all()
     ends = torch.tensor([0, 2, 3, 6])
     whole = shown[:, ends]
-    assert (whole.repeat_interleave(torch.tensor(pieces), 1) == shown).all()
+    assert (whole.repeat_interleave(torch.tensor(feature_groups), 1) == shown).all()
     counts = whole.sum(1).bincount(minlength=5) / n
     expected = torch.tensor([0.25 + 0.75 / 5, *[0.75 / 5] * 4])
     assert (counts - expected).abs().max() < 5 * math.sqrt(0.25 / n)
@@ -62,7 +62,7 @@ def test_labels_decide_on_the_coupling_before_they_are_dropped():
     y = torch.arange(64) % 2
     path = pf.Affine()
     args = (x, y, path, pf.OptimalTransport(), pf.TIMES["uniform"], 32, 0)
-    (draw, kept), (same, dropped) = feed_for(*args)(0), feed_for(*args, tell=Labels(0.5))(0)
+    (draw, kept), (same, dropped) = feed_for(*args)(0), feed_for(*args, tell=LabelDropout(0.5))(0)
     assert (draw.x1 == same.x1).all() and (draw.x0 == same.x0).all()
     assert 0 < (dropped == -1).sum() < 32 and (dropped[dropped >= 0] == kept[dropped >= 0]).all()
 
@@ -80,7 +80,7 @@ def config(**words) -> Config:
 
 def normals(widths):
     """The laws of pieces of which nothing is known."""
-    return [Law(torch.zeros(1, width), torch.ones(1), torch.ones(1)) for width in widths]
+    return [GaussianMixture(torch.zeros(1, width), torch.ones(1), torch.ones(1)) for width in widths]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_guidance_of_a_run(labelled):
     plain = model.sample(6, y="light", steps=4)
     assert (model.sample(6, y="light", guidance=1.0, steps=4) == plain).all()
     assert (model.sample(6, y="light", guidance=0.0, steps=4) == model.sample(6, y=-1, steps=4)).all()
-    far = model.sample(6, y="light", guidance=lambda field: pf.ClassifierFree(field, 4.0), steps=4)
+    far = model.sample(6, y="light", guidance=lambda field: pf.ClassifierFreeGuidance(field, 4.0), steps=4)
     assert (far == model.sample(6, y="light", guidance=4.0, steps=4)).all() and not (far == plain).all()
 
 
@@ -303,13 +303,13 @@ def test_partial_rows_are_the_encoding_with_gaps():
 
     transform = fit(rows)
     whole, some = transform.forward(rows), transform.partial(rows)
-    assert transform.pieces == (1, 1, 2, 1)
+    assert transform.feature_groups == (1, 1, 2, 1)
     known = ~some.isnan()
     assert (~known).nonzero().tolist() == [[1, 0]]
     assert (some[known][[0, 1, 2, 3]] == whole[0, :4]).all() and some[1, 1] == whole[0, 1] != whole[1, 1]
     assert transform.partial(rows.select(["b"])).isnan().sum(1).tolist() == [3] * 4
     again = Transform.from_json(transform.to_json())
-    assert again.pieces == transform.pieces
+    assert again.feature_groups == transform.feature_groups
 
 
 def call(*args) -> None:

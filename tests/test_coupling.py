@@ -12,7 +12,7 @@ from conftest import golden, tensor
 
 import pushforward as pf
 from pushforward.config import Config, PathConfig, TrainConfig, build, feed_for
-from pushforward.coupling import Partners
+from pushforward.coupling import SemidiscretePlan
 from pushforward.coupling.transport import assignment
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -106,7 +106,7 @@ def test_plan_has_its_margins_and_is_of_gibbs_form(coupling):
     assert float((plan.sum(0) * 60 - 1).abs().max()) < 1e-8 and float((plan.sum(1) * 60 - 1).abs().max()) < 1e-8
     # log P + cost / reg is a sum f_i + g_j: its mixed differences vanish
     unit = float((2 * (x0 - x0.mean(0)) @ (x1 - x1.mean(0)).T).square().mean().sqrt())
-    gibbs = plan.log() + torch.cdist(x0, x1).square() / coupling.blur(unit)
+    gibbs = plan.log() + torch.cdist(x0, x1).square() / coupling.regularization(unit)
     mixed = gibbs - gibbs[:1] - gibbs[:, :1] + gibbs[:1, :1]
     assert float(mixed.abs().max()) < 1e-8
 
@@ -264,7 +264,7 @@ def test_semidiscrete_cells_are_quantile_intervals_in_one_dimension(rng):
     data = (torch.linspace(-2, 1.5, 20, dtype=torch.float64)[torch.randperm(20, generator=rng)]).exp()[:, None]
     partners = pf.Semidiscrete(steps=4000).fit(data)
     x0 = torch.linspace(-3, 3, 2001, dtype=torch.float64)[:, None]
-    got = data[:, 0].argsort().argsort()[partners.partner(x0)]
+    got = data[:, 0].argsort().argsort()[partners.assign(x0)]
     quantile = normal.cdf(x0[:, 0]) * 20
     inside = (quantile - quantile.round()).abs() > 0.1  # away from the edges of cells
     assert float(inside.double().mean()) > 0.5
@@ -275,7 +275,7 @@ def test_semidiscrete_cells_have_equal_mass_and_cost_what_exact_transport_costs(
     data = randn(50, 2, seed=14) * torch.tensor([2.0, 0.5]) + torch.tensor([5.0, -3.0])
     partners = pf.Semidiscrete(steps=4000).fit(data)
     x0 = randn(20_000, 2, seed=15)
-    index = partners.partner(x0)
+    index = partners.assign(x0)
     counts = index.bincount(minlength=50).double()
     # chi^2 per degree of freedom: 1 is sampling noise alone, and nearest neighbours are far off
     nearest = torch.cdist(x0, data - data.mean(0)).argmin(1).bincount(minlength=50).double()
@@ -317,7 +317,7 @@ def test_semidiscrete_keeps_to_the_class(rng):
     with pytest.raises(ValueError, match="no y"):
         partners(x0, x0, None, rng)
     with pytest.raises(ValueError, match="no labels"):
-        Partners(data, torch.zeros(40, dtype=torch.float64))(x0, x0, labels, rng)
+        SemidiscretePlan(data, torch.zeros(40, dtype=torch.float64))(x0, x0, labels, rng)
 
 
 def test_semidiscrete_needs_data_and_classes(rng):
@@ -389,9 +389,9 @@ def parts_of(coupling, pool=1):
 
 
 def test_config_builds_couplings_with_their_numbers():
-    assert parts_of("sinkhorn:0.5").couple == pf.Sinkhorn(0.5)
-    assert parts_of("immiscible:8").couple == pf.Immiscible(8)
-    assert parts_of("optimal_transport").couple == pf.OptimalTransport()
+    assert parts_of("sinkhorn:0.5").coupling == pf.Sinkhorn(0.5)
+    assert parts_of("immiscible:8").coupling == pf.Immiscible(8)
+    assert parts_of("optimal_transport").coupling == pf.OptimalTransport()
     for bad in (
         "sinkhorn:0",
         "independent:1",

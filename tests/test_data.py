@@ -159,16 +159,16 @@ def test_constant_columns_are_put_back():
 def test_jitter_is_one_unit_for_integers():
     table = pa.table({"i": np.arange(10), "k": np.ones(10), "f": np.arange(10) / 3, "b": np.arange(10) % 2 == 0})
     transform = fit(table)
-    width = transform.jitter()
+    width = transform.bin_width()
     assert width[0] == pytest.approx(1 / np.arange(10).std()) and width[1] == 0
     assert width[2] == pytest.approx(0.4)  # two values, far from each other: less
     x = transform.forward(table)
     for side in (-0.499, 0.499):  # noise within half a unit is undone by rounding
         back = transform.inverse(x + side * width)
         assert back["i"].equals(table["i"]) and back["b"].equals(table["b"])
-    assert fit(np.random.default_rng(0).normal(size=(9, 3))).jitter() is None
+    assert fit(np.random.default_rng(0).normal(size=(9, 3))).bin_width() is None
     digits = load("digits").transform
-    assert digits.jitter().shape == () and digits.jitter() == pytest.approx(1 / BUILTIN["digits"]()[0].std())
+    assert digits.bin_width().shape == () and digits.bin_width() == pytest.approx(1 / BUILTIN["digits"]()[0].std())
 
 
 @pytest.mark.parametrize("row_shape", [(), (3,), (2, 3), (3, 4, 4), (4, 5, 3)])
@@ -589,7 +589,7 @@ def test_planar_sets():
         assert rows.shape == (10_000, 2) and rows.dtype == np.float32 and labels is None
         np.testing.assert_array_equal(rows, BUILTIN[name]()[0])
     board, _ = BUILTIN["checkerboard"]()
-    cells = np.floor(board).astype(int)
+    cells = np.irreducible_loss(board).astype(int)
     assert np.abs(board).max() <= 2 and (cells.sum(1) % 2 == 0).all()
     _, counts = np.unique(cells, axis=0, return_counts=True)
     assert len(counts) == 8 and np.abs(counts - 1250).max() < 5 * math.sqrt(1250)

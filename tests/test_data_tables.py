@@ -71,7 +71,7 @@ def test_noise_of_the_jitter_is_undone(real):
     data = load(real)
     u = torch.rand(data.x.shape, generator=torch.Generator().manual_seed(0))
     assert not data.transform.continuous
-    x = data.transform.spread(data.x, 0.5 + 0.98 * (u - 0.5))
+    x = data.transform.dequantize(data.x, 0.5 + 0.98 * (u - 0.5))
     assert bool((x != data.x).any(0).all())
     equal_tables(data.transform.inverse(x), read_raw(real).rows)
 
@@ -238,7 +238,7 @@ def test_categories_by_the_hundred(k, width):
     assert transform.shape == (width,)
     x = transform.forward(table)
     equal_tables(transform.inverse(x), table)
-    noisy = transform.spread(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
+    noisy = transform.dequantize(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
     assert (noisy**2).mean() == pytest.approx(1, abs=0.05)  # standardised with its noise: 5 k width draws
     equal_tables(transform.inverse(noisy), table)
     assert set(transform.inverse(random_points(transform))["c"].to_pylist()) <= set(names)
@@ -308,7 +308,7 @@ def test_numbers_keep_their_decimals_and_their_type():
     transform = fit(table, schema=read_schema({"*": {"scaling": "linear"}}))
     assert [column.decimals for column in transform.columns] == [0, 2, 6, None, 3, None]
     np.testing.assert_allclose(
-        transform.jitter(),
+        transform.bin_width(),
         [10.0**-d / c.scale if d is not None else 0 for c in transform.columns for d in [c.decimals]],
     )
     out = transform.inverse(random_points(transform))
@@ -316,7 +316,7 @@ def test_numbers_keep_their_decimals_and_their_type():
     for name, digits in {"whole": 0, "cents": 2, "micro": 6, "float32": 3}.items():
         values = out[name].to_numpy()
         np.testing.assert_array_equal(values, np.round(values.astype(float), digits).astype(values.dtype))
-    assert fit(np.arange(6.0).reshape(3, 2)).jitter() is None  # arrays are taken as they are
+    assert fit(np.arange(6.0).reshape(3, 2)).bin_width() is None  # arrays are taken as they are
 
 
 def test_a_column_of_whole_floats_stays_float_in_csv(tmp_path):
@@ -380,7 +380,7 @@ def test_log_det_of_rounded_columns_makes_a_density_a_probability():
         }
     )
     transform = fit(table)
-    volume = transform.jitter().double().log().sum().item()
+    volume = transform.bin_width().double().log().sum().item()
     assert transform.log_det - volume == pytest.approx(0, abs=1e-5)
 
 
@@ -537,7 +537,7 @@ def test_rows_in_a_file_are_those_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "PART", 77)
     monkeypatch.setattr(stored, "HOLD", 2000)
     in_file = load(tmp_path / "parts", scratch=tmp_path / "not" / "yet")
-    assert isinstance(in_file.x, stored.Stored) and in_file.x.shape == whole.x.shape and len(in_file) == len(whole)
+    assert isinstance(in_file.x, stored.DiskRows) and in_file.x.shape == whole.x.shape and len(in_file) == len(whole)
     assert [path.name for path in tmp_path.iterdir()] == ["parts"]  # it has no name
     some = torch.randint(len(whole), (500,), generator=torch.Generator().manual_seed(0))
     for index in (some, slice(None), slice(5, 90, 7), slice(-3, None), slice(7, 3), slice(0, 9**9), 4):
@@ -615,7 +615,7 @@ def test_runs_made_before_there_were_categories_are_read():
         ],
     }
     transform = Transform.from_json(old)
-    assert transform.to_json() == old and transform.jitter() is None
+    assert transform.to_json() == old and transform.bin_width() is None
     assert transform.inverse(torch.tensor([[0.31]])).to_pydict() == {"a": [pytest.approx(1.655)], "b": [3]}
 
 
@@ -721,8 +721,8 @@ def test_columns_by_rank_are_normal_and_come_back():
     assert json.dumps(transform.to_json()) == json.dumps(fit(table).to_json())  # to the letter: fingerprints are of it
     x = transform.forward(table)
     u = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
-    whole = transform.spread(x, 0.5 + 0.999 * (u - 0.5) / FILL)  # over all of each cell
-    for rows in (x, transform.spread(x, u)):
+    whole = transform.dequantize(x, 0.5 + 0.999 * (u - 0.5) / FILL)  # over all of each cell
+    for rows in (x, transform.dequantize(x, u)):
         back = transform.inverse(rows)
         assert back.schema.equals(table.schema)
         equal_tables(back.drop_columns(["wealth", "spike"]), table.drop_columns(["wealth", "spike"]))
@@ -766,10 +766,10 @@ def test_probabilities_of_a_rounded_column_sum_to_one(name):
     far = round(30 * plain.scale / plain.unit)
     steps = np.arange(-far, round((plain.high - plain.low) / plain.unit) + far)
     ranks = getattr(inner, "numbers", inner)
-    x = torch.from_numpy(ranks.levels(steps.astype(float)))[:, None].float()
+    x = torch.from_numpy(ranks.to_normal(steps.astype(float)))[:, None].float()
     total = 0.0
     for u in (np.arange(50) + 0.5) / 50:
-        moved = torch.from_numpy(ranks.spread(x.numpy(), np.full(x.shape, u)))
+        moved = torch.from_numpy(ranks.dequantize(x.numpy(), np.full(x.shape, u)))
         total += float((normal_log(moved[:, 0]) - torch.from_numpy(ranks.log_scales(moved.numpy()))).exp().sum()) / 50
     assert total * plain.unit == pytest.approx(FILL, abs=2e-3)
 
@@ -801,7 +801,7 @@ def test_noise_of_missing_values_is_a_probability():
     transform = fit(table)
     x = transform.forward(table)
     missing = np.asarray(table["gaps"].combine_chunks().is_null())
-    moved = transform.spread(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
+    moved = transform.dequantize(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0)))
     noise = moved[torch.from_numpy(missing), 0].double()
     assert noise.mean().abs() < 5 / len(noise) ** 0.5 and noise.std() == pytest.approx(
         1, abs=5 / (2 * len(noise)) ** 0.5
@@ -847,7 +847,7 @@ def test_columns_by_rank_in_words_and_bounds():
 
 
 def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
-    from pushforward.data.encoders import infer as survey
+    from pushforward.data.encoders import infer as infer_columns
 
     save(skewed(), tmp_path / "t.parquet")
     whole = load(tmp_path / "t.parquet")
@@ -860,7 +860,7 @@ def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
             other.get(key) for key in ("first", "last", "weight")
         ]
     torch.testing.assert_close(parts.x, whole.x, atol=0, rtol=0)
-    monkeypatch.setattr(survey, "SAMPLE", 999)
+    monkeypatch.setattr(infer_columns, "SAMPLE", 999)
     thinned = load(tmp_path / "t.parquet")
     assert thinned.transform.columns[0].weight[0] > 0
     assert sum(thinned.transform.columns[0].weight) == pytest.approx(750, abs=2)  # of 3000 values every fourth

@@ -44,7 +44,7 @@ def test_residuals_in_absolute_terms(name, law):
     # 1e-10 and 1e-8 as they stand, at the times where the laws of data and noise are both seen
     schedule = SCHEDULES[name]
     field = mixture(pf.Affine(schedule), law=law)
-    t = schedule.time(torch.linspace(-2, 1.5, 9, dtype=torch.float64))
+    t = schedule.time_of_log_snr(torch.linspace(-2, 1.5, 9, dtype=torch.float64))
     x = field.path.draw(randn(9, 2, seed=42), field.means[torch.arange(9) % 3], t).xt
     assert equations.continuity_residual(field, x, t).abs().max() < 1e-10
     for sigma in (0.5, 1.0, 3.0):

@@ -10,7 +10,7 @@ import pushforward as pf
 @pytest.mark.parametrize("case", golden("conversions")["cases"], ids=lambda c: f"{c['schedule']}-{c['t']}")
 def test_conversions(case):
     path = pf.Affine(GOLDEN_SCHEDULES[case["schedule"]])
-    w = path.schedule.at(tensor(case["t"]))
+    w = path.schedule.coefficients(tensor(case["t"]))
     for name in ("alpha", "beta", "d_alpha", "d_beta"):
         assert float(getattr(w, name)) == pytest.approx(case[name], rel=1e-9, abs=1e-12)
     x = tensor(case["x"])[None]
@@ -57,7 +57,7 @@ def test_trajectory_family(inverse):
     x, z = x[:, None], z[:, None]
     torch.testing.assert_close(path.velocity(x, z, t)[:, 0], velocity, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(path.log_prob(x, z, t), log_prob, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(path.draw(path.origin(x, z, t), z, t).ut[:, 0], velocity, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(path.draw(path.source_point(x, z, t), z, t).ut[:, 0], velocity, rtol=1e-8, atol=1e-8)
 
 
 UNIFORM_PATHS = {

@@ -40,8 +40,8 @@ def points(n: int = 12):
 def kinds(scale: float, **rest):
     field = mixture()
     return {
-        "free": pf.ClassifierFree(field, scale, **rest),
-        "classifier": pf.Classifier(field, log_joint(field), scale, **rest),
+        "free": pf.ClassifierFreeGuidance(field, scale, **rest),
+        "classifier": pf.ClassifierGuidance(field, log_joint(field), scale, **rest),
     }
 
 
@@ -85,10 +85,10 @@ def test_velocity_is_guided_on_every_path():
     data = torch.randn(9, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     field = pf.EmpiricalField(path, data, labels=torch.arange(9) % 3)
     free, told = field.velocity(x, t), field.velocity(x, t, y)
-    guided = pf.ClassifierFree(field, 3.0).velocity(x, t, y)
+    guided = pf.ClassifierFreeGuidance(field, 3.0).velocity(x, t, y)
     torch.testing.assert_close(guided, 3 * told - 2 * free)
     with pytest.raises(ValueError, match="affine paths"):
-        pf.ClassifierFree(field, 3.0, rescale=0.5)
+        pf.ClassifierFreeGuidance(field, 3.0, rescale=0.5)
 
 
 def test_interval_says_when_guidance_acts():
@@ -103,9 +103,9 @@ def test_interval_says_when_guidance_acts():
 
 def test_rescale_gives_the_conditional_norm():
     field, (x, t, y) = mixture(), points()
-    full = pf.ClassifierFree(field, 5.0, rescale=1.0).v(x, t, y)
+    full = pf.ClassifierFreeGuidance(field, 5.0, rescale=1.0).v(x, t, y)
     torch.testing.assert_close(full.norm(dim=1), field.v(x, t, y).norm(dim=1))
-    half, none = (pf.ClassifierFree(field, 5.0, rescale=r).v(x, t, y) for r in (0.5, 0.0))
+    half, none = (pf.ClassifierFreeGuidance(field, 5.0, rescale=r).v(x, t, y) for r in (0.5, 0.0))
     torch.testing.assert_close(half, (full + none) / 2)
     torch.testing.assert_close(torch.nn.functional.cosine_similarity(full, none), torch.ones(len(x)).double())
 
@@ -127,16 +127,16 @@ def test_auto_leaves_a_worse_field_behind():
     good, bad = (pf.MixtureField(PATH, zero, torch.tensor([s], dtype=torch.float64)) for s in (1.0, 2.0))
     x, t = torch.tensor([[0.7], [-2.0]], dtype=torch.float64), torch.tensor(1.0)
     precision = 3.0 / 1.0 - 2.0 / 4.0  # w / 1^2 + (1 - w) / 2^2 at w = 3
-    torch.testing.assert_close(pf.Auto(good, bad, 3.0).score(x, t), -precision * x, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(pf.Auto(good, bad, 1.0).score(x, t), good.score(x, t))
-    torch.testing.assert_close(pf.Auto(good, bad, 0.0).score(x, t), bad.score(x, t))
+    torch.testing.assert_close(pf.AutoGuidance(good, bad, 3.0).score(x, t), -precision * x, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(pf.AutoGuidance(good, bad, 1.0).score(x, t), good.score(x, t))
+    torch.testing.assert_close(pf.AutoGuidance(good, bad, 0.0).score(x, t), bad.score(x, t))
     with pytest.raises(ValueError, match="another path"):
-        pf.Auto(good, mixture(pf.Affine()), 2.0)
+        pf.AutoGuidance(good, mixture(pf.Affine()), 2.0)
 
 
 def test_every_sampler_takes_a_guided_field():
     """A class far from the rest is reached by flow and by diffusion alike."""
-    guided = pf.ClassifierFree(mixture(), 2.0)
+    guided = pf.ClassifierFreeGuidance(mixture(), 2.0)
     y = torch.full((60,), 2)
     for stepper in (None, pf.Heun(), pf.STEPPERS["dpmpp_2m"](), pf.StochasticHeun(0.7)):
         x = pf.generate(guided, 60, (2,), stepper, 16, seed=0, y=y, dtype=torch.float64)
@@ -145,7 +145,7 @@ def test_every_sampler_takes_a_guided_field():
 
 
 def test_a_guided_field_has_no_density():
-    field = pf.ClassifierFree(mixture(), 2.0)
+    field = pf.ClassifierFreeGuidance(mixture(), 2.0)
     assert isinstance(field, Guided)
     for ask in (
         lambda: pf.log_likelihood(field, torch.zeros(1, 2)),
@@ -158,11 +158,11 @@ def test_a_guided_field_has_no_density():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda f: pf.ClassifierFree(f, math.nan), "finite"),
-        (lambda f: pf.ClassifierFree(f, 2.0, (0.5, 0.5)), "interval"),
-        (lambda f: pf.ClassifierFree(f, 2.0, (-0.1, 0.5)), "interval"),
-        (lambda f: pf.ClassifierFree(f, 2.0, rescale=1.5), "share"),
-        (lambda f: pf.Auto(f, f, 2.0, rescale=-1.0), "share"),
+        (lambda f: pf.ClassifierFreeGuidance(f, math.nan), "finite"),
+        (lambda f: pf.ClassifierFreeGuidance(f, 2.0, (0.5, 0.5)), "interval"),
+        (lambda f: pf.ClassifierFreeGuidance(f, 2.0, (-0.1, 0.5)), "interval"),
+        (lambda f: pf.ClassifierFreeGuidance(f, 2.0, rescale=1.5), "share"),
+        (lambda f: pf.AutoGuidance(f, f, 2.0, rescale=-1.0), "share"),
     ],
     ids=["nan", "empty interval", "before 0", "rescale above 1", "rescale below 0"],
 )
@@ -184,7 +184,7 @@ def test_a_trained_classifier_knows_the_posterior():
     exact = log_joint(field)(xt.double(), t.double()).softmax(1)
     assert (found - exact).abs().mean() < 0.05
     y = torch.full((300,), 1)
-    guided = pf.generate(pf.Classifier(field, net, 1.0), 300, (2,), steps=8, seed=0, y=y)
+    guided = pf.generate(pf.ClassifierGuidance(field, net, 1.0), 300, (2,), steps=8, seed=0, y=y)
     told = pf.generate(field, 300, (2,), steps=8, seed=0, y=y)
     assert (guided - told).norm(dim=1).mean() < 0.5  # the same noise, so sample by sample; 1.9 without guidance
     assert (torch.cdist(guided.double(), field.means).argmin(1) == 2).double().mean() > 0.8

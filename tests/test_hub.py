@@ -139,7 +139,7 @@ def test_the_card_of_pictures(digits, tmp_path):
         ("org/na me", [], ["org/name", "./folder"]),
         ("./new", ["--license", "MIT\nx: y"], ["--license", "apache-2.0"]),
     ],
-    ids=["a-run", "a-file", "private-folder", "branch-of-a-folder", "name", "deep", "space", "licence"],
+    ids=["a-run", "a-file", "private-folder", "branch-of-a-folder", "name", "deep", "space", "license"],
 )
 def test_what_cannot_be_shared_is_one_line(to, flags, words, table, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -325,7 +325,7 @@ def test_one_file_samples_without_the_package(digits, table, tmp_path, monkeypat
     main(["export", str(table), "-o", "plain.pt2", "--steps", "3"])
     model, n = pf.load(digits), 5
     y, t = torch.tensor([0, 3, 9, -1, 5]), torch.linspace(0, 1, n)
-    field = pf.ClassifierFree(model.field, 2.0)
+    field = pf.ClassifierFreeGuidance(model.field, 2.0)
     x = pf.generate(field, n, (1, 8, 8), steps=2, seed=7, y=y)
     x0 = per_sample(lambda k, g: torch.randn(k, 1, 8, 8, generator=g), 0, n, 7, "source")  # the noise of seed 7
     save_file({"x0": x0, "y": y, "t": t}, "given.safetensors")

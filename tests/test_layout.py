@@ -15,7 +15,7 @@ PACKAGE = ROOT / "pushforward"
 
 # Bottom to top. A room imports rooms on lower lines and its own files; rooms on one line do not import each other.
 LEVELS = """
-    version errors
+    version errors progress registry
     tensor
     files distributed
     schedule
@@ -39,14 +39,14 @@ LEVELS = """
     __main__
 """
 # Rooms that know nothing of the mathematics and import these only.
-FOUNDATION = {"version", "errors", "tensor", "files", "distributed"}
+FOUNDATION = {"version", "errors", "progress", "registry", "tensor", "files", "distributed"}
 SIDE = {"nn", "data", "metrics", "plot"}
 HANDED = {"training"}  # stands in the ladder above, but is handed its net and its loader
 PRACTICE = {
     "gallery",
     "config",
     "run",
-    "evaluate",
+    "evaluation",
     "report",
     "cli",
     "__main__",

@@ -18,7 +18,7 @@ from pushforward.nn import (
     DiT,
     FourierTime,
     FromDiffusers,
-    Picture,
+    SpatialCondition,
     Tabular,
     UNet,
     Vector,
@@ -46,7 +46,7 @@ every_pair = pytest.mark.parametrize(
 )
 
 # all kinds at once, under names that no attribute could have
-CONDITIONS = {"species": Classes(3), "price [eur]": Vector(2), "a.b": Picture(2)}
+CONDITIONS = {"species": Classes(3), "price [eur]": Vector(2), "a.b": SpatialCondition(2)}
 
 
 @pytest.fixture(autouse=True)
@@ -121,13 +121,13 @@ def test_every_parameter_gets_a_gradient(kind):
     x, t = inputs(6, shape)
     y = mixed(shape)
     net = BUILD[kind](shape, CONDITIONS)
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     # zero weights let no gradient through to what stands before them, and there are two rows of them: the last layer,
     # which moves in the first step, and those of the blocks, which move in the second; so the third reaches everything
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (net(x, t, y) - x).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
     for name, p in net.named_parameters():
         assert p.grad is not None and bool(p.grad.isfinite().all()), name
         assert bool((p.grad != 0).any()), name
@@ -238,7 +238,7 @@ def test_a_single_condition_needs_no_name(kind):
 
 def test_an_mlp_of_vectors_takes_a_vector_beside_its_input():
     x, t = inputs(4, (3,))
-    net = wake(MLP((3,), 32, 1, {"seen": Picture(2)}))
+    net = wake(MLP((3,), 32, 1, {"seen": SpatialCondition(2)}))
     y = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
     assert net(x, t, y).shape == (4, 3) and not torch.equal(net(x, t, y), net(x, t))
 
@@ -262,7 +262,7 @@ WRONG = {
     "a class too low": (ONE, torch.tensor([0, 1, -2, 2]), "not -2"),
     "a narrow vector": ({"v": Vector(2)}, torch.zeros(4, 1), r"floats \[4, 2\].*float32 \[4, 1\]"),
     "an integer vector": ({"v": Vector(2)}, torch.zeros(4, 2, dtype=torch.int64), r"int64 \[4, 2\]"),
-    "a small picture": ({"p": Picture(1)}, torch.zeros(4, 1, 2, 2), r"floats \[4, 1, 4, 4\].*\[4, 1, 2, 2\]"),
+    "a small picture": ({"p": SpatialCondition(1)}, torch.zeros(4, 1, 2, 2), r"floats \[4, 1, 4, 4\].*\[4, 1, 2, 2\]"),
 }
 
 
@@ -274,7 +274,7 @@ def test_wrong_conditions_are_refused_in_words(case):
         DiT((1, 4, 4), 32, 1, 2, conditions)(x, t, y)
 
 
-@pytest.mark.parametrize("kind", [Classes(0), Vector(0), Picture(-1)])
+@pytest.mark.parametrize("kind", [Classes(0), Vector(0), SpatialCondition(-1)])
 def test_empty_conditions_are_refused(kind):
     with pytest.raises(ValueError, match=r"condition 'c'.*at least 1"):
         MLP((2,), 32, 1, {"c": kind})
@@ -450,12 +450,12 @@ def test_learns_eight_images(kind):
     with torch.random.fork_rng():
         torch.random.manual_seed(0)
         net = UNet((1, 6, 6), 16, 1, (1, 2)) if kind == "unet" else DiT((1, 6, 6), 64, 2)
-    optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(150):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = (net(x, t) - goal).square().mean()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert float(loss.detach()) < 0.05  # 1 at the start
 
 
@@ -524,7 +524,7 @@ def test_tokens_and_levels_follow_the_size_of_the_image():
 @every_net
 def test_any_size_runs_on_an_odd_image(kind):
     x, t = inputs(2, (3, 9, 14))
-    net = sized(kind, (3, 9, 14), "tiny", {"label": Classes(2), "image": Picture(1)})
+    net = sized(kind, (3, 9, 14), "tiny", {"label": Classes(2), "image": SpatialCondition(1)})
     assert net(x, t, {"label": torch.tensor([1, -1])}).shape == x.shape
 
 

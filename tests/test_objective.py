@@ -73,13 +73,13 @@ def test_marginal_targets_are_less_noisy_and_tend_to_the_exact_one(rng):
         """Of the target: the loss of a field that is exact."""
         return float(objective(exact, draw, None, rng).mean())
 
-    plain, batch = error(pf.Matching("velocity")), error(pf.Marginal())
+    plain, batch = error(pf.Matching("velocity")), error(pf.StableTarget())
     assert batch < 0.1 * plain
-    assert error(pf.Marginal("velocity", many)) < 0.1 * error(pf.Marginal("velocity", few)) < plain
+    assert error(pf.StableTarget("velocity", many)) < 0.1 * error(pf.StableTarget("velocity", few)) < plain
     # a reference that is the data set: the exact marginal loss
     data = pf.EmpiricalField(exact.path, few)
     draw = exact.path.draw(randn(50, 2), few, times(50, rng))
-    loss = pf.Marginal("data", few)(field, draw, None, rng)
+    loss = pf.StableTarget("data", few)(field, draw, None, rng)
     expected = (field.data(draw.xt, draw.t) - data.data(draw.xt, draw.t)).square().mean(1)
     torch.testing.assert_close(loss, expected)
 
@@ -88,14 +88,14 @@ def test_marginal_targets_are_less_noisy_and_tend_to_the_exact_one(rng):
 def test_marginal_targets_stay_in_the_class(own, rng):
     path, x1, y = pf.Affine(), randn(60, 2, seed=1), torch.arange(60) % 3
     draw = path.draw(randn(60, 2, seed=2), x1, times(60, rng))
-    objective = pf.Marginal("data") if own else pf.Marginal("data", x1, y)
+    objective = pf.StableTarget("data") if own else pf.StableTarget("data", x1, y)
     zero = pf.Learned(lambda x, t, y: torch.zeros_like(x), path, "data")
     loss = objective(zero, draw, y, rng)
     for k in range(3):
         one = pf.EmpiricalField(path, x1[y == k]).data(draw.xt[y == k], draw.t[y == k])
         torch.testing.assert_close(loss[y == k], one.square().mean(1))
     with pytest.raises(ValueError, match="class numbers"):
-        pf.Marginal()(zero, draw, randn(60, 2), rng)
+        pf.StableTarget()(zero, draw, randn(60, 2), rng)
 
 
 @schedules
@@ -141,15 +141,15 @@ def test_static_score_matching_finds_the_precision_of_a_normal_law(objective, rn
     x = randn(4000, 2) @ torch.tensor([[1.0, 0.5], [0.0, 0.7]], dtype=DOUBLE)
     draw, a = pf.Affine().draw(torch.zeros_like(x), x, 0.5), torch.eye(2, dtype=DOUBLE, requires_grad=True)
     field = pf.Learned(lambda x, t, y: -x @ a.T, pf.Affine(), "score")
-    optimiser = torch.optim.LBFGS([a], max_iter=50)
+    optimizer = torch.optim.LBFGS([a], max_iter=50)
 
     def closure():
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = objective(field, draw, None, rng.manual_seed(1)).mean()
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     precision = torch.linalg.inv(x.T @ x / len(x))
     torch.testing.assert_close(
         a.detach(), precision, rtol=0, atol=1e-5 if isinstance(objective, pf.ImplicitScore) else 0.15
@@ -252,15 +252,15 @@ def test_likelihood_of_a_linear_field_reaches_the_entropy_of_its_gaussian(rng):
     x = randn(500, 2) @ torch.tensor([[1.2, 0.4], [0.0, 0.6]], dtype=DOUBLE) + torch.tensor([0.5, -1.0], dtype=DOUBLE)
     weights = torch.zeros(3, 2, dtype=DOUBLE, requires_grad=True)
     field = pf.Learned(lambda x, t, y: x @ weights[:2] + weights[2], pf.Affine())
-    optimiser = torch.optim.LBFGS([weights], max_iter=30, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([weights], max_iter=30, line_search_fn="strong_wolfe")
 
     def closure():
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = pf.MaximumLikelihood(gradient="store")(field, data_alone(x), None, rng).mean()
         loss.backward()
         return loss
 
-    optimiser.step(closure)
+    optimizer.step(closure)
     entropy = torch.distributions.MultivariateNormal(x.mean(0), torch.cov(x.T, correction=0)).entropy() / 2
     assert float(closure().detach()) == pytest.approx(float(entropy), abs=1e-5)
 
@@ -268,7 +268,7 @@ def test_likelihood_of_a_linear_field_reaches_the_entropy_of_its_gaussian(rng):
 def test_floor_of_the_likelihood_is_the_entropy_of_the_data(rng):
     exact = mixture()
     x = draw_mixture(exact, 200, rng)
-    low = pf.floor(pf.MaximumLikelihood(20), exact, data_alone(x))
+    low = pf.irreducible_loss(pf.MaximumLikelihood(20), exact, data_alone(x))
     own = pf.Mixture(exact.means, exact.stds, exact.weights)
     assert low.value == pytest.approx(-float(own.log_prob(x).mean()) / 2, abs=2e-3)
 
@@ -312,12 +312,12 @@ def test_residual_flow_learns_a_density_by_its_likelihood(rng):
         torch.random.set_rng_state(torch.Generator().manual_seed(0).get_state())
         net = BENCH["Small"](width=64)
     field, objective = pf.Learned(net, pf.Affine()), pf.ResidualLikelihood(layers)
-    optimiser = torch.optim.Adam(net.parameters())
+    optimizer = torch.optim.Adam(net.parameters())
     for step in range(120):
-        optimiser.param_groups[0]["lr"] = 5e-3 * (1 + math.cos(math.pi * step / 120))
-        optimiser.zero_grad()
+        optimizer.param_groups[0]["lr"] = 5e-3 * (1 + math.cos(math.pi * step / 120))
+        optimizer.zero_grad()
         objective(field, data_alone(law.sample((256, 2), rng)), None, rng).mean().backward()
-        optimiser.step()
+        optimizer.step()
     x = law.sample((2000, 2), rng)
     with torch.no_grad():
         found = pf.residual_log_prob(field, x, layers).log_prob
@@ -558,7 +558,7 @@ def test_unbiased_keeps_the_gradient_of_uniform_times(rng):
     rows = []
     for times_of, objective in (
         (pf.TIMES["uniform"], pf.OBJECTIVES["flow"]),
-        (law, pf.Unbiased(pf.OBJECTIVES["flow"], law)),
+        (law, pf.ImportanceWeighted(pf.OBJECTIVES["flow"], law)),
     ):
         n = 20_000
         draw = exact.path.draw(randn(n, 2, seed=3), draw_mixture(exact, n, rng), times_of(n, rng))
@@ -575,14 +575,14 @@ def test_floor_is_the_mean_of_the_squared_targets_less_the_marginal_ones(quantit
     path, data = pf.Affine(), randn(40, 2)
     oracle, n = pf.EmpiricalField(path, data), 20_000
     draw = path.draw(randn(n, 2, seed=1), data[torch.randint(40, (n,), generator=rng)], times(n, rng))
-    low = pf.floor(pf.Matching(quantity), oracle, draw)
+    low = pf.irreducible_loss(pf.Matching(quantity), oracle, draw)
     goal, best = target(draw, oracle, quantity), getattr(oracle, quantity)(draw.xt, draw.t)
     weight = pf.WEIGHTS["own"](draw.t, path, quantity, draw.xt)
     rows = weight * (goal.square() - best.square()).mean(1)
     assert low.n == n and low.value > 0 and low.error < float(rows.std()) / math.sqrt(n)
     assert abs(low.value - float(rows.mean())) < 4.5 * float(rows.std()) / math.sqrt(n)
-    assert pf.excess(pf.Matching(quantity), oracle, oracle, draw) == (0.0, 0.0, n)
-    split = pf.floor(pf.Matching(quantity), oracle, draw, batch=999)
+    assert pf.excess_loss(pf.Matching(quantity), oracle, oracle, draw) == (0.0, 0.0, n)
+    split = pf.irreducible_loss(pf.Matching(quantity), oracle, draw, batch=999)
     assert split.value == pytest.approx(low.value, rel=1e-12)
 
 
@@ -590,9 +590,9 @@ def test_floor_says_when_there_is_none(rng):
     path = pf.Affine()
     oracle = pf.EmpiricalField(path, randn(4, 2))
     with pytest.raises(pf.InputError, match="at least 2"):
-        pf.floor(pf.OBJECTIVES["flow"], oracle, path.draw(randn(1, 2), randn(1, 2), 0.5))
+        pf.irreducible_loss(pf.OBJECTIVES["flow"], oracle, path.draw(randn(1, 2), randn(1, 2), 0.5))
     with pytest.raises(pf.InputError, match="below 1"):
-        pf.floor(pf.OBJECTIVES["score"], oracle, path.draw(randn(4, 2), randn(4, 2, seed=1), 1.0))
+        pf.irreducible_loss(pf.OBJECTIVES["score"], oracle, path.draw(randn(4, 2), randn(4, 2, seed=1), 1.0))
 
 
 def config(**how):

@@ -12,10 +12,10 @@ from laws import ENDS, inner, predictions, randn, schedules
 import pushforward as pf
 from pushforward.config import Config, ObjectiveConfig, PathConfig, build
 from pushforward.data import load
-from pushforward.nn import Laws, Tabular, flops
+from pushforward.nn import ColumnPriors, Tabular, flops
 from pushforward.nn.posterior import Posterior, straight
-from pushforward.path import mixing
-from pushforward.tensor import Law, jvp
+from pushforward.path import prediction_coefficients
+from pushforward.tensor import GaussianMixture, jvp
 
 
 def doubles(*numbers):
@@ -23,23 +23,25 @@ def doubles(*numbers):
 
 
 PIECES = (  # a number near four values, three categories, a number of which nothing is known, a pair of numbers
-    Law(doubles([-1.0], [-0.2], [0.5], [2.0]), doubles(0.1, 0.05, 0.2, 0.3), doubles(0.1, 0.4, 0.3, 0.2)),
-    Law((torch.eye(3).double() - doubles(0.2, 0.3, 0.5)) / 0.5, doubles(0.1, 0.1, 0.1), doubles(0.2, 0.3, 0.5)),
-    Law(doubles([0.0]), doubles(1.0), doubles(1.0)),
-    Law(doubles([0.0, 1.0], [2.0, -1.0]), doubles(0.5, 1.5), doubles(0.25, 0.75)),
+    GaussianMixture(doubles([-1.0], [-0.2], [0.5], [2.0]), doubles(0.1, 0.05, 0.2, 0.3), doubles(0.1, 0.4, 0.3, 0.2)),
+    GaussianMixture(
+        (torch.eye(3).double() - doubles(0.2, 0.3, 0.5)) / 0.5, doubles(0.1, 0.1, 0.1), doubles(0.2, 0.3, 0.5)
+    ),
+    GaussianMixture(doubles([0.0]), doubles(1.0), doubles(1.0)),
+    GaussianMixture(doubles([0.0, 1.0], [2.0, -1.0]), doubles(0.5, 1.5), doubles(0.25, 0.75)),
 )
 
 
-def net_of(pieces, mix=straight):
-    d = sum(law.width for law in pieces)
-    return Tabular((d,), 16, 1, laws=Laws(pieces, mix)).double().requires_grad_(False)
+def net_of(feature_groups, mix=straight):
+    d = sum(law.width for law in feature_groups)
+    return Tabular((d,), 16, 1, laws=ColumnPriors(feature_groups, mix)).double().requires_grad_(False)
 
 
 @schedules
 @predictions
 def test_before_training_it_is_the_exact_prediction_for_independent_columns(schedule, name):
     path = pf.Affine(schedule)
-    field = pf.Learned(net_of(PIECES, lambda t: mixing(path, t, name)), path, name)
+    field = pf.Learned(net_of(PIECES, lambda t: prediction_coefficients(path, t, name)), path, name)
     for t in torch.cat([inner(schedule), ENDS]):
         if float(t) == 1 and name == "score":
             continue  # grows without bound there
@@ -57,7 +59,7 @@ def test_what_the_other_columns_say_enters_by_the_logits_alone():
     joint = torch.rand(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 3
     joint /= joint.sum()
     (means, stds, _), (others, widths, _) = PIECES[:2]
-    laws = Law(means, stds, joint.sum(1)), Law(others, widths, joint.sum(0))
+    laws = GaussianMixture(means, stds, joint.sum(1)), GaussianMixture(others, widths, joint.sum(0))
     both = torch.cat([means.repeat_interleave(3, 0), others.repeat(4, 1)], 1)
     spread = torch.cat([stds.repeat_interleave(3)[:, None], widths.repeat(4)[:, None].expand(12, 3)], 1)
     exact = pf.MixtureField(pf.Affine(), both, spread, joint.flatten())
@@ -100,7 +102,9 @@ def test_single_precision_mixed_precision_and_derivatives():
     with torch.autocast("cpu", torch.bfloat16):
         mixed = net(x.float(), t.float())
     assert error < 1e-5 and (mixed - exact).norm() / exact.norm() < 0.02
-    sharp = Posterior([Law(doubles([-1.0], [0.5]), doubles(1e-3, 1e-3), doubles(0.5, 0.5))] * 7, straight).float()
+    sharp = Posterior(
+        [GaussianMixture(doubles([-1.0], [0.5]), doubles(1e-3, 1e-3), doubles(0.5, 0.5))] * 7, straight
+    ).float()
     with torch.autocast("cpu", torch.bfloat16):
         shares, answer = sharp(x.float(), t.float())
         inside = answer(torch.zeros(()))
@@ -129,9 +133,11 @@ def test_columns_of_few_values_that_depend_on_each_other_are_learned():
     k = torch.arange(30).repeat_interleave(3)
     both = torch.stack([k, (3 * k + torch.arange(-1, 2).repeat(30)) % 30], 1).double()
     exact = pf.MixtureField(pf.Affine(), (both - 14.5) / 10, torch.full((90,), spread))
-    values = Law((torch.arange(30).double()[:, None] - 14.5) / 10, torch.full((30,), spread), torch.full((30,), 1 / 30))
+    values = GaussianMixture(
+        (torch.arange(30).double()[:, None] - 14.5) / 10, torch.full((30,), spread), torch.full((30,), 1 / 30)
+    )
     errors = []
-    for laws in (None, Laws((values, values))):
+    for laws in (None, ColumnPriors((values, values))):
         g = torch.Generator().manual_seed(1)
         with torch.random.fork_rng():
             torch.random.manual_seed(0)
@@ -178,10 +184,10 @@ def test_laws_of_columns_have_the_moments_of_what_training_draws():
     }
     data = load(pa.table(frame))
     transform = data.transform
-    laws = transform.laws
-    assert tuple(law.width for law in laws) == transform.pieces
+    laws = transform.marginals
+    assert tuple(law.width for law in laws) == transform.feature_groups
     assert all(len(law.stds) <= 65 and float(law.weights.sum()) == pytest.approx(1) for law in laws)
-    x = transform.spread(data.x, torch.rand(data.x.shape, generator=g)).double()
+    x = transform.dequantize(data.x, torch.rand(data.x.shape, generator=g)).double()
     begin = 0
     for law in laws:
         part = x[:, begin : begin + law.width]

@@ -31,7 +31,7 @@ from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
-from pushforward.training import Budget, Feed, Optimiser, fit, latest
+from pushforward.training import Budget, Feed, OptimizerConfig, fit, latest
 from pushforward.training.weights import flatten
 
 CLOCK = ("seconds", "steps_per_second")  # what no second run can repeat
@@ -79,7 +79,7 @@ def assert_same_run(a, b, step=60):
     assert first.keys() == second.keys() and {key.partition(".")[0] for key in first} == {
         "net",
         "ema",
-        "optimiser",
+        "optimizer",
         "sharp",
     }
     for key, value in first.items():
@@ -231,8 +231,8 @@ def test_average_is_the_power_function_average(gamma):
         return (net(x) - 1).square().sum(1)
 
     rows = torch.randn(steps, 8, 3, generator=torch.Generator().manual_seed(0))
-    optimiser = Optimiser(lr=0.1, warmup=0, weight_decay=0.0, clip=1e9, ema=gamma)
-    state, finished = fit(net, loss, rows.__getitem__, Budget(steps, None), optimiser, seed=0, folder=None)
+    optimizer = OptimizerConfig(lr=0.1, warmup=0, weight_decay=0.0, clip=1e9, ema=gamma)
+    state, finished = fit(net, loss, rows.__getitem__, Budget(steps, None), optimizer, seed=0, folder=None)
     assert finished and state.step == steps
     w = np.stack([*seen[1:], weights(state.net)])  # the first look is before the first step
     k = np.arange(steps + 1, dtype=np.float64) ** (gamma + 1)
@@ -401,7 +401,7 @@ def test_last_good_checkpoint_is_kept(report_every, tmp_path):
             loss,
             lambda step: torch.full((4, 2), float(step)),
             Budget(100, None),
-            Optimiser(1e-3, 0, 0.0, 1.0, 7.0),
+            OptimizerConfig(1e-3, 0, 0.0, 1.0, 7.0),
             seed=0,
             folder=tmp_path / "checkpoints",
             report_every=report_every,
@@ -534,7 +534,7 @@ def test_any_batch_can_be_asked_for_first(n, batch):
     parts = build(CONFIG, (3,))
 
     def feed():
-        return feed_for(data.x, None, parts.path, parts.couple, parts.times, batch, 4, data.transform.spread)
+        return feed_for(data.x, None, parts.path, parts.coupling, parts.times, batch, 4, data.transform.dequantize)
 
     one = feed()
     sequence = [one(step)[0] for step in range(200)]

@@ -17,8 +17,8 @@ import pushforward as pf
 from pushforward.metrics import energy_distance, sliced_wasserstein
 from pushforward.sample import default_grid
 from pushforward.sample.multistep import dpmpp_3m, unip, unipc
-from pushforward.sample.noise import Brownian, Draws
-from pushforward.sample.stepper import Bound
+from pushforward.sample.noise import Brownian, NoiseStreams
+from pushforward.sample.stepper import ConditionedField
 from pushforward.sample.tune import FLOWS, equidistribution, tune
 
 PEER = json.loads((Path(__file__).parent / "golden_peers" / "diffusers_ddpm.json").read_text())
@@ -57,9 +57,9 @@ def end_moments(field, stepper, times, mean, variance, draws):
     """
     noise, x = Basis(draws + 2), torch.zeros(draws + 2, 1, dtype=torch.float64)
     x[1] = 1
-    state = stepper.init(Bound(field, None), x, times)
+    state = stepper.init(ConditionedField(field, None), x, times)
     for t, s in itertools.pairwise(times):
-        x, state = stepper.step(Bound(field, None), x, t, s, state, noise)
+        x, state = stepper.step(ConditionedField(field, None), x, t, s, state, noise)
     assert noise.drawn <= draws
     shift, slopes = float(x[0]), (x[1:, 0] - x[0, 0])
     return shift + float(slopes[0]) * mean, float(slopes[0]) ** 2 * variance + float(slopes[1:].square().sum())
@@ -132,7 +132,7 @@ def test_ancestral_variances_are_exact_where_theory_says_so():
 
 def test_ancestral_on_the_whole_chain_is_ddpm():
     # the textbook's recursion for Gaussian data, from its own posterior coefficients, 50 steps
-    chain = pf.Discrete.linear(50, 1e-3, 0.2)
+    chain = pf.DDPMSchedule.linear(50, 1e-3, 0.2)
     field, law = gaussian(chain)
     k = torch.arange(50, 0, -1)
     a, b, c = (v.tolist() for v in chain.posterior(k))
@@ -177,9 +177,9 @@ def test_strong_order_on_one_brownian_path(stepper):
 
 def test_brownian_path_is_a_function_of_time_with_independent_increments():
     like, times = torch.zeros(4000, 1, dtype=torch.float64), [0.1, 0.1001, 0.35, 0.5, 0.93]
-    asked = Brownian(Draws(like, 7, 0))
+    asked = Brownian(NoiseStreams(like, 7, 0))
     values = {t: asked(t) for t in times}
-    other = Brownian(Draws(like, 7, 0))
+    other = Brownian(NoiseStreams(like, 7, 0))
     for t in reversed(times):
         assert torch.equal(other(t), values[t])
     paths = torch.cat([torch.zeros_like(like), *values.values()], 1)
@@ -222,7 +222,7 @@ def test_sigma_that_makes_no_sense_is_refused():
 def test_churn_adds_the_noise_it_takes_away():
     # data of one point, where Heun in the noise-to-signal ratio is exact: the law at the end is the path's own
     field, law = gaussian(pf.EDM(), 0.7, 1e-9)
-    times = pf.EDM().time(-torch.tensor([20.0, 5.0, 1.0, 0.3], dtype=torch.float64).log())
+    times = pf.EDM().time_of_log_snr(-torch.tensor([20.0, 5.0, 1.0, 0.3], dtype=torch.float64).log())
     got = end_moments(field, pf.Churn(1.0), times, *law(float(times[0])), 6)
     assert got == pytest.approx(law(float(times[-1])), rel=1e-9)
 
@@ -293,7 +293,7 @@ def test_adaptive_stops_at_every_time_of_a_grid_and_runs_back():
 
 def test_unip_coefficients_are_the_closed_form():
     # order 2 in log-SNR: int e^l (l - l_0) dl in closed form, uneven steps
-    times = pf.CondOT().time(tensor([-1.0, -0.2, 0.9]))
+    times = pf.CondOT().time_of_log_snr(tensor([-1.0, -0.2, 0.9]))
     table, _ = unip(2).tables(pf.CondOT(), times)
     h, back = 1.1, 0.8
     beta = 1 - times[2]
@@ -326,7 +326,7 @@ def test_the_flow_row_does_not_care_for_the_schedule():
     x, ratios = randn(8, 2, seed=4), tensor([60.0, 4.0, 1.0, 0.3, 0.05])
     ends = []
     for schedule in (pf.CondOT(), pf.VP(), pf.EDM(), pf.Cosine()):
-        times = schedule.time(-ratios.log())
+        times = schedule.time_of_log_snr(-ratios.log())
         alpha, beta = schedule(times)
         x0 = x * float(torch.hypot(alpha[0], beta[0]))
         end = pf.integrate(mixture(pf.Affine(schedule)), x0, times, pf.AdamsMoulton()).x[-1]
@@ -366,7 +366,7 @@ PEERS = {"ddim": pf.DDIM(), "dpmpp_2m": pf.STEPPERS["dpmpp_2m"](), "unipc_2": un
 
 @pytest.mark.parametrize("name", PEERS)
 def test_trajectories_are_those_of_diffusers(name):
-    record, chain = PEER["float64"]["trajectories"][name], pf.Discrete()
+    record, chain = PEER["float64"]["trajectories"][name], pf.DDPMSchedule()
     states = tensor(record["states"])
     field = pf.MixtureField(pf.Affine(chain), tensor([[0.5, -1.0, 2.0]]), tensor([0.7]))
     times = chain.time_of(tensor(list(dict.fromkeys(record["timesteps"]))) + 1)

@@ -20,7 +20,7 @@ import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.training import ALONE, Budget, Checkpoint, restore
+from pushforward.training import SINGLE, Budget, Checkpoint, restore
 from pushforward.training.weights import Flat
 
 FUZZ = settings(
@@ -187,7 +187,7 @@ def sampled(folder):
 
 def begun(net):
     """The state of a training of ``net`` that has not begun."""
-    weights = Flat(net, ALONE)
+    weights = Flat(net, SINGLE)
     return Checkpoint(weights, torch.optim.AdamW(weights.parts, fused=True))
 
 

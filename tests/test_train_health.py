@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from pushforward.errors import InputError
-from pushforward.training import Budget, Feed, Optimiser, fit
-from pushforward.training.budget import Clock
+from pushforward.training import Budget, Feed, OptimizerConfig, fit
+from pushforward.training.budget import TimeBudget
 from pushforward.training.checkpoint import numbered
 
-OPTIMISER = Optimiser(lr=0.01, warmup=0, weight_decay=0.1, clip=1.0, ema=7.0)
+OPTIMISER = OptimizerConfig(lr=0.01, warmup=0, weight_decay=0.1, clip=1.0, ema=7.0)
 
 
 def rows(step):
@@ -56,15 +56,15 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(what):
     def feed(step):
         return torch.cat([rows(step), torch.full((16, 1), float(step in bad))], 1)
 
-    class Constant(Optimiser):
+    class Constant(OptimizerConfig):
         def rate(self, step, spent):
             return self.lr
 
-    optimiser = Constant(lr=0.01, warmup=0, weight_decay=0.1, clip=1.0, ema=7.0)
+    optimizer = Constant(lr=0.01, warmup=0, weight_decay=0.1, clip=1.0, ema=7.0)
     how = {"seed": 0, "folder": None, "report": reports.append, "report_every": 10}
-    state, _ = fit(linear(), loss, feed, Budget(40, None), optimiser, warn=warnings.append, **how)
+    state, _ = fit(linear(), loss, feed, Budget(40, None), optimizer, warn=warnings.append, **how)
     good = [step for step in range(40) if step not in bad]
-    reference, _ = fit(linear(), square, lambda k: rows(good[k]), Budget(37, None), optimiser, **how)
+    reference, _ = fit(linear(), square, lambda k: rows(good[k]), Budget(37, None), optimizer, **how)
     assert torch.equal(state.weights.parts[0], reference.weights.parts[0])
     assert [p.skipped for p in reports[:4]] == [1, 1, 3, 3] and state.skipped == 3 and reference.skipped == 0
     assert all(math.isfinite(p.loss) and math.isfinite(p.grad_norm) for p in reports)
@@ -191,22 +191,22 @@ def test_minutes_are_respected_with_slow_steps_and_slow_saves(step, saving, tmp_
 def test_clock_leaves_time_for_a_step_and_a_save(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = Clock(Budget(None, 1.0), 10.0, 0)
+    clock = TimeBudget(Budget(None, 1.0), 10.0, 0)
     clock.saving, clock.reporting = 4.0, 1.0
     for seconds, used in ((5, 15), (10, 25), (12, 37)):
         now[0] += seconds
         assert clock.used() == pytest.approx(used * 60 / 55)
     now[0] += 12  # 49: another step of 12 would end at 61, the save at 66
     assert clock.used() == 60
-    assert Clock(Budget(10, None), 7.0, 10**12).used() == pytest.approx(7.0)
-    untimed = Clock(Budget(None, 1.0), 0.0, 0, ending=5.0)  # what was never timed is taken for five steps
+    assert TimeBudget(Budget(10, None), 7.0, 10**12).used() == pytest.approx(7.0)
+    untimed = TimeBudget(Budget(None, 1.0), 0.0, 0, ending=5.0)  # what was never timed is taken for five steps
     now[0] += 4
     assert untimed.used() == pytest.approx(4 * 60 / 40)
 
 
 def test_warm_up_is_a_tenth_of_the_budget_at_most():
     def rates(steps, warmup):
-        how = Optimiser(lr=1.0, warmup=warmup, weight_decay=0.0, clip=1.0, ema=7.0)
+        how = OptimizerConfig(lr=1.0, warmup=warmup, weight_decay=0.0, clip=1.0, ema=7.0)
         decay = (1 + np.cos(np.pi * np.arange(steps) / steps)) / 2
         return np.array([how.rate(k, k / steps) for k in range(steps)]) / decay
 

@@ -19,9 +19,9 @@ import pushforward as pf
 from pushforward import run
 from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for
-from pushforward.distributed import count_rows, cut, share
+from pushforward.distributed import count_rows, partition, slice_batch
 from pushforward.errors import InputError
-from pushforward.training import ALONE, Budget, Processes, latest
+from pushforward.training import SINGLE, Budget, Processes, latest
 from pushforward.training.weights import flatten
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -207,7 +207,7 @@ def test_gradient_is_that_of_the_whole_batch():
     parts = build(Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=10)), (2,))
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     batch = feed_for(x, torch.arange(50), parts.path, pf.COUPLINGS["optimal_transport"], parts.times, 10, 0)(0)
-    pieces = [cut(batch, share(10, i, 3)) for i in range(3)]
+    pieces = [slice_batch(batch, partition(10, i, 3)) for i in range(3)]
     assert [count_rows(piece) for piece in pieces] == [3, 3, 4] and count_rows(batch) == 10
     rows = [(piece[0].x1, piece[1]) for piece in pieces]
     assert torch.equal(torch.cat([r[0] for r in rows]), batch[0].x1)
@@ -223,16 +223,16 @@ def test_gradient_is_that_of_the_whole_batch():
 @pytest.mark.parametrize("n", [1, 2, 7, 64])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_shares_do_not_overlap_and_leave_nothing_out(n, count):
-    rows = [i for rank in range(count) for i in range(n)[share(n, rank, count)]]
+    rows = [i for rank in range(count) for i in range(n)[partition(n, rank, count)]]
     assert rows == list(range(n))
-    sizes = [len(range(n)[share(n, rank, count)]) for rank in range(count)]
+    sizes = [len(range(n)[partition(n, rank, count)]) for rank in range(count)]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_cut_goes_through_whatever_a_batch_is_made_of():
     x = torch.arange(6.0)
     batch = ({"a": x, "b": [x + 1, None]}, torch.tensor(3.0), "word", pf.Draw(x, *(x[:, None] for _ in range(4))))
-    part = cut(batch, slice(2, 4))
+    part = slice_batch(batch, slice(2, 4))
     assert part[0]["a"].tolist() == [2, 3] and part[0]["b"][0].tolist() == [3, 4] and part[0]["b"][1] is None
     assert part[1] == 3 and part[2] == "word" and part[3].xt.tolist() == [[2], [3]]
 
@@ -245,9 +245,9 @@ def test_one_process_needs_no_accelerate():
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     values = torch.ones(2)
-    ALONE.sum_(values)
-    ALONE.same_([values])
-    assert values.tolist() == [1, 1] and ALONE.led(lambda: 3) == 3 and not Processes(1, 2).main
+    SINGLE.sum_(values)
+    SINGLE.broadcast_([values])
+    assert values.tolist() == [1, 1] and SINGLE.on_main(lambda: 3) == 3 and not Processes(1, 2).main
 
 
 def test_command_line_stops_when_asked_and_goes_on(tmp_path):
@@ -281,8 +281,8 @@ def test_command_line_stops_when_asked_and_goes_on(tmp_path):
 def test_a_lost_process_ends_the_job_with_one_message(which, tmp_path):
     code, _, err = torchrun(distributed.__file__, which, str(tmp_path))
     assert code != 0
-    rank, words, speaks = json.loads((tmp_path / "words.json").read_text())
-    assert speaks and rank == 1 - distributed.LOST[which][0]
+    rank, words, is_spokesman = json.loads((tmp_path / "words.json").read_text())
+    assert is_spokesman and rank == 1 - distributed.LOST[which][0]
     assert "another process of this job was lost" in words and "same command" in words
     assert "\n" not in words, err
     newest = latest(tmp_path / which / "checkpoints")

@@ -74,7 +74,7 @@ def run(args: list[str] | None) -> None:
     try:
         with contextlib.redirect_stderr(message):
             command = tyro.extras.subcommand_cli_from_dict(
-                {name: later(function) for name, function in COMMANDS.items()},
+                {name: deferred(function) for name, function in COMMANDS.items()},
                 prog="pushforward",
                 description="Flow matching and diffusion models: give it data, get a generative model.",
                 args=args,
@@ -87,7 +87,7 @@ def run(args: list[str] | None) -> None:
     try:
         command()
     except InputError as error:
-        fail(str(error), error.speaks)
+        fail(str(error), error.is_spokesman)
     except BrokenPipeError:
         raise
     except OSError as error:  # a disk or a permission, where nobody had better words for it
@@ -96,7 +96,7 @@ def run(args: list[str] | None) -> None:
         fail("interrupted")
 
 
-def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     """The command with its arguments filled in but not yet run, so that parsing errors are told apart from its own."""
 
     @functools.wraps(function)
@@ -106,9 +106,9 @@ def later(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     return prepare
 
 
-def fail(message: str, speaks: bool = False) -> NoReturn:
-    """One line on standard error, from the main process of several or one that ``speaks``; exit code 2."""
-    if speaks or os.environ.get("RANK", "0") == "0":
+def fail(message: str, is_spokesman: bool = False) -> NoReturn:
+    """One line on standard error, from the main process of several or one that ``is_spokesman``; exit code 2."""
+    if is_spokesman or os.environ.get("RANK", "0") == "0":
         print(f"pushforward: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)
 

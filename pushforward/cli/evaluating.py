@@ -41,9 +41,9 @@ def evaluate(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is a file; give a folder")
     from pushforward.report import evaluate as measure
-    from pushforward.training import joined
+    from pushforward.training import process_group
 
-    with joined(pick_device(device)) as team, progress_bar("evaluate") as show:
+    with process_group(pick_device(device)) as processes, progress_bar("evaluate") as show:
         report = measure(
             list(runs),
             against,
@@ -51,11 +51,11 @@ def evaluate(
             seed=seed,
             steps=steps,
             quick=quick,
-            device=team.device or pick_device(device),
-            on_step=show if team.main else None,
-            processes=team,
+            device=processes.device or pick_device(device),
+            on_step=show if processes.main else None,
+            processes=processes,
         )
-    if not team.main:
+    if not processes.main:
         return
     files = report.save(folder)
     print_scores(report)

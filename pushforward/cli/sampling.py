@@ -83,7 +83,7 @@ def sample(
         raise InputError(f"--where {odd[0]}: write COLUMN=VALUE")
     from pushforward import run as runs
     from pushforward.data import ENDINGS, read_raw, save
-    from pushforward.training import joined
+    from pushforward.training import process_group
 
     endings = [*ENDINGS, ".png"]
     if out.suffix.lower() not in endings:
@@ -92,11 +92,11 @@ def sample(
         raise InputError(f"{out}: the folder {out.parent} does not exist")
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give a file")
-    with joined(pick_device(device)) as team, progress_bar("sample") as show:
-        model = runs.load(run, team.device or pick_device(device))
+    with process_group(pick_device(device)) as processes, progress_bar("sample") as show:
+        model = runs.load(run, processes.device or pick_device(device))
         method, times = sampler(model.field.path, stepper, steps, grid, sigma)
         check_ending(model, out)
-        lean = leaning(model, guidance, interval, rescale, weak)
+        lean = guidance_from_flags(model, guidance, interval, rescale, weak)
         wanted: str | list[str] | None = y
         if per_class is not None:
             if model.run.config.condition.condition != "labels":
@@ -105,7 +105,7 @@ def sample(
             n = len(wanted)
 
         def shown(done: int, total: int) -> None:
-            if team.main:
+            if processes.main:
                 show(done / total, f"{done:,}")
 
         titles = None
@@ -117,7 +117,7 @@ def sample(
                 seed=seed,
                 where=fill,
                 on_batch=shown,
-                processes=team,
+                processes=processes,
             )
         else:
             assert n is not None
@@ -135,13 +135,13 @@ def sample(
                     tol=tol,
                     seed=seed,
                     on_batch=shown,
-                    processes=team,
+                    processes=processes,
                 )
             except InputError:
                 raise
             except ValueError as error:  # a sampler that this path does not allow
                 raise InputError(f"--stepper {stepper or method}: {error}") from error
-    if not team.main:
+    if not processes.main:
         return
     try:
         if out.suffix.lower() == ".png":
@@ -161,12 +161,12 @@ def check_ending(model: Model, out: Path) -> None:
         raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
 
 
-def leaning(
+def guidance_from_flags(
     model: Model, scale: float | None, interval: tuple[float, float] | None, rescale: float, weak: Path | None
 ) -> Guidance:
     """The guidance that the flags of ``sample`` mean; None where they ask for none."""
     from pushforward import run as runs
-    from pushforward.guidance import Auto, ClassifierFree
+    from pushforward.guidance import AutoGuidance, ClassifierFreeGuidance
 
     if scale is None:
         if interval is not None or rescale or weak is not None:
@@ -182,8 +182,8 @@ def leaning(
     def lean(field: Field) -> Field:
         try:
             if worse is None:
-                return ClassifierFree(field, scale, within, rescale)
-            return Auto(field, worse.field, scale, within, rescale)
+                return ClassifierFreeGuidance(field, scale, within, rescale)
+            return AutoGuidance(field, worse.field, scale, within, rescale)
         except ValueError as error:
             raise InputError(f"--guidance: {error}") from error
 
@@ -196,13 +196,13 @@ def sampler(
 ) -> tuple[Stepper | None, Tensor | None]:
     """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
     from pushforward import sample as samplers
-    from pushforward.path import check_prediction
+    from pushforward.path import affine_schedule
     from pushforward.sample import DormandPrince, EulerMaruyama, StochasticHeun, reverse_sigma
     from pushforward.times import GRIDS as registry
 
     if stepper is None and grid is None and sigma is None:
         return None, None
-    schedule = check_prediction(path)
+    schedule = affine_schedule(path)
     kind = "stochastic_heun" if stepper is None and sigma is not None else stepper
     method = None if kind is None else make(samplers.STEPPERS, kind, "stepper")
     if sigma is not None:

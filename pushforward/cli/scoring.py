@@ -49,10 +49,10 @@ def score(
 
     from pushforward.data import read_raw, save
     from pushforward.run import load
-    from pushforward.training import joined
+    from pushforward.training import process_group
 
-    with joined(pick_device(device)) as team:
-        model = load(run, team.device or pick_device(device))
+    with process_group(pick_device(device)) as processes:
+        model = load(run, processes.device or pick_device(device))
         source = read_raw(data)
         try:
             with progress_bar("score") as show:
@@ -64,12 +64,12 @@ def score(
                     draws=draws,
                     seed=seed,
                     where=source.where,
-                    on_batch=(lambda done, total: show(done / total, f"{done:,}")) if team.main else None,
-                    processes=team,
+                    on_batch=(lambda done, total: show(done / total, f"{done:,}")) if processes.main else None,
+                    processes=processes,
                 )
         except ValueError as error:
             raise InputError(f"{data}: {error}") from error
-    if not team.main:
+    if not processes.main:
         return
     columns = {"log_prob": found.log_prob, "std_error": found.std_error, "step_error": found.step_error}
     table = {"row": range(len(found.log_prob)), **{name: c.double().cpu().numpy() for name, c in columns.items()}}

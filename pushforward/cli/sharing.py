@@ -28,7 +28,7 @@ def push(
     """Share a model: pushforward push runs/flights org/flights; then pf.load("org/flights")"""
     from pushforward import run as runs
 
-    where = runs.push(run, to, private=private, revision=revision, licence=license, to_folder=to_folder)
+    where = runs.push(run, to, private=private, revision=revision, license=license, to_folder=to_folder)
     print(f"{run} shared: {where}")
     print("of the data it holds names, types, ranges, categories and classes, no rows; see README.md there")
 

@@ -59,10 +59,10 @@ def train(
     if accumulate < 1:
         raise InputError(f"--accumulate {accumulate}: at least 1")
     from pushforward import run
-    from pushforward.training import Budget, joined
+    from pushforward.training import Budget, process_group
 
     budget = Budget(DEFAULT_STEPS if steps is None and minutes is None else steps, minutes)
-    with joined(pick_device(device)) as processes, progress_bar("train") as show:
+    with process_group(pick_device(device)) as processes, progress_bar("train") as show:
 
         def report(p: Progress) -> None:
             held = "" if p.held_out is None else f"  held-out {p.held_out:.4f}"

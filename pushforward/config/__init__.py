@@ -1,7 +1,7 @@
 """`Config`, what the command line and a run's ``config.json`` say, and `build`, the crossroads of all rooms."""
 
 from pushforward.batches import feed_for, fingerprint
-from pushforward.config.components import Parts, build, resolve
+from pushforward.config.components import Components, build, resolve
 from pushforward.config.sections import (
     ConditionConfig,
     Config,
@@ -15,11 +15,11 @@ from pushforward.config.sections import (
 )
 
 __all__ = [
+    "Components",
     "ConditionConfig",
     "Config",
     "NetConfig",
     "ObjectiveConfig",
-    "Parts",
     "PathConfig",
     "Section",
     "TrainConfig",

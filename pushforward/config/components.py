@@ -15,24 +15,25 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pushforward.condition import Tell
+    from pushforward.condition import ConditionDraw
     from pushforward.coupling import Coupling
     from pushforward.field import Field
     from pushforward.nn import Conditions
     from pushforward.objective import Objective
     from pushforward.path import Affine, Path
-    from pushforward.tensor import Law, Time
+    from pushforward.tensor import GaussianMixture, Time
     from pushforward.times import TimeLaw
 
-__all__ = ["Parts", "build", "resolve"]
+__all__ = ["Components", "build", "resolve"]
 
 SMALL = 256  # entries of a picture that a plain perceptron serves best
-MOST = 1e-2  # learning rate of the narrowest
-LATE = "logit_normal:1.5,2.2"  # of tables, where what is decided last, to a hundredth of a column's spread, counts
+MAX_LR = 1e-2  # learning rate of the narrowest
+# of tables, where what is decided last, to a hundredth of a column's spread, counts
+TABLE_TIMES = "logit_normal:1.5,2.2"
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Components:
     """What a configuration builds: the network, and the rooms it is trained with."""
 
     net: nn.Module
@@ -40,9 +41,9 @@ class Parts:
     kind: str
     predicts: str
     objective: Objective
-    couple: Coupling
+    coupling: Coupling
     times: TimeLaw
-    tell: Tell
+    draw_condition: ConditionDraw
 
     def field_of(self, net: nn.Module) -> Field:
         """The field of a network of this make: the one in training, or its average."""
@@ -77,10 +78,10 @@ def _objective(config: Config, path: Path) -> Objective:
     """The registry's objective with the weighting asked for; InputError where path or coupling do not allow it."""
     import torch
 
-    from pushforward.objective import OBJECTIVES, WEIGHTS, Marginal
+    from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
 
     objective: Any = OBJECTIVES[config.objective.objective]
-    if isinstance(objective, Marginal) and config.path.coupling != "independent":
+    if isinstance(objective, StableTarget) and config.path.coupling != "independent":
         raise InputError(
             f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
             f"{config.path.coupling}, or take --objective flow"
@@ -101,26 +102,26 @@ def _objective(config: Config, path: Path) -> Objective:
     return cast("Objective", dataclasses.replace(objective, weighting=weighting))
 
 
-def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tuple[int, ...] = ()) -> Config:
+def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, feature_groups: tuple[int, ...] = ()) -> Config:
     """The configuration with everything written out that it leaves to the data: nothing depends on a default any more.
 
-    For rows of ``shape`` with ``classes`` classes (0: no labels), cut into ``pieces`` if they are those of a table.
-    InputError for conditions that the data do not have.
+    For rows of ``shape`` with ``classes`` classes (0: no labels), cut into ``feature_groups`` if they are those of a
+    table. InputError for conditions that the data do not have.
     """
     from pushforward.nn import SIZES
 
     net, told, paired = config.net.net, config.condition.condition, config.path.coupling != "independent"
     times = config.objective.times
     if net == "auto":
-        net = "dit" if len(shape) > 1 and math.prod(shape) > SMALL else "tabular" if pieces else "mlp"
+        net = "dit" if len(shape) > 1 and math.prod(shape) > SMALL else "tabular" if feature_groups else "mlp"
     if times == "auto":
-        times = LATE if pieces else "uniform"
+        times = TABLE_TIMES if feature_groups else "uniform"
     if told == "auto":
         free = not paired and config.objective.objective != "marginal"
-        told = "labels" if classes > 1 else "columns" if len(pieces) > 1 and free else "none"
+        told = "labels" if classes > 1 else "columns" if len(feature_groups) > 1 and free else "none"
     if told == "labels" and classes < 2:
         raise InputError("--condition labels: these data have no classes; leave it out, or give labelled data")
-    if told == "columns" and len(pieces) < 2:
+    if told == "columns" and len(feature_groups) < 2:
         raise InputError("--condition columns: for tables of two columns and more; leave it out")
     if told == "columns" and paired:
         raise InputError(
@@ -133,9 +134,9 @@ def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tu
     dial, drop = SIZES[size][net], config.condition.drop
     width, depth = config.net.width or dial.width, config.net.depth or dial.depth
     batch, lr = 256, 1e-3
-    if net in PACE:
-        batch, rate = PACE[net]
-        lr = min(MOST, rate / width)
+    if net in BATCH_AND_RATE:
+        batch, rate = BATCH_AND_RATE[net]
+        lr = min(MAX_LR, rate / width)
     return config.model_copy(
         update={
             "objective": config.objective.model_copy(update={"times": times}),
@@ -143,29 +144,35 @@ def resolve(config: Config, shape: tuple[int, ...], classes: int = 0, pieces: tu
             "train": config.train.model_copy(
                 update={"batch": config.train.batch or batch, "lr": config.train.lr or lr},
             ),
-            "condition": ConditionConfig(condition=told, drop=DROPPED[told] if drop is None else drop),
+            "condition": ConditionConfig(condition=told, drop=DEFAULT_DROP[told] if drop is None else drop),
         }
     )
 
 
-def _network(config: Config, path: Affine, shape: tuple[int, ...], classes: int, laws: Sequence[Law]) -> nn.Module:
+def _network(
+    config: Config, path: Affine, shape: tuple[int, ...], classes: int, marginals: Sequence[GaussianMixture]
+) -> nn.Module:
     """The network with weights from the seed; InputError for one that does not fit into memory."""
     import torch
 
-    from pushforward.nn import Classes, Laws, Picture, Scalar, Twice, sized
-    from pushforward.path import mixing
+    from pushforward.nn import Classes, ColumnPriors, Scalar, SpatialCondition, TwoHeads, sized
+    from pushforward.path import prediction_coefficients
     from pushforward.tensor import generator
 
     kinds: dict[str, Conditions] = {
         "none": {},
         "labels": {"label": Classes(classes)},
-        "columns": {"columns": Picture(math.prod(shape))},
+        "columns": {"columns": SpatialCondition(math.prod(shape))},
     }
     net, width, depth = config.net.net, config.net.width, config.net.depth
     assert width is not None and depth is not None  # resolved
     # other fields do not read the network's answer as a prediction at x and t
     field, predicts = config.objective.field, config.objective.predicts
-    known = Laws(laws, lambda t: mixing(path, t, predicts)) if laws and field == "learned" else None
+    known = (
+        ColumnPriors(marginals, lambda t: prediction_coefficients(path, t, predicts))
+        if marginals and field == "learned"
+        else None
+    )
     # weights come from torch's global stream, which is put back as it was
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(generator(config.train.seed, "weights").get_state())
@@ -175,31 +182,34 @@ def _network(config: Config, path: Affine, shape: tuple[int, ...], classes: int,
             told = kinds[config.condition.condition]
             wide = (2 * shape[0], *shape[1:]) if field == "joint" else shape
             body = sized(net, wide, config.net.size, told, width, depth, known)
-            return Scalar(body) if field == "energy" else Twice(body) if field == "joint" else body
+            return Scalar(body) if field == "energy" else TwoHeads(body) if field == "joint" else body
         except (MemoryError, RuntimeError) as error:
             size = f"width {width} and depth {depth}"
             raise InputError(f"a network of {size} for rows of shape {shape} does not fit into memory") from error
 
 
-def build(config: Config, shape: tuple[int, ...], classes: int = 0, laws: Sequence[Law] = ()) -> Parts:
-    """The parts of a run for rows of ``shape`` and ``classes`` (see `resolve`), and ``laws`` of the pieces of a table.
+def build(
+    config: Config, shape: tuple[int, ...], classes: int = 0, marginals: Sequence[GaussianMixture] = ()
+) -> Components:
+    """The parts of a run for rows of ``shape`` and ``classes`` (see `resolve`), and ``marginals`` of the pieces of a
+    table.
 
     Weights are a function of the seed. InputError for what cannot be combined.
     """
-    from pushforward.condition import Labels, Masked, nothing
+    from pushforward.condition import LabelDropout, RandomMask, unconditional
     from pushforward.path import Affine
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
     from pushforward.tensor import generator
     from pushforward.times import TIMES
 
-    pieces = tuple(law.width for law in laws)
-    config = resolve(config, shape, classes, pieces)
+    feature_groups = tuple(law.width for law in marginals)
+    config = resolve(config, shape, classes, feature_groups)
     path = Affine(
         make(SCHEDULES, config.path.schedule, "schedule"),
         make(SOURCES, config.path.source, "source"),
     )
-    net = _network(config, path, shape, classes, laws)
+    net = _network(config, path, shape, classes, marginals)
     objective = _objective(config, path)
     name, _, arguments = config.objective.times.partition(":")
     law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
@@ -209,7 +219,7 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, laws: Sequen
         raise InputError(f"time law {config.objective.times!r}: {error}") from error
     told, drop = config.condition.condition, config.condition.drop
     assert drop is not None  # resolved
-    parts = Parts(
+    parts = Components(
         net,
         path,
         config.objective.field,
@@ -217,7 +227,11 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, laws: Sequen
         objective,
         _coupling(config.path.coupling),
         lambda n, generator: law(n, generator, path.schedule, *numbers),
-        Labels(drop) if told == "labels" else Masked(drop, pieces) if told == "columns" else nothing,
+        LabelDropout(drop)
+        if told == "labels"
+        else RandomMask(drop, feature_groups)
+        if told == "columns"
+        else unconditional,
     )
     try:
         parts.field_of(net)
@@ -226,5 +240,5 @@ def build(config: Config, shape: tuple[int, ...], classes: int = 0, laws: Sequen
     return parts
 
 
-DROPPED = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing
-PACE = {"tabular": (512, 1.28), "dit": (64, 0.256)}  # rows of a batch, and peak learning rate times width
+DEFAULT_DROP = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing
+BATCH_AND_RATE = {"tabular": (512, 1.28), "dit": (64, 0.256)}  # rows of a batch, and peak learning rate times width

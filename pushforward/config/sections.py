@@ -107,7 +107,9 @@ class ObjectiveConfig(Section):
     """What training makes small."""
 
     objective: str = chosen("flow", "what is matched", "objective/__init__.py", "OBJECTIVES", "objective", False)
-    weighting: str = chosen("own", "what an error counts at each time", "objective/weights.py", "WEIGHTS", "weighting")
+    weighting: str = chosen(
+        "default", "what an error counts at each time", "objective/weights.py", "WEIGHTS", "weighting"
+    )
     predicts: str = chosen(
         "velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS", "prediction", False
     )

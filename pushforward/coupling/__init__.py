@@ -4,20 +4,20 @@ A coupling is called as ``(x0, x1, y, generator) -> (x0, x1, y)`` on a batch: x0
 tensor with n rows. Whole rows travel; each coupling's docstring says what it keeps exactly.
 """
 
-from pushforward.coupling.base import Begun, Coupling, Transport, independent
+from pushforward.coupling.base import Coupling, PendingPairs, Transport, independent
 from pushforward.coupling.immiscible import Immiscible
-from pushforward.coupling.semidiscrete import Partners, Semidiscrete
+from pushforward.coupling.semidiscrete import Semidiscrete, SemidiscretePlan
 from pushforward.coupling.transport import OptimalTransport, SchrodingerBridge, Sinkhorn, Unbalanced
 
 __all__ = [
     "COUPLINGS",
-    "Begun",
     "Coupling",
     "Immiscible",
     "OptimalTransport",
-    "Partners",
+    "PendingPairs",
     "SchrodingerBridge",
     "Semidiscrete",
+    "SemidiscretePlan",
     "Sinkhorn",
     "Transport",
     "Unbalanced",

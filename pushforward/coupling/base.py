@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pushforward.tensor import Points
 
-__all__ = ["Begun", "Cost", "Coupling", "Pairs", "Transport", "check_rows", "independent"]
+__all__ = ["Cost", "Coupling", "Pairs", "PendingPairs", "Transport", "check_rows", "independent"]
 
 Pairs: TypeAlias = tuple[Int[Tensor, "n"], Int[Tensor, "n"]]
 Coupling = Callable[
@@ -22,7 +22,7 @@ Coupling = Callable[
     "tuple[Tensor, Tensor, Tensor | None]",
 ]
 
-Begun: TypeAlias = "Callable[[], tuple[Tensor, Tensor, Tensor | None]]"
+PendingPairs: TypeAlias = "Callable[[], tuple[Tensor, Tensor, Tensor | None]]"
 
 
 def independent(
@@ -50,15 +50,16 @@ def _centred(x: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k"]]:
 @final
 @dataclass(frozen=True, eq=False)
 class Cost:
-    """``|x_1i - x_0j|^2``, less the terms of a source point alone: ``pairs[i, j] + far()[i]``, i a data point.
+    """``|x_1i - x_0j|^2``, less the terms of a source point alone: ``pairs[i, j] + marginal_cost()[i]``, i a data
+    point.
 
     ``pairs`` is ``-2 <x_1i, x_0j>`` of centred points and ``unit`` its rms. Where each data point is used once,
-    ``far`` is the same for all pairings and is left out; nothing large is then ever subtracted, and clouds far apart
-    or far from the origin cost no digits.
+    ``marginal_cost`` is the same for all pairings and is left out; nothing large is then ever subtracted, and clouds
+    far apart or far from the origin cost no digits.
     """
 
     pairs: Float[Tensor, "n n"]
-    far: Callable[[], Float[Tensor, "n"]]
+    marginal_cost: Callable[[], Float[Tensor, "n"]]
     unit: float
 
     @staticmethod
@@ -76,7 +77,9 @@ class Cost:
     def plus(self, weight: float, z: Float[Tensor, "n k"]) -> Cost:
         """With ``weight |y_1 - y_0|^2`` added, both sides having the conditions z; the unit stays."""
         more = Cost.between(z.to(self.pairs), z.to(self.pairs))
-        return Cost(self.pairs + weight * more.pairs, lambda: self.far() + weight * more.far(), self.unit)
+        return Cost(
+            self.pairs + weight * more.pairs, lambda: self.marginal_cost() + weight * more.marginal_cost(), self.unit
+        )
 
 
 def _standardised(y: Tensor) -> Float[Tensor, "n k"]:
@@ -120,11 +123,11 @@ class Transport(ABC):
         """ValueError for numbers that make no sense."""
 
     @abstractmethod
-    def blur(self, unit: float) -> float:
+    def regularization(self, unit: float) -> float:
         """The entropic regularisation of the plan, in the units of the cost; 0 for an exact one."""
 
     @abstractmethod
-    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+    def solve(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
         """What gives source rows and data rows of the n pairs: the part of the work that is one long call."""
 
     @final
@@ -132,10 +135,10 @@ class Transport(ABC):
         self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
     ) -> tuple[Points, Points, Tensor | None]:
         """The batch, paired; row k of the result is one pair with its condition."""
-        return self.begin(x0, x1, y, generator)()
+        return self.prepare(x0, x1, y, generator)()
 
     @final
-    def begin(self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator) -> Begun:
+    def prepare(self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator) -> PendingPairs:
         """The same in two parts: this one draws from the generator; what it returns may be called in a thread."""
         check_rows(x0, x1, y)
         every = torch.arange(len(x1), device=x1.device)
@@ -144,8 +147,8 @@ class Transport(ABC):
             whole = len(rows) == len(every)
             cost = Cost.between(x0 if whole else x0[rows], x1 if whole else x1[rows])
             if z is not None:
-                cost = cost.plus(self.weight * max(cost.unit, self.blur(cost.unit)), z)
-            begun.append((rows, self.match(cost, generator)))
+                cost = cost.plus(self.weight * max(cost.unit, self.regularization(cost.unit)), z)
+            begun.append((rows, self.solve(cost, generator)))
 
         def end() -> tuple[Points, Points, Tensor | None]:
             source, data = every.clone(), every.clone()

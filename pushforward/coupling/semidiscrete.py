@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.coupling.base import check_rows
-from pushforward.coupling.transport import prices
+from pushforward.coupling.transport import sinkhorn_potentials
 from pushforward.errors import InputError
 from pushforward.source import Normal, Source
-from pushforward.tensor import Points, Spread, generator
+from pushforward.tensor import Dequantize, Points, generator
 
-__all__ = ["Partners", "Semidiscrete"]
+__all__ = ["Semidiscrete", "SemidiscretePlan"]
 
 SCORES = 2**26  # numbers held at once
 START = 2048  # noise draws whose blurred plan the fit starts from
@@ -25,7 +25,8 @@ START = 2048  # noise draws whose blurred plan the fit starts from
 @final
 @dataclass(frozen=True)
 class Semidiscrete:
-    """How to fit `Partners`: averaged stochastic gradient ascent of the dual, from a blurred plan of 2048 draws.
+    """How to fit `SemidiscretePlan`: averaged stochastic gradient ascent of the dual, from a blurred plan of 2048
+    draws.
 
     The dual is ``min_h E[max_j <x_0, x_j> + h_j] - mean(h)``, convex; with ``j(x_0)`` the row that wins, its slope in
     h_j is ``P(j(x_0) = j) - 1/N``, estimated on ``batch`` draws a step. Steps are measured in the mean gap between the
@@ -62,13 +63,13 @@ class Semidiscrete:
         y: Tensor | None = None,
         source: Source | None = None,
         seed: int = 0,
-        spread: Spread | None = None,
+        dequantize: Dequantize | None = None,
         on_step: Callable[[int, int], None] | None = None,
-    ) -> Partners:
+    ) -> SemidiscretePlan:
         """Potentials of ``data [N, *d]``, one set per class of ``y [N]`` if given; ``source`` is Normal() by default.
 
-        ``spread`` makes continuous numbers of the rows handed out (see `train.Feed`). ``on_step`` is called with (steps
-        done, steps in all). InputError for conditions that are not classes.
+        ``dequantize`` makes continuous numbers of the rows handed out (see `train.Feed`). ``on_step`` is called with
+        (steps done, steps in all). InputError for conditions that are not classes.
         """
         check_rows(data, data, y)
         if y is not None and (y.is_floating_point() or y.ndim != 1):
@@ -85,7 +86,7 @@ class Semidiscrete:
 
         for k, points in enumerate(parts):
             potentials.append(self._potentials(points, law, generator(seed, "semidiscrete", k), count))
-        return Partners(data, torch.cat(potentials), labels, spread)
+        return SemidiscretePlan(data, torch.cat(potentials), labels, dequantize)
 
     def _plan(self, n: int) -> tuple[int, int]:
         """Draws in a step, and steps."""
@@ -106,7 +107,7 @@ class Semidiscrete:
             return source.sample((count, *data.shape[1:]), g, data.dtype).to(data.device).flatten(1)
 
         scores = draw(min(START, max(1, SCORES // n))) @ keys.T
-        h = prices(-scores, float(scores.square().mean().sqrt()), 0.0)
+        h = sinkhorn_potentials(-scores, float(scores.square().mean().sqrt()), 0.0)
         batch, steps = self._plan(n)
         best = torch.addmm(h, draw(batch), keys.T).topk(2, 1).values
         few = min(1.0, max(0.3, 2.5 * (n / (steps * batch)) ** 0.5))  # the fewer visits, the larger steps
@@ -132,29 +133,31 @@ def _by_class(data: Points, y: Tensor | None) -> tuple[Points, Tensor | None]:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Partners:
+class SemidiscretePlan:
     """A fitted semidiscrete plan: each source point goes to ``argmax_j <x_0, x_j> + h_j`` over the data of its class.
 
     One matrix product and one argmax a batch. What is kept: x0 and y, exactly and in order. x1 is not the batch's: it
     comes from ``data``, every row with the probability of its cell, 1/N up to the error of the fit, whatever the batch
     size. Two equal source points have one partner.
 
-    Args: ``data [N, *d]`` sorted by class, ``potentials [N]``, ``labels [N]`` or None, ``spread`` as in `fit`.
+    Args: ``data [N, *d]`` sorted by class, ``potentials [N]``, ``labels [N]`` or None, ``dequantize`` as in `fit`.
     ValueError for y where the plan has no classes, none where it has, or a class that it has not seen.
     """
 
     data: Float[Tensor, "N *d"]
     potentials: Float[Tensor, "N"]
     labels: Int[Tensor, "N"] | None = None
-    spread: Spread | None = None
+    dequantize: Dequantize | None = None
 
     @staticmethod
-    def of(data: Points, y: Tensor | None, potentials: Float[Tensor, "N"], spread: Spread | None = None) -> Partners:
+    def of(
+        data: Points, y: Tensor | None, potentials: Float[Tensor, "N"], dequantize: Dequantize | None = None
+    ) -> SemidiscretePlan:
         """A plan that `Semidiscrete.fit` made before, from the same rows and classes and its ``potentials``."""
         data, labels = _by_class(data, y)
-        return Partners(data, potentials, labels, spread)
+        return SemidiscretePlan(data, potentials, labels, dequantize)
 
-    def partner(self, x0: Points, first: int = 0, last: int | None = None) -> Int[Tensor, "n"]:
+    def assign(self, x0: Points, first: int = 0, last: int | None = None) -> Int[Tensor, "n"]:
         """The data row of each source point, among the rows ``first .. last - 1``."""
         keys, h = self.data[first:last].flatten(1), self.potentials[first:last]
         parts = x0.to(keys).flatten(1).split(max(1, SCORES // len(keys)))
@@ -170,16 +173,16 @@ class Partners:
                 f"Partners: {'no y but labels were' if y is None else 'y but no labels were'} given to fit()"
             )
         if y is None or self.labels is None:
-            index = self.partner(x0)
+            index = self.assign(x0)
         else:
             index = torch.empty(len(x0), dtype=torch.int64, device=self.data.device)
             for label in y.unique():
                 mine = self.labels.eq(label).nonzero()
                 if not len(mine):
                     raise ValueError(f"Partners: class {int(label)} was not among the labels given to fit()")
-                index[y == label] = self.partner(x0[y == label], int(mine[0]), int(mine[-1]) + 1)
+                index[y == label] = self.assign(x0[y == label], int(mine[0]), int(mine[-1]) + 1)
         x1 = self.data[index].to(x1)
-        if self.spread is not None:
+        if self.dequantize is not None:
             noise = torch.rand(x1.shape, generator=generator, device=generator.device, dtype=x1.dtype)
-            x1 = self.spread(x1, noise.to(x1))
+            x1 = self.dequantize(x1, noise.to(x1))
         return x0, x1, y

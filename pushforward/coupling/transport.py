@@ -15,7 +15,7 @@ from torch import Tensor
 from pushforward.coupling.base import Cost, Pairs, Transport, check_rows
 from pushforward.tensor import Points, time_dtype
 
-__all__ = ["OptimalTransport", "SchrodingerBridge", "Sinkhorn", "Unbalanced", "assignment", "prices"]
+__all__ = ["OptimalTransport", "SchrodingerBridge", "Sinkhorn", "Unbalanced", "assignment", "sinkhorn_potentials"]
 
 LEVELS = (0.3, 0.05, 0.01)  # regularisations on the way to a small one, in units of the cost's spread
 SWEEPS = 10  # iterations between two returns to the log domain
@@ -40,7 +40,7 @@ def _sweep(cost: Tensor, price: Tensor, reg: float, relax: float = math.inf) -> 
     return price + relax * ((-price / relax).logsumexp(0) - math.log(len(price)))
 
 
-def prices(cost: Tensor, unit: float, smallest: float, relax: float = math.inf) -> Tensor:
+def sinkhorn_potentials(cost: Tensor, unit: float, smallest: float, relax: float = math.inf) -> Tensor:
     """Rough potentials of the columns, by Sinkhorn's iteration at falling regularisation."""
     price = cost.new_zeros(cost.shape[1])
     for level in LEVELS:
@@ -51,10 +51,10 @@ def prices(cost: Tensor, unit: float, smallest: float, relax: float = math.inf) 
 
 def assignment(cost: Float[Tensor, "n n"]) -> Int[Tensor, "n"]:
     """The permutation p that minimises ``sum_i cost[i, p_i]``, exactly."""
-    return solved(priced(cost))
+    return solve_assignment(reduced_cost(cost))
 
 
-def priced(cost: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+def reduced_cost(cost: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """A cost with the same assignment, which is found sooner.
 
     Subtracting a number from a column changes no comparison of permutations, and with the potentials of a blurred plan
@@ -64,11 +64,11 @@ def priced(cost: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     spread = float(cost.square().mean().sqrt())
     if len(cost) < SMALL or spread == 0:
         return cost
-    rough = prices((cost / spread).to(torch.float32), 1.0, 0.0)
+    rough = sinkhorn_potentials((cost / spread).to(torch.float32), 1.0, 0.0)
     return cost - spread * rough.to(time_dtype(cost.device))
 
 
-def solved(cost: Float[Tensor, "n n"]) -> Int[Tensor, "n"]:
+def solve_assignment(cost: Float[Tensor, "n n"]) -> Int[Tensor, "n"]:
     """`assignment` by shortest augmenting paths (Crouse 2016, scipy), which lets other threads of Python run."""
     from scipy.optimize import linear_sum_assignment
 
@@ -87,12 +87,12 @@ class OptimalTransport(Transport):
     Tong et al. 2024, "Improving and generalizing flow-based generative models with minibatch optimal transport".
     """
 
-    def blur(self, unit: float) -> float:
+    def regularization(self, unit: float) -> float:
         return 0.0
 
-    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
-        pairs = priced(cost.pairs)
-        return lambda: (solved(pairs), torch.arange(len(pairs)))
+    def solve(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+        pairs = reduced_cost(cost.pairs)
+        return lambda: (solve_assignment(pairs), torch.arange(len(pairs)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +118,10 @@ class _Entropic(Transport):
 
     def _rows(self, cost: Tensor, unit: float, relax: float = math.inf) -> Float[Tensor, "n n"]:
         """A plan whose rows sum to 1 exactly, and its columns to 1 (or relaxed) within the tolerance."""
-        reg, cost = self.blur(unit), cost.to(time_dtype(cost.device))
+        reg, cost = self.regularization(unit), cost.to(time_dtype(cost.device))
         if reg == 0:  # all points in one place: no pairing is better than another
             return torch.full_like(cost, 1 / len(cost))
-        price = prices(cost, unit, reg, relax)
+        price = sinkhorn_potentials(cost, unit, reg, relax)
         for _ in range(max(1, self.iterations // SWEEPS)):
             plan = ((price - cost) / reg).softmax(1)
             error = float((plan.sum(0) - (-price / relax).exp()).abs().mean())
@@ -147,7 +147,7 @@ class _Balanced(_Entropic):
         return self._rows(cost.pairs, cost.unit)
 
     @final
-    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+    def solve(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
         pairs = _draw(self._joint(cost), generator), torch.arange(len(cost.pairs))
         return lambda: pairs
 
@@ -173,7 +173,7 @@ class Sinkhorn(_Balanced):
         if not 0 < self.reg < math.inf:
             raise ValueError(f"Sinkhorn(reg={self.reg}): reg must be positive; without blur it is OptimalTransport()")
 
-    def blur(self, unit: float) -> float:
+    def regularization(self, unit: float) -> float:
         return self.reg * unit
 
 
@@ -194,7 +194,7 @@ class SchrodingerBridge(_Balanced):
         if not 0 < self.sigma < math.inf:
             raise ValueError(f"SchrodingerBridge(sigma={self.sigma}): sigma must be positive")
 
-    def blur(self, unit: float) -> float:
+    def regularization(self, unit: float) -> float:
         return 2 * self.sigma**2
 
 
@@ -220,12 +220,12 @@ class Unbalanced(_Entropic):
         if not (0 < self.relax < math.inf and 0 < self.reg < math.inf):
             raise ValueError(f"Unbalanced(relax={self.relax}, reg={self.reg}): both must be positive")
 
-    def blur(self, unit: float) -> float:
+    def regularization(self, unit: float) -> float:
         return self.reg * unit
 
     def _joint(self, cost: Cost) -> Float[Tensor, "n n"]:
-        return self._rows(cost.pairs.T + cost.far(), cost.unit, self.relax * cost.unit).T
+        return self._rows(cost.pairs.T + cost.marginal_cost(), cost.unit, self.relax * cost.unit).T
 
-    def match(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
+    def solve(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
         pairs = torch.arange(len(cost.pairs)), _draw(self._joint(cost).T, generator)
         return lambda: pairs

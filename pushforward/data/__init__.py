@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pushforward.data.dataset import Dataset, load, numbered_classes
-from pushforward.data.encoders.base import Coder
-from pushforward.data.encoders.numeric import Column
+from pushforward.data.encoders.base import ColumnEncoder
+from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.files.builtin import BUILTIN
 from pushforward.data.files.cells import drawn
 from pushforward.data.files.read import ENDINGS, Raw, read_raw
@@ -16,10 +16,10 @@ from pushforward.data.transform import Transform, fit
 __all__ = [
     "BUILTIN",
     "ENDINGS",
-    "Coder",
-    "Column",
+    "ColumnEncoder",
     "Dataset",
     "Field",
+    "NumericEncoder",
     "Raw",
     "Report",
     "Schema",

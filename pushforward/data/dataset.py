@@ -15,7 +15,7 @@ from torch import Tensor
 from pushforward.data.files.images import read_size
 from pushforward.data.files.read import Raw, Source, read_source
 from pushforward.data.schema import read_schema
-from pushforward.data.stored import Stored
+from pushforward.data.stored import DiskRows
 from pushforward.data.transform import Transform, fit
 from pushforward.errors import InputError
 
@@ -27,7 +27,7 @@ class Dataset:
     """Rows in model units ``x`` [n, *shape], class indices ``y`` [n] or None, and the transform that made them."""
 
     name: str
-    x: Float[Tensor, "n *shape"] | Stored
+    x: Float[Tensor, "n *shape"] | DiskRows
     y: Int64[Tensor, " n"] | None
     transform: Transform
     classes: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ def load(
     ``schema``, a dict or a JSON file, says of the columns of a table what is not to be inferred (see `read_schema`).
     ``size`` (32, "32x48", (32, 48): height, width) scales pictures to cover it and cuts them to it at the centre.
     The transform is fitted to all rows; files of tables are read a part at a time, so that only the float32 rows need
-    memory, and with a folder ``scratch`` not even they: many are in a file there (see `Stored`). InputError names the
+    memory, and with a folder ``scratch`` not even they: many are in a file there (see `DiskRows`). InputError names the
     file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
     said = read_schema(schema)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import Categorical
-from pushforward.data.encoders.infer import survey
-from pushforward.data.encoders.nullable import Dropped, Nullable
-from pushforward.data.encoders.numeric import Column
-from pushforward.data.encoders.quantile import Ranked
-from pushforward.data.encoders.typed import Carried
+from pushforward.data.encoders.infer import infer_columns
+from pushforward.data.encoders.nullable import Ignored, Nullable
+from pushforward.data.encoders.numeric import NumericEncoder
+from pushforward.data.encoders.quantile import QuantileNormal
+from pushforward.data.encoders.typed import TypedNumeric
 from pushforward.data.files import arrays
 from pushforward.data.files.arrays import Array
 from pushforward.data.files.cells import Cells
@@ -128,32 +128,34 @@ def _model(column: Table, schema: Schema) -> str:
     """How one column enters the model, in a few words."""
     name = column.column_names[0]
     try:
-        (coder,), _ = survey(Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema})
+        (coder,), _ = infer_columns(
+            Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema}
+        )
     except InputError as error:
         return "refused: " + str(error).removeprefix(f"here: column {name!r} ")
     return _words(coder)
 
 
-def _words(coder: Coder) -> str:
+def _words(coder: ColumnEncoder) -> str:
     if isinstance(coder, Nullable):
         return f"{_words(coder.inner)}, or missing"
-    if isinstance(coder, Dropped):
+    if isinstance(coder, Ignored):
         return "dropped"
     if coder.width == 0:
         return "constant"
     if isinstance(coder, Categorical):
         form = "by rank" if coder.normal else "one-hot"
         return f"one of {len(coder.categories)} categories, {form}"
-    if isinstance(coder, Ranked):
+    if isinstance(coder, QuantileNormal):
         return f"{_words(coder.column)}, by rank"
-    if isinstance(coder, Carried) and isinstance(coder.numbers, Ranked):
+    if isinstance(coder, TypedNumeric) and isinstance(coder.numbers, QuantileNormal):
         return f"{_words(replace(coder, numbers=coder.plain))}, by rank"
-    if isinstance(coder, Carried) and coder.step > 1:
+    if isinstance(coder, TypedNumeric) and coder.step > 1:
         return f"datetime, in steps of {coder.describe_step()}"
-    numbers = coder.plain if isinstance(coder, Carried) else coder
-    assert isinstance(numbers, Column)
-    bounds = "" if numbers.bounds is None or isinstance(coder, Carried) else f" in {list(numbers.bounds)}"
+    numbers = coder.plain if isinstance(coder, TypedNumeric) else coder
+    assert isinstance(numbers, NumericEncoder)
+    bounds = "" if numbers.bounds is None or isinstance(coder, TypedNumeric) else f" in {list(numbers.bounds)}"
     if numbers.integer:
-        return "datetime" if isinstance(coder, Carried) else f"whole number{bounds}"
+        return "datetime" if isinstance(coder, TypedNumeric) else f"whole number{bounds}"
     digits = "" if numbers.decimals is None else f", {numbers.decimals} decimal{'s' * (numbers.decimals != 1)}"
     return f"number{bounds}{digits}"

@@ -18,12 +18,12 @@ from torch import Tensor
 from pushforward.data.files.arrays import Array
 from pushforward.errors import InputError, one_line
 
-__all__ = ["Stored", "gathered"]
+__all__ = ["DiskRows", "materialize"]
 
 HOLD = 1 << 28  # bytes of rows that stay in memory
 
 
-class Stored:
+class DiskRows:
     """Float32 rows [n, d] in a file without a name, which ends with this object: ``rows[index]`` reads some of them.
 
     ``index`` as for a tensor of one axis: numbers of rows, a slice, or one number. Nothing that was read is kept.
@@ -58,7 +58,7 @@ class Stored:
         return torch.from_numpy(out).flatten(0, 1)
 
 
-def gathered(blocks: Iterable[Array], scratch: Path | None) -> Tensor | Stored:
+def materialize(blocks: Iterable[Array], scratch: Path | None) -> Tensor | DiskRows:
     """Blocks of rows below each other: in memory, or, with ``scratch`` (a folder), from 256 MB on in a file there.
 
     InputError: the file system of ``scratch`` refuses.
@@ -79,7 +79,7 @@ def gathered(blocks: Iterable[Array], scratch: Path | None) -> Tensor | Stored:
     return torch.from_numpy(out)
 
 
-def _written(first: list[Array], others: Iterable[Array], scratch: Path) -> Stored:
+def _written(first: list[Array], others: Iterable[Array], scratch: Path) -> DiskRows:
     folder: Any = next((p for p in (scratch, *scratch.absolute().parents) if p.is_dir()), None)
     width = first[0].shape[1]
     try:
@@ -95,4 +95,4 @@ def _written(first: list[Array], others: Iterable[Array], scratch: Path) -> Stor
         raise InputError(
             f"{folder}: cannot hold the rows, which are too many for memory: {one_line(error)}; choose --out elsewhere"
         ) from error
-    return Stored(file, width)
+    return DiskRows(file, width)

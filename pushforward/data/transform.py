@@ -13,21 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.codec import coder_from_json
-from pushforward.data.encoders.infer import fit_numbers, survey
-from pushforward.data.encoders.nullable import Dropped
-from pushforward.data.encoders.numeric import Column
-from pushforward.data.encoders.quantile import Ranked
+from pushforward.data.encoders.infer import fit_numbers, infer_columns
+from pushforward.data.encoders.nullable import Ignored
+from pushforward.data.encoders.numeric import NumericEncoder
+from pushforward.data.encoders.quantile import QuantileNormal
 from pushforward.data.files import arrays
 from pushforward.data.files.arrays import Array, Rows
 from pushforward.data.files.tables import Stream
 from pushforward.data.schema import Schema
-from pushforward.data.stored import Stored, gathered
+from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError, nearest
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
-__all__ = ["Column", "Transform", "fit"]
+__all__ = ["NumericEncoder", "Transform", "fit"]
 
 Kind = Literal["array", "image", "table"]
 
@@ -46,7 +46,7 @@ class Transform:
 
     kind: Kind
     row_shape: tuple[int, ...]  # of one row in user units: () for an array of rank 1
-    columns: tuple[Coder, ...]
+    columns: tuple[ColumnEncoder, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,25 +58,27 @@ class Transform:
         return (1, *self.row_shape) if len(self.row_shape) == 2 else self.row_shape
 
     @property
-    def pieces(self) -> tuple[int, ...]:
+    def feature_groups(self) -> tuple[int, ...]:
         """A table's model row cut into what may be known without the rest: columns, and whether a value is missing."""
-        return tuple(width for column in self.columns for width in column.pieces) if self.kind == "table" else ()
+        return (
+            tuple(width for column in self.columns for width in column.feature_groups) if self.kind == "table" else ()
+        )
 
     @property
-    def laws(self) -> tuple[Law, ...]:
-        """Of each of the ``pieces``: a Gaussian mixture near its law over the training rows, in model units.
+    def marginals(self) -> tuple[GaussianMixture, ...]:
+        """Of each of the ``feature_groups``: a Gaussian mixture near its law over the training rows, in model units.
 
         A column of numbers has 64 components at most; of wide tables, whose networks would do little else, fewer.
         """
         if self.kind != "table":
             return ()
-        most = min(max(COMPONENTS // len(self.pieces), FEWEST), MOST)
-        return tuple(law for column in self.columns for law in column.laws(most))
+        most = min(max(COMPONENTS // len(self.feature_groups), FEWEST), MOST)
+        return tuple(law for column in self.columns for law in column.marginals(most))
 
     @property
     def numeric(self) -> bool:
         """Whether rows in user units are numbers without gaps, so that they fit an array."""
-        plain = (Column, Dropped, Ranked)
+        plain = (NumericEncoder, Ignored, QuantileNormal)
         return all(isinstance(c, plain) or getattr(c, "type", "").startswith("decimal") for c in self.columns)
 
     @property
@@ -85,9 +87,9 @@ class Transform:
 
         Added to the log-density of a model row it is that of the user's row: a density per unit of every continuous
         column, a probability in every column of integers, rounded numbers (per unit of the last decimal: add
-        decimals · log 10), dates (per step), categories and gaps, if the model was trained with ``jitter``. The entry
-        of a missing number is noise about 0, with a density of its own that a number would have there. InputError: a
-        column that enters by its ranks, for which ask ``log_dets``.
+        decimals · log 10), dates (per step), categories and gaps, if the model was trained with ``bin_width``. The
+        entry of a missing number is noise about 0, with a density of its own that a number would have there.
+        InputError: a column that enters by its ranks, for which ask ``log_dets``.
         """
         entries = math.prod(self.row_shape) if self.kind == "image" else 1
         return -entries * math.fsum(column.log_scale for column in self.columns)
@@ -105,20 +107,20 @@ class Transform:
     @overload
     def forward(
         self, raw: Rows | Stream, where: str = ..., scratch: Path | None = ...
-    ) -> Float[Tensor, "n *shape"] | Stored: ...
+    ) -> Float[Tensor, "n *shape"] | DiskRows: ...
     def forward(
         self, raw: Rows | Stream, where: str = "the rows", scratch: Path | None = None
-    ) -> Float[Tensor, "n *shape"] | Stored:
+    ) -> Float[Tensor, "n *shape"] | DiskRows:
         """User rows to model units: float32 [n, *shape], contiguous.
 
         ``raw`` is an array [n, *row_shape], or a pyarrow.Table (or a Stream of its parts) whose columns are matched by
         name in any order; columns that were left out in training may be there or not. With a folder ``scratch`` rows of
-        a table that are too many for memory are in a file there (see `Stored`).
+        a table that are too many for memory are in a file there (see `DiskRows`).
         InputError, which ``where`` opens: other shape or columns, values and gaps that were not there in training.
         """
         if not isinstance(raw, np.ndarray):
             stream = raw if isinstance(raw, Stream) else Stream.of(raw, where)
-            return gathered(self._blocks(stream), scratch)
+            return materialize(self._blocks(stream), scratch)
         if self.kind == "table" or raw.shape[1:] != self.row_shape:
             raise self._other(f"an array of shape {raw.shape}", where)
         arrays.check(raw, where)
@@ -136,7 +138,7 @@ class Transform:
         where, names = stream.where, set(stream.names)
         if self.kind != "table":
             raise self._other(f"a table of {len(names)} columns", where)
-        wanted = [column.name for column in self.columns if not isinstance(column, Dropped)]
+        wanted = [column.name for column in self.columns if not isinstance(column, Ignored)]
         for what, odd in (
             ("is missing", [name for name in wanted if name not in names]),
             ("was not there in training", [n for n in stream.names if all(n != c.name for c in self.columns)]),
@@ -170,7 +172,7 @@ class Transform:
         """
         if self.kind != "table" or isinstance(raw, np.ndarray):
             raise InputError(f"{where}: only rows of a table, of a model of tables, can be known in part")
-        known = {column.name: column for column in self.columns if not isinstance(column, Dropped)}
+        known = {column.name: column for column in self.columns if not isinstance(column, Ignored)}
         for name in raw.column_names:
             if name not in known:
                 raise InputError(f"{where}: {nearest(name, known, 'column')}")
@@ -201,7 +203,7 @@ class Transform:
             raise InputError(f"model rows have shape {rows.shape[1:]}; this transform takes {self.shape}")
         bad = ~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if bad.any():
-            first = arrays.numbered(int(np.argmax(bad)))
+            first = arrays.row_name(int(np.argmax(bad)))
             raise InputError(f"{int(bad.sum())} model rows hold NaN or inf, the first is {first}; the model diverged")
         if self.kind == "image":
             rows = np.moveaxis(rows, 1, -1) if self._channels_last() else rows
@@ -219,35 +221,35 @@ class Transform:
         cells = {c.name: c.decode(x) for c, x in zip(self.columns, np.split(rows, ends, axis=1), strict=True)}
         return pa.table({name: column for name, column in cells.items() if column is not None})
 
-    def jitter(self) -> Float[Tensor, " ..."] | None:
+    def bin_width(self) -> Float[Tensor, " ..."] | None:
         """Width, in model units, of the noise that makes what was rounded continuous: 1/scale, and 0 for floats.
 
         Of integers, rounded floats of a table, dates, categories and gaps.
         Add (u − 1/2) · jitter with u uniform on [0, 1). Broadcasts to ``shape``; None if nothing is rounded.
         """
-        width = [each for column in self.columns for each in column.jitter]
+        width = [each for column in self.columns for each in column.bin_width]
         if not any(width):
             return None
         return torch.tensor(width[0] if self.kind == "image" else width, dtype=torch.float32)
 
-    def spread(self, x: Float[Tensor, "n *shape"], u: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+    def dequantize(self, x: Float[Tensor, "n *shape"], u: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """What is trained on in the place of ``x``: points of the cells of its values, by ``u`` uniform on [0, 1).
 
-        ``x + (u - 1/2) jitter``, and for columns by rank and missing values whatever their cells are (see `Ranked`,
-        `Nullable`). ``inverse`` takes them back to the same rows.
+        ``x + (u - 1/2) bin_width``, and for columns by rank and missing values whatever their cells are (see
+        `QuantileNormal`, `Nullable`). ``inverse`` takes them back to the same rows.
         """
         if self.kind != "table":
-            jitter = self.jitter()
-            return x if jitter is None else x + (u - 0.5) * jitter.to(x)
+            bin_width = self.bin_width()
+            return x if bin_width is None else x + (u - 0.5) * bin_width.to(x)
         ends = np.cumsum([column.width for column in self.columns])[:-1]
         parts = (np.split(v.detach().cpu().numpy(), ends, axis=1) for v in (x, u))
-        moved = [c.spread(*pair) for c, *pair in zip(self.columns, *parts, strict=True)]
+        moved = [c.dequantize(*pair) for c, *pair in zip(self.columns, *parts, strict=True)]
         return torch.from_numpy(np.concatenate(moved, axis=1)).to(x)
 
     @property
     def continuous(self) -> bool:
-        """Whether nothing is rounded, so that ``spread`` leaves every row as it is."""
-        return all(not any(c.jitter) and not c.normal for c in self.columns)
+        """Whether nothing is rounded, so that ``dequantize`` leaves every row as it is."""
+        return all(not any(c.bin_width) and not c.normal for c in self.columns)
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Name, type and summary (mean, standard deviation and range in user units; categories) of each column."""
@@ -275,14 +277,14 @@ class Transform:
             raise InputError(f"transform: row_shape {shape} does not fit {len(columns)} columns of kind {kind}")
         if len({c.name for c in columns}) < count or not any(c.width for c in columns):
             raise InputError("transform: columns must have different names and may not all be constant")
-        if kind != "table" and len({c.type if isinstance(c, Column) else c for c in columns}) > 1:
+        if kind != "table" and len({c.type if isinstance(c, NumericEncoder) else c for c in columns}) > 1:
             raise InputError("transform: the columns of an array must have one type")
-        if kind != "table" and not isinstance(columns[0], Column):
+        if kind != "table" and not isinstance(columns[0], NumericEncoder):
             raise InputError("transform: the columns of an array must be numbers")
         return Transform(kind, tuple(shape), columns)
 
-    def _numbers(self) -> list[Column]:
-        return [column for column in self.columns if isinstance(column, Column)]
+    def _numbers(self) -> list[NumericEncoder]:
+        return [column for column in self.columns if isinstance(column, NumericEncoder)]
 
     def _channels_last(self) -> bool:
         """Of the two layouts of [n, ·, ·, ·], channels last needs 1, 3 or 4 entries there and not in second place."""
@@ -302,7 +304,7 @@ def fit(raw: Rows | Stream, where: str = "the data", schema: Schema | None = Non
     of a table what is not to be inferred. InputError, which ``where`` opens: fewer than 2 rows, every column constant,
     infinite values, missing values in an array, texts like identifiers.
     """
-    columns: tuple[Coder, ...]
+    columns: tuple[ColumnEncoder, ...]
     if isinstance(raw, np.ndarray):
         if schema:
             raise InputError(f"{where}: a schema is for the columns of a table, and this is an array")
@@ -312,7 +314,7 @@ def fit(raw: Rows | Stream, where: str = "the data", schema: Schema | None = Non
         found = {"x": raw} if raw.ndim > 2 else arrays.columns(raw)
         columns, shape = tuple(fit_numbers(name, values, where) for name, values in found.items()), raw.shape[1:]
     else:
-        columns, _ = survey(raw if isinstance(raw, Stream) else Stream.of(raw, where), schema)
+        columns, _ = infer_columns(raw if isinstance(raw, Stream) else Stream.of(raw, where), schema)
         shape = (len(columns),)
     if not any(column.width for column in columns):
         raise InputError(f"{where}: every row is the same, so there is nothing to learn; give rows that differ")

@@ -23,7 +23,7 @@ from pushforward.run import losses as run_losses
 from pushforward.run.losses import WORK
 from pushforward.sample import Stepper, default_grid, integrate
 from pushforward.tensor import Points, Time, dimension, per_sample
-from pushforward.training import ALONE, Processes
+from pushforward.training import SINGLE, Processes
 
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
@@ -53,7 +53,7 @@ def draw(
     stepper: Stepper | None = None,
     grid: Tensor | None = None,
     on_batch: Callable[[int, int], None] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
 ) -> tuple[Any, Timing]:
     """Rows as `Model.sample` makes them, and what they cost: the one place where a report samples.
 
@@ -104,7 +104,7 @@ def losses(model: Model, rows: Rows, draws: int, seed: int) -> tuple[Loss | None
     labelled = run.config.condition.condition == "labels"
     if labelled and rows.y is None:
         return None, "no loss: the classes of the data are not those of the run any more"
-    parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.laws)
+    parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.marginals)
     both = zip((rows.trained, rows.held_out), (None, None) if rows.y is None else rows.y, strict=True)
     try:
         ours, theirs = [(x.to(device), None if y is None else y.to(device)) for x, y in both]
@@ -129,7 +129,7 @@ def likelihood(
     steps: int | None,
     seed: int,
     say: Callable[[float, str], None],
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
 ) -> tuple[LogLikelihood | None, str]:
     """Mean log-densities of some held-out and some training rows, model rows of ``transform``; or a note why not."""
     held_out, trained = rows.held_out, rows.trained

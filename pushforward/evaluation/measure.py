@@ -23,7 +23,7 @@ from pushforward.metrics import Memorisation, energy_distance
 from pushforward.metrics.base import some
 from pushforward.run import Model, load
 from pushforward.sample import DEFAULT_STEPS, EulerMaruyama, Stepper, default_grid, reverse_sigma
-from pushforward.training import ALONE, Processes
+from pushforward.training import SINGLE, Processes
 from pushforward.version import __version__
 
 __all__ = ["Say", "measure"]
@@ -45,7 +45,7 @@ def measure(
     quick: bool = False,
     device: str = "cpu",
     on_step: Say | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
 ) -> Findings:
     """How good the samples of one or several runs are, each figure beside its floor.
 

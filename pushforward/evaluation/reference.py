@@ -12,7 +12,7 @@ from pushforward.config import fingerprint
 from pushforward.data import BUILTIN, Dataset, Raw, Transform, numbered_classes, read_raw
 from pushforward.data.files.read import Source
 from pushforward.errors import InputError
-from pushforward.evaluation.result import Held
+from pushforward.evaluation.result import ReferenceInfo
 from pushforward.metrics.base import some
 from pushforward.run import Model
 
@@ -29,7 +29,7 @@ class Rows:
     what the runs were trained on, where it is known.
     """
 
-    held: Held
+    held: ReferenceInfo
     held_out: Tensor
     train: Tensor
     trained: Tensor | None
@@ -117,5 +117,5 @@ def read(models: Sequence[Model], source: Source | None, n: int, seed: int) -> R
         held_out = some(held_out, n, seed, "report")
         y = None if y is None else (y[0], some(y[1], n, seed, "report"))
     where = str(named) if isinstance(named, str | Path) else data.name
-    held = Held(where, own, len(data), len(held_out), len(train), mark)
+    held = ReferenceInfo(where, own, len(data), len(held_out), len(train), mark)
     return Rows(held, held_out, train, trained, y, tuple(notes))

@@ -20,9 +20,9 @@ __all__ = [
     "Curve",
     "Evaluation",
     "Findings",
-    "Held",
     "LogLikelihood",
     "Loss",
+    "ReferenceInfo",
     "Score",
     "Shown",
     "TableScores",
@@ -62,7 +62,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Held:
+class ReferenceInfo:
     """What samples were compared with: how many rows, and whether the run was trained on the others of them.
 
     ``own``: training and held-out rows of the run's data. Otherwise the floor is that of two halves of ``source``.
@@ -240,7 +240,7 @@ class Findings:
     """What `measure` found for one or several runs, and what their samples were compared with."""
 
     runs: tuple[Evaluation, ...]
-    against: Held
+    against: ReferenceInfo
     n: int
     seed: int
     pushforward: str

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pushforward.errors import InputError
 from pushforward.nn.attention import Attention
-from pushforward.nn.embed import Condition, Conditions, FourierTime, Given
+from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
 from pushforward.nn.grid import crop, grid_of, pad, positions, require
 
 __all__ = ["DiT"]
@@ -79,7 +79,7 @@ class DiT(nn.Module):
             nn.init.zeros_(p)
 
     def forward(
-        self, x: Float[Tensor, "n c *space"], t: Float[Tensor, "n"], y: Given = None
+        self, x: Float[Tensor, "n c *space"], t: Float[Tensor, "n"], y: ConditionInput = None
     ) -> Float[Tensor, "n c *space"]:
         require(x, t, self.shape)
         c, z = self.condition(self.time(t), x, y)

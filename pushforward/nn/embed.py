@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pushforward.errors import InputError
 
-__all__ = ["Classes", "Condition", "Conditions", "FourierTime", "Given", "Picture", "Vector"]
+__all__ = ["Classes", "Condition", "ConditionInput", "Conditions", "FourierTime", "SpatialCondition", "Vector"]
 
 
 class FourierTime(nn.Module):
@@ -61,7 +61,7 @@ class Vector:
 
 @final
 @dataclass(frozen=True)
-class Picture:
+class SpatialCondition:
     """Channels over the space of the points, floats ``[n, channels, *space]``; entries that are NaN are unknown.
 
     For super-resolution, colouring or inpainting. On vectors ``[n, d]``, ``channels`` more entries of the input.
@@ -74,9 +74,11 @@ class Picture:
         return (self.channels, *space)
 
 
-Kind: TypeAlias = Classes | Vector | Picture
+Kind: TypeAlias = Classes | Vector | SpatialCondition
 Conditions: TypeAlias = dict[str, Kind]  # what a network is told, by name
-Given: TypeAlias = Tensor | dict[str, Tensor] | None  # what it is told now: the one condition, some by name, or none
+ConditionInput: TypeAlias = (
+    Tensor | dict[str, Tensor] | None
+)  # what it is told now: the one condition, some by name, or none
 
 
 class Condition(nn.Module):
@@ -97,11 +99,11 @@ class Condition(nn.Module):
         for name, kind in self.kinds.items():
             if (size := kind.count if isinstance(kind, Classes) else kind.row(())[0]) < 1:
                 raise InputError(f"condition {name!r}: {kind} needs at least 1, not {size}")
-        self.channels = sum(2 * kind.channels for kind in self.kinds.values() if isinstance(kind, Picture))
+        self.channels = sum(2 * kind.channels for kind in self.kinds.values() if isinstance(kind, SpatialCondition))
         # by position and not by name: a name may be any column of a table
         self.embed = nn.ModuleList(_embedding(kind, width) for kind in self.kinds.values())
 
-    def forward(self, c: Float[Tensor, "n width"], x: Tensor, y: Given) -> tuple[Tensor, Tensor]:
+    def forward(self, c: Float[Tensor, "n width"], x: Tensor, y: ConditionInput) -> tuple[Tensor, Tensor]:
         given = self._by_name(y)
         pictures = []
         for (name, kind), embed in zip(self.kinds.items(), self.embed, strict=True):
@@ -114,7 +116,7 @@ class Condition(nn.Module):
                 pictures.append(_flagged(value).to(x.dtype))
         return c, torch.cat([x, *pictures], 1) if pictures else x
 
-    def _by_name(self, y: Given) -> dict[str, Tensor]:
+    def _by_name(self, y: ConditionInput) -> dict[str, Tensor]:
         """What is given under each name; a bare tensor is the only condition there is."""
         if y is not None and not self.kinds:
             raise InputError("this network was built without conditions, but got a condition y")

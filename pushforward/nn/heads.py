@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pushforward.nn.embed import Given
+from pushforward.nn.embed import ConditionInput
 
-__all__ = ["Scalar", "Twice"]
+__all__ = ["Scalar", "TwoHeads"]
 
 
 class Scalar(nn.Module):
@@ -20,11 +20,11 @@ class Scalar(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given = None) -> Float[Tensor, "n"]:
+    def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None) -> Float[Tensor, "n"]:
         return cast(Tensor, (x * self.body(x, t, y)).flatten(1).sum(1))
 
 
-class Twice(nn.Module):
+class TwoHeads(nn.Module):
     """``net(x, t, y) -> [n, 2 c, *space]``: two answers side by side, from a network of points twice as wide.
 
     ``body`` takes points ``[n, 2 c, *space]`` and sees ``x`` twice.
@@ -34,5 +34,7 @@ class Twice(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, x: Float[Tensor, "n c *s"], t: Float[Tensor, "n"], y: Given = None) -> Float[Tensor, "n k *s"]:
+    def forward(
+        self, x: Float[Tensor, "n c *s"], t: Float[Tensor, "n"], y: ConditionInput = None
+    ) -> Float[Tensor, "n k *s"]:
         return cast(Tensor, self.body(torch.cat([x, x], 1), t, y))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pushforward.nn.embed import Condition, Conditions, FourierTime, Given
+from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
 from pushforward.nn.grid import require
 
 __all__ = ["MLP"]
@@ -61,11 +61,15 @@ class MLP(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given = None) -> Float[Tensor, "n *d"]:
+    def forward(
+        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None
+    ) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
         return cast(Tensor, self.leave(self.hidden(x, t, y))).reshape(x.shape)
 
-    def hidden(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given, also: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput, also: Tensor | None = None
+    ) -> Tensor:
         """The last hidden units ``[n, width]``; ``also`` is added to the first."""
         c, z = self.condition(self.time(t), x, y)
         c, h = nn.functional.silu(c), self.enter(z.flatten(1))

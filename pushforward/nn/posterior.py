@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
 __all__ = ["Mix", "Posterior", "straight"]
 
@@ -47,23 +47,23 @@ class Posterior(nn.Module):
     widths: Tensor
     entries: Tensor
     members: Tensor
-    pieces: Tensor
+    feature_groups: Tensor
     rows: Tensor
 
-    def __init__(self, laws: Sequence[Law], mix: Mix) -> None:
+    def __init__(self, laws: Sequence[GaussianMixture], mix: Mix) -> None:
         super().__init__()
         self.mix = mix
         ends = torch.tensor([law.width for law in laws]).cumsum(0).tolist()
         # columns of numbers first: theirs are distances without cancellation
         order = sorted(range(len(laws)), key=lambda i: laws[i].width > 1)
         counts = torch.tensor([len(laws[i].stds) for i in order])
-        pieces = torch.arange(len(laws)).repeat_interleave(counts)
+        feature_groups = torch.arange(len(laws)).repeat_interleave(counts)
         self.total = int(counts.sum())
         means, inside = torch.zeros(self.total, ends[-1]), torch.zeros(self.total, ends[-1])
         for piece, i in enumerate(order):
             entries = slice(ends[i] - laws[i].width, ends[i])
-            means[pieces == piece, entries] = laws[i].means.to(means)
-            inside[pieces == piece, entries] = 1
+            means[feature_groups == piece, entries] = laws[i].means.to(means)
+            inside[feature_groups == piece, entries] = 1
         stds, weights = (torch.cat([getattr(laws[i], name) for i in order]) for name in ("stds", "weights"))
         widths = inside.sum(1)
         for name, value in {
@@ -73,8 +73,8 @@ class Posterior(nn.Module):
             "log_weights": weights.log().float(),
             "widths": widths,
             "entries": inside[widths == 1].argmax(1),
-            "members": nn.functional.one_hot(pieces).float(),
-            "pieces": pieces,
+            "members": nn.functional.one_hot(feature_groups).float(),
+            "feature_groups": feature_groups,
             "rows": (counts.cumsum(0) - counts)[:, None] + torch.arange(int(counts.max())).minimum(counts[:, None] - 1),
         }.items():
             self.register_buffer(name, value, persistent=False)  # of the data, not learned
@@ -107,7 +107,7 @@ class Posterior(nn.Module):
     def shares(self, scores: Float[Tensor, "n total"]) -> Float[Tensor, "n total"]:
         """Softmax over the components of each piece."""
         most = scores.detach()[:, self.rows].amax(2)
-        e, members = (scores - most.index_select(1, self.pieces)).exp(), self.members.to(scores)
+        e, members = (scores - most.index_select(1, self.feature_groups)).exp(), self.members.to(scores)
         with _in_full(scores):
             return e / (e @ members @ members.T)
 

@@ -14,7 +14,7 @@ from pushforward.nn.dit import DiT
 from pushforward.nn.embed import Conditions
 from pushforward.nn.grid import grid_of, halvings
 from pushforward.nn.mlp import MLP
-from pushforward.nn.tabular import Laws, Tabular
+from pushforward.nn.tabular import ColumnPriors, Tabular
 from pushforward.nn.unet import UNet
 
 __all__ = ["NETS", "SIZES", "count_parameters", "flops", "sized"]
@@ -23,7 +23,7 @@ POSITIONS = 64  # at most, on a U-Net's coarsest level: those of an image of 8 x
 
 
 @dataclass(frozen=True)
-class Dial:
+class NetSize:
     """Width and depth of a network; of a transformer the most tokens that its patches may leave, too."""
 
     width: int
@@ -38,19 +38,19 @@ def sized(
     conditions: Conditions | None = None,
     width: int | None = None,
     depth: int | None = None,
-    laws: Laws | None = None,
+    marginals: ColumnPriors | None = None,
 ) -> nn.Module:
     """A network of `NETS` for points of ``shape`` in one of the `SIZES`, each several times as large as the one before.
 
     ``width`` and ``depth`` are those of the size, if not given. A U-Net halves the space until 64 positions are left, a
-    transformer's patches double until it has few enough tokens; ``laws`` are those of the columns
+    transformer's patches double until it has few enough tokens; ``marginals`` are those of the columns
     for a tabular network. InputError for an unknown name, and for a U-Net or a transformer of vectors.
     """
     for word, choices, what in ((kind, NETS, "network"), (size, SIZES, "size")):
         if word not in choices:
             raise InputError(nearest(word, choices, what))
     dial = SIZES[size][kind]
-    return NETS[kind](shape, Dial(width or dial.width, depth or dial.depth, dial.tokens), conditions, laws)
+    return NETS[kind](shape, NetSize(width or dial.width, depth or dial.depth, dial.tokens), conditions, marginals)
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -70,31 +70,44 @@ def flops(net: nn.Module, shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops())
 
 
-def _mlp(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
+def _mlp(
+    shape: tuple[int, ...], dial: NetSize, conditions: Conditions | None, marginals: ColumnPriors | None
+) -> nn.Module:
     return MLP(shape, dial.width, dial.depth, conditions)
 
 
-def _tabular(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
-    return Tabular(shape, dial.width, dial.depth, conditions, laws)
+def _tabular(
+    shape: tuple[int, ...], dial: NetSize, conditions: Conditions | None, marginals: ColumnPriors | None
+) -> nn.Module:
+    return Tabular(shape, dial.width, dial.depth, conditions, marginals)
 
 
-def _unet(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
+def _unet(
+    shape: tuple[int, ...], dial: NetSize, conditions: Conditions | None, marginals: ColumnPriors | None
+) -> nn.Module:
     levels = max(2, 1 + halvings(grid_of(shape, "a U-Net"), POSITIONS))
     return UNet(shape, dial.width, dial.depth, (1, *[2] * (levels - 1)), conditions=conditions)
 
 
-def _dit(shape: tuple[int, ...], dial: Dial, conditions: Conditions | None, laws: Laws | None) -> nn.Module:
+def _dit(
+    shape: tuple[int, ...], dial: NetSize, conditions: Conditions | None, marginals: ColumnPriors | None
+) -> nn.Module:
     patch = 2 ** halvings(grid_of(shape, "a transformer"), dial.tokens)
     return DiT(shape, dial.width, dial.depth, patch, conditions)
 
 
-SIZES: dict[str, dict[str, Dial]] = {
-    "tiny": {"mlp": Dial(128, 3), "tabular": Dial(128, 3), "unet": Dial(16, 1), "dit": Dial(128, 4, 64)},
-    "small": {"mlp": Dial(256, 4), "tabular": Dial(256, 4), "unet": Dial(32, 1), "dit": Dial(256, 5, 64)},
-    "base": {"mlp": Dial(512, 6), "tabular": Dial(512, 6), "unet": Dial(64, 2), "dit": Dial(384, 10, 64)},
-    "large": {"mlp": Dial(1024, 8), "tabular": Dial(1024, 8), "unet": Dial(128, 2), "dit": Dial(768, 12, 256)},
+SIZES: dict[str, dict[str, NetSize]] = {
+    "tiny": {"mlp": NetSize(128, 3), "tabular": NetSize(128, 3), "unet": NetSize(16, 1), "dit": NetSize(128, 4, 64)},
+    "small": {"mlp": NetSize(256, 4), "tabular": NetSize(256, 4), "unet": NetSize(32, 1), "dit": NetSize(256, 5, 64)},
+    "base": {"mlp": NetSize(512, 6), "tabular": NetSize(512, 6), "unet": NetSize(64, 2), "dit": NetSize(384, 10, 64)},
+    "large": {
+        "mlp": NetSize(1024, 8),
+        "tabular": NetSize(1024, 8),
+        "unet": NetSize(128, 2),
+        "dit": NetSize(768, 12, 256),
+    },
 }
-NETS: dict[str, Callable[[tuple[int, ...], Dial, Conditions | None, Laws | None], nn.Module]] = {
+NETS: dict[str, Callable[[tuple[int, ...], NetSize, Conditions | None, ColumnPriors | None], nn.Module]] = {
     "mlp": _mlp,
     "tabular": _tabular,
     "unet": _unet,

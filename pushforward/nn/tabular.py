@@ -11,21 +11,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pushforward.nn.embed import Conditions, Given
+from pushforward.nn.embed import ConditionInput, Conditions
 from pushforward.nn.grid import require
 from pushforward.nn.mlp import MLP
 from pushforward.nn.posterior import Mix, Posterior, straight
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
-__all__ = ["Laws", "Tabular"]
+__all__ = ["ColumnPriors", "Tabular"]
 
 WAVES = 8  # frequencies of an entry
 
 
-class Laws(NamedTuple):
+class ColumnPriors(NamedTuple):
     """What is known of the pieces of a row, in the order of its entries; and what of which times is predicted."""
 
-    pieces: Sequence[Law]
+    feature_groups: Sequence[GaussianMixture]
     mix: Mix = straight
 
 
@@ -36,7 +36,7 @@ class Tabular(MLP):
     prediction for independent columns at initialisation, where MLP's is 0. It sees, beside x, which component of its
     law each column seems to be at this time; and of entries of one number ``cos(2 pi f x_i)`` and ``sin(2 pi f x_i)``,
     for `WAVES` frequencies f of each, learned from N(0, 1): what changes within a fraction of a unit is then learned
-    early (Gorishniy et al. 2022). Without ``laws`` all entries are numbers of which nothing is known.
+    early (Gorishniy et al. 2022). Without ``marginals`` all entries are numbers of which nothing is known.
     """
 
     numbers: Tensor
@@ -47,24 +47,28 @@ class Tabular(MLP):
         width: int = 256,
         depth: int = 4,
         conditions: Conditions | None = None,
-        laws: Laws | None = None,
+        marginals: ColumnPriors | None = None,
     ) -> None:
         super().__init__(shape, width, depth, conditions, max(64, width // 4))
-        pieces = [1] * math.prod(shape) if laws is None else [law.width for law in laws.pieces]
-        numbers = [end - 1 for end, piece in zip(accumulate(pieces), pieces, strict=True) if piece == 1]
+        feature_groups = (
+            [1] * math.prod(shape) if marginals is None else [law.width for law in marginals.feature_groups]
+        )
+        numbers = [end - 1 for end, piece in zip(accumulate(feature_groups), feature_groups, strict=True) if piece == 1]
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64), persistent=False)
         self.frequencies = nn.Parameter(torch.randn(len(numbers), WAVES))
         # layers of their own, so that straight lines do not begin the weaker the more waves there are
         self.waves = nn.Linear(2 * WAVES * len(numbers), width, bias=False) if numbers else None
         self.posterior = None
-        if laws is not None:
-            self.posterior = Posterior(*laws)
+        if marginals is not None:
+            self.posterior = Posterior(*marginals)
             self.seems = nn.Linear(self.posterior.total, width, bias=False)
             self.logits = nn.Linear(width, self.posterior.total)
             nn.init.zeros_(self.logits.weight)
             nn.init.zeros_(self.logits.bias)
 
-    def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: Given = None) -> Float[Tensor, "n *d"]:
+    def forward(
+        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None
+    ) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
         flat, also = x.flatten(1), None
         if self.waves is not None:

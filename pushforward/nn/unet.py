@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pushforward.errors import InputError
 from pushforward.nn.attention import Attention
-from pushforward.nn.embed import Condition, Conditions, FourierTime, Given
+from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
 from pushforward.nn.grid import crop, grid_of, pad, require
 
 __all__ = ["UNet"]
@@ -122,7 +122,7 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(_norm(channels), nn.SiLU(), _zeroed(_convolution(rank, channels, shape[0], 3)))
 
     def forward(
-        self, x: Float[Tensor, "n c *space"], t: Float[Tensor, "n"], y: Given = None
+        self, x: Float[Tensor, "n c *space"], t: Float[Tensor, "n"], y: ConditionInput = None
     ) -> Float[Tensor, "n c *space"]:
         require(x, t, self.shape)
         c, z = self.condition(self.time(t), x, y)

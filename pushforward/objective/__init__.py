@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pushforward.objective.floor import Estimate, excess, floor
 from pushforward.objective.implicit import ImplicitScore, SlicedScore
-from pushforward.objective.matching import Marginal, Matching, Objective, Several, Unbiased, target
+from pushforward.objective.irreducible import Estimate, excess_loss, irreducible_loss
+from pushforward.objective.matching import ImportanceWeighted, Matching, MultiMatching, Objective, StableTarget, target
 from pushforward.objective.maxlik import MaximumLikelihood, ResidualLikelihood
 from pushforward.objective.weights import WEIGHTS, Weighting
 
@@ -13,17 +13,17 @@ __all__ = [
     "WEIGHTS",
     "Estimate",
     "ImplicitScore",
-    "Marginal",
+    "ImportanceWeighted",
     "Matching",
     "MaximumLikelihood",
+    "MultiMatching",
     "Objective",
     "ResidualLikelihood",
-    "Several",
     "SlicedScore",
-    "Unbiased",
+    "StableTarget",
     "Weighting",
-    "excess",
-    "floor",
+    "excess_loss",
+    "irreducible_loss",
     "target",
 ]
 
@@ -33,8 +33,8 @@ OBJECTIVES: dict[str, Objective] = {
     "noise": Matching("noise"),
     "data": Matching("data"),
     "v": Matching("v"),
-    "joint": Several(("velocity", "score")),
-    "marginal": Marginal("velocity"),
+    "joint": MultiMatching(("velocity", "score")),
+    "marginal": StableTarget("velocity"),
     "implicit": ImplicitScore(),
     "sliced": SlicedScore(),
     "maximum_likelihood": MaximumLikelihood(),

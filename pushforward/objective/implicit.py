@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.objective.weights import Weighting, own
+from pushforward.objective.weights import Weighting, default
 from pushforward.path import Draw
 from pushforward.tensor import Points, dimension, divergence, jvp, squared_norm
 
@@ -45,7 +45,7 @@ class ImplicitScore:
     """
 
     static: bool = False
-    weighting: Weighting = own
+    weighting: Weighting = default
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class SlicedScore:
     directions: int = 1
     variance_reduced: bool = True
     static: bool = False
-    weighting: Weighting = own
+    weighting: Weighting = default
 
     def __post_init__(self) -> None:
         if self.directions < 1:

@@ -16,13 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.objective.weights import Weighting, own
+from pushforward.objective.weights import Weighting, default
 from pushforward.oracle import EmpiricalField
-from pushforward.path import PREDICTIONS, Affine, Draw, check_prediction
+from pushforward.path import PREDICTIONS, Affine, Draw, affine_schedule
 from pushforward.tensor import Points, bcast
 from pushforward.times import Importance
 
-__all__ = ["Marginal", "Matching", "Objective", "Several", "Unbiased", "target"]
+__all__ = ["ImportanceWeighted", "Matching", "MultiMatching", "Objective", "StableTarget", "target"]
 
 Objective = Callable[[Field, Draw, "Tensor | None", torch.Generator], Tensor]
 
@@ -32,13 +32,13 @@ def target(draw: Draw, field: Field, quantity: str) -> Points:
     if quantity == "velocity":
         return draw.ut
     path = field.path
-    check_prediction(path, quantity)
+    affine_schedule(path, quantity)
     assert isinstance(path, Affine)
     if quantity == "data":
         return draw.x1
     if quantity == "noise":
         return draw.x0
-    m, a, b = PREDICTIONS[quantity](path.schedule.at(draw.t))
+    m, a, b = PREDICTIONS[quantity](path.schedule.coefficients(draw.t))
     return bcast(a / m, draw.xt) * draw.x1 + bcast(b / m, draw.xt) * draw.x0
 
 
@@ -64,7 +64,7 @@ class Matching:
     """
 
     quantity: str
-    weighting: Weighting = own
+    weighting: Weighting = default
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -77,11 +77,11 @@ class Matching:
 
 @final
 @dataclass(frozen=True)
-class Several:
+class MultiMatching:
     """The sum of the matching losses of several predictions, from one evaluation: what trains a `Joint` field."""
 
     quantities: tuple[str, ...] = ("velocity", "score")
-    weighting: Weighting = own
+    weighting: Weighting = default
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
         return regress(field, draw, y, {name: target(draw, field, name) for name in self.quantities}, self.weighting)
@@ -89,7 +89,7 @@ class Several:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Marginal:
+class StableTarget:
     """Matching with the target averaged over a ``reference`` batch ``[m, *d]``, by posterior weights.
 
     ``lambda(t) |p_theta(x_t, t) - sum_j w_j p(x_t | z_j)|^2 / d`` with ``w_j`` proportional to ``p_t(x_t | z_j)``: the
@@ -106,7 +106,7 @@ class Marginal:
     quantity: str = "velocity"
     reference: Float[Tensor, "m *d"] | None = None
     labels: Int[Tensor, "m"] | None = None
-    weighting: Weighting = own
+    weighting: Weighting = default
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ class Marginal:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Unbiased:
+class ImportanceWeighted:
     """An objective whose times come from an `Importance` law: each row counts the inverse of the law's density."""
 
     objective: Objective

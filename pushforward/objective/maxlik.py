@@ -21,7 +21,7 @@ from pushforward.field import Field
 from pushforward.likelihood.divergence import Divergence
 from pushforward.likelihood.flow import Augmented, log_source, method_of
 from pushforward.likelihood.residual import residual_log_prob
-from pushforward.objective.weights import Weighting, own
+from pushforward.objective.weights import Weighting, default
 from pushforward.path import Draw
 from pushforward.sample import RK4, default_grid, integrate
 from pushforward.tensor import Points, dimension
@@ -83,7 +83,7 @@ class MaximumLikelihood:
     method: str | Divergence = "exact"
     gradient: Gradient = "checkpoint"
     jitter: bool = True
-    weighting: Weighting = own
+    weighting: Weighting = default
 
     def __post_init__(self) -> None:
         method_of(self.method)

@@ -17,12 +17,12 @@ from torch import Tensor
 from pushforward.path import Path, weight
 from pushforward.tensor import Time, Times, clock
 
-__all__ = ["WEIGHTS", "Weighting", "edm", "likelihood", "min_snr", "own", "uniform"]
+__all__ = ["WEIGHTS", "Weighting", "default", "edm", "likelihood", "min_snr", "uniform"]
 
 Weighting = Callable[..., Tensor]  # (t, path, quantity, like, parameters) -> weight, of the shape of t
 
 
-def own(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
+def default(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
     """1; for the score ``beta_t^2``, without which its expectation is infinite at the data end."""
     return weight(t, path, "score", "noise", like) if quantity == "score" else torch.ones_like(clock(t, like))
 
@@ -67,7 +67,7 @@ def likelihood(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
 
 
 WEIGHTS: dict[str, Weighting] = {
-    "own": own,
+    "default": default,
     "velocity": partial(uniform, to="velocity"),
     "score": partial(uniform, to="score"),
     "data": partial(uniform, to="data"),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.oracle.prior import log_prior
-from pushforward.path import Affine, Family, Path, convert
+from pushforward.path import Affine, InvertiblePath, Path, convert
 from pushforward.source import Normal
 from pushforward.tensor import Points, Time, Times, clock, dimension, squared_norm, time_dtype
 
@@ -108,8 +108,8 @@ class EmpiricalField(Field):
         joint = self._log_joint(x, t, y)
         unseen = (joint == -math.inf).all(1, keepdim=True)
         still = joint.isnan().any(1, keepdim=True) | (joint == math.inf).any(1, keepdim=True)
-        if bool(unseen.any()) and isinstance(self.path, Family):
-            outside = self.path.source.distance(self.path.origin(*self._pairs(x, t))).reshape(joint.shape)
+        if bool(unseen.any()) and isinstance(self.path, InvertiblePath):
+            outside = self.path.source.distance(self.path.source_point(*self._pairs(x, t))).reshape(joint.shape)
             joint = torch.where(unseen, nearest(outside, self._prior(x, y)), joint)
         if bool(still.any()):
             away = torch.cdist(x.flatten(1), self.points.to(x).flatten(1))
@@ -129,8 +129,8 @@ class EmpiricalField(Field):
             "score": lambda: average(self.path.score(*pairs)),
             "data": lambda: average(pairs[1]),
         }
-        if isinstance(self.path, Family):
-            origin = self.path.origin
+        if isinstance(self.path, InvertiblePath):
+            origin = self.path.source_point
             of["noise"] = lambda: average(origin(*pairs))
         if isinstance(self.path, Affine):
             of["v"] = lambda: convert(average(pairs[1]), x, t, self.path, "data", "v")

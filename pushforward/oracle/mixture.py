@@ -111,7 +111,7 @@ class MixtureField(Field):
         assert isinstance(self.path, Affine)
         t = clock(t, x)
         _, average = self._components(x, t, y)
-        alpha, beta, d_alpha, _, beta_d_beta = (c.reshape(-1, 1) for c in self.path.schedule.at(t))
+        alpha, beta, d_alpha, _, beta_d_beta = (c.reshape(-1, 1) for c in self.path.schedule.coefficients(t))
         variances = self._spectrum[0].to(alpha)
         total = alpha[..., None].square() * variances + beta[..., None].square()
         noise = beta[..., None] / total

@@ -12,9 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pushforward.path.affine import Affine, GeneralAffine
-from pushforward.path.base import Draw, Family, Path
+from pushforward.path.base import Draw, InvertiblePath, Path
 from pushforward.path.bridge import Bridge
-from pushforward.path.convert import PREDICTIONS, check_prediction, coefficients, convert, mixing, weight
+from pushforward.path.convert import (
+    PREDICTIONS,
+    affine_schedule,
+    coefficients,
+    convert,
+    prediction_coefficients,
+    weight,
+)
 from pushforward.path.curves import Characteristics
 
 __all__ = [
@@ -24,13 +31,13 @@ __all__ = [
     "Bridge",
     "Characteristics",
     "Draw",
-    "Family",
     "GeneralAffine",
+    "InvertiblePath",
     "Path",
-    "check_prediction",
+    "affine_schedule",
     "coefficients",
     "convert",
-    "mixing",
+    "prediction_coefficients",
     "weight",
 ]
 

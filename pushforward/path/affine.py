@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path.base import Family, aligned
+from pushforward.path.base import InvertiblePath, aligned
 from pushforward.schedule import CondOT, Schedule
 from pushforward.schedule.base import quotient
 from pushforward.source import Normal, Source
@@ -26,7 +26,7 @@ def unscale(residual: Points, scale: Times) -> Points:
 
 @final
 @dataclass(frozen=True)
-class Affine(Family):
+class Affine(InvertiblePath):
     """``x_t = alpha_t x_1 + beta_t x_0``; with the normal source, the Gaussian path ``N(alpha_t x_1, beta_t^2 I)``.
 
     ``Affine()`` is the straight path of flow matching: CondOT schedule, standard normal source.
@@ -43,7 +43,7 @@ class Affine(Family):
         """``beta_0 x_0``: the curve at t = 0 with no data in it; ``x_0`` itself where ``beta_0 = 1``."""
         return bcast(self.schedule(clock(0.0, x0))[1], x0) * x0
 
-    def origin(self, xt: Points, x1: Points, t: Time) -> Points:
+    def source_point(self, xt: Points, x1: Points, t: Time) -> Points:
         alpha, beta = self.schedule(clock(t, xt))
         return unscale(xt - bcast(alpha, xt) * x1, beta)
 
@@ -54,7 +54,7 @@ class Affine(Family):
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class GeneralAffine(Family):
+class GeneralAffine(InvertiblePath):
     """``x_t = mu(x_1, t) + scale(t) x_0`` for a user's ``mu`` and ``scale``.
 
     ``u_t(x|z) = d_mu + (d_scale/scale) (x - mu)``, density ``p_0((x - mu)/scale) / scale^d``.
@@ -72,7 +72,7 @@ class GeneralAffine(Family):
     def trajectory(self, x0: Points, x1: Points, t: Times) -> Points:
         return self._mean(x1, t) + bcast(self.scale(t), x0) * x0
 
-    def origin(self, xt: Points, x1: Points, t: Time) -> Points:
+    def source_point(self, xt: Points, x1: Points, t: Time) -> Points:
         t = clock(t, xt)
         return unscale(xt - self._mean(x1, t), self.scale(t))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from pushforward.source import Source
 from pushforward.tensor import Points, Time, Times, brief, clock, jvp
 
-__all__ = ["Draw", "Family", "Path", "aligned"]
+__all__ = ["Draw", "InvertiblePath", "Path", "aligned"]
 
 
 def aligned(t: Times, x: Points) -> Tensor:
@@ -95,11 +95,11 @@ class Path(ABC):
         return brief(self) if is_dataclass(self) else type(self).__name__
 
 
-class Family(Path):
+class InvertiblePath(Path):
     """Curves one through each point: ``x_0 = phi_t(x | x_1)`` says where the curve to ``x_1`` through ``x`` began."""
 
     @abstractmethod
-    def origin(self, xt: Points, x1: Points, t: Time) -> Points:
+    def source_point(self, xt: Points, x1: Points, t: Time) -> Points:
         """``x_0 = phi_t(x_t | x_1)``: the source point of the curve to ``x1`` that passes through ``xt``."""
 
     @abstractmethod
@@ -108,17 +108,17 @@ class Family(Path):
 
     def velocity(self, xt: Points, x1: Points, t: Time) -> Points:
         """``u_t(x | x_1)``: the velocity of the curve to ``x1`` that passes through ``xt``."""
-        return self.draw(self.origin(xt, x1, t), x1, t).ut
+        return self.draw(self.source_point(xt, x1, t), x1, t).ut
 
     @final
     def log_prob(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
         """``log p_t(x | x_1) = log p_0(phi_t(x|x_1)) + log |det d phi_t / d x|``, nats."""
-        return self.source.log_prob(self.origin(xt, x1, t)) + self.log_det(xt, x1, t)
+        return self.source.log_prob(self.source_point(xt, x1, t)) + self.log_det(xt, x1, t)
 
     @final
     def score(self, xt: Points, x1: Points, t: Time) -> Points:
         """``grad_x log p_t = (d phi/d x)^T grad log p_0(phi) + grad log |det d phi / d x|``, by autodiff."""
-        x0, pull = torch.func.vjp(lambda x: self.origin(x, x1, t), xt)[:2]
+        x0, pull = torch.func.vjp(lambda x: self.source_point(x, x1, t), xt)[:2]
         volume: Tensor = torch.func.grad(lambda x: self.log_det(x, x1, t).sum())(xt)
         pulled: Tensor = pull(self.source.score(x0))[0]
         return volume + pulled

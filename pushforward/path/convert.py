@@ -23,16 +23,16 @@ from torch import Tensor
 from pushforward.errors import nearest
 from pushforward.path.affine import Affine
 from pushforward.path.base import Path
-from pushforward.schedule import Schedule, Weights
+from pushforward.schedule import Coefficients, Schedule
 from pushforward.source import Normal
 from pushforward.tensor import Points, Time, Times, bcast, clock
 
-__all__ = ["PREDICTIONS", "check_prediction", "coefficients", "convert", "mixing", "weight"]
+__all__ = ["PREDICTIONS", "affine_schedule", "coefficients", "convert", "prediction_coefficients", "weight"]
 
 Row = tuple[Tensor, Tensor, Tensor]
 
 
-def check_prediction(path: Path, *names: str) -> Schedule:
+def affine_schedule(path: Path, *names: str) -> Schedule:
     """The schedule of an affine path on which these predictions exist; ValueError with the reason where they do not."""
     for name in names:
         if name not in PREDICTIONS:
@@ -49,7 +49,7 @@ def check_prediction(path: Path, *names: str) -> Schedule:
 
 def coefficients(path: Path, t: Times, frm: str, to: str) -> tuple[Times, Times]:
     """``(k_x, k_p)`` such that the prediction ``to`` is ``k_x x_t + k_p p`` for a prediction ``p`` of kind ``frm``."""
-    w = check_prediction(path, frm, to).at(t)
+    w = affine_schedule(path, frm, to).coefficients(t)
     if frm == to:
         return torch.zeros_like(t), torch.ones_like(t)
     (m, a, b), (m_to, c, e) = PREDICTIONS[frm](w), PREDICTIONS[to](w)
@@ -76,12 +76,12 @@ def coefficients(path: Path, t: Times, frm: str, to: str) -> tuple[Times, Times]
     return torch.where(singular, known, k_x / safe), torch.where(singular, 0.0, k_p / safe)
 
 
-def mixing(path: Path, t: Times, name: str) -> tuple[Times, Times, Times, Times]:
+def prediction_coefficients(path: Path, t: Times, name: str) -> tuple[Times, Times, Times, Times]:
     """``(alpha, beta, a, b beta)``: ``x_t = alpha x_1 + beta x_0``, and the prediction estimates ``a x_1 + b x_0``.
 
     The last is a product because it is finite where b is not: for the score, and for a beta of infinite slope.
     """
-    w = check_prediction(path, name).at(t)
+    w = affine_schedule(path, name).coefficients(t)
     _, a, b = PREDICTIONS[name](w)
     b_beta = w.beta_d_beta if name == "velocity" else -b if name == "score" else b * w.beta
     return w.alpha, w.beta, a, b_beta
@@ -107,7 +107,7 @@ def weight(t: Time, path: Path, frm: str, to: str, like: Tensor) -> Times:
 
 
 # name -> (m, a, b) with m p = a x_1 + b x_0. m is 1 but for the score, whose own row (0, -1/beta) is infinite at t = 1.
-PREDICTIONS: dict[str, Callable[[Weights], Row]] = {
+PREDICTIONS: dict[str, Callable[[Coefficients], Row]] = {
     "velocity": lambda w: (torch.ones_like(w.beta), w.d_alpha, w.d_beta),
     "score": lambda w: (-w.beta, torch.zeros_like(w.beta), torch.ones_like(w.beta)),
     "data": lambda w: (torch.ones_like(w.beta), torch.ones_like(w.beta), torch.zeros_like(w.beta)),

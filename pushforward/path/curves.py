@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path.base import Family, aligned
+from pushforward.path.base import InvertiblePath, aligned
 from pushforward.source import Normal, Source
 from pushforward.tensor import Points, Time, Times, clock, jvp
 
@@ -21,7 +21,7 @@ LAST = 1 - 2.0**-30  # at t = 1 itself phi is singular: every curve is at the da
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
-class Characteristics(Family):
+class Characteristics(InvertiblePath):
     """Curves ``phi(x, x_1, t) = x_0`` with any source: the method of characteristics.
 
     ``u_t(x|z) = -(d phi/d x)^-1 d phi/d t`` (implicit differentiation) and
@@ -109,7 +109,7 @@ class Characteristics(Family):
         arrived = x1 + (xt - xt.detach())  # the data point, with the velocity of the curve
         return torch.where(aligned(t.detach(), x0) >= 1, arrived, xt)
 
-    def origin(self, xt: Points, x1: Points, t: Time) -> Points:
+    def source_point(self, xt: Points, x1: Points, t: Time) -> Points:
         return self._phi(xt, x1, clock(t, xt).clamp(max=LAST))
 
     def velocity(self, xt: Points, x1: Points, t: Time) -> Points:

@@ -9,7 +9,7 @@ from pushforward.data.files.read import Source
 from pushforward.evaluation.measure import measure
 from pushforward.report.page import Report
 from pushforward.run import Model
-from pushforward.training import ALONE, Processes
+from pushforward.training import SINGLE, Processes
 
 __all__ = ["Report", "evaluate"]
 
@@ -24,7 +24,7 @@ def evaluate(
     quick: bool = False,
     device: str = "cpu",
     on_step: Callable[[float, str], None] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
 ) -> Report:
     """Measure how good the samples of one or several runs are, each figure beside its floor; see `measure`.
 

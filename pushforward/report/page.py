@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from pushforward.errors import InputError
-from pushforward.evaluation.result import Evaluation, Findings, Held, Score
+from pushforward.evaluation.result import Evaluation, Findings, ReferenceInfo, Score
 from pushforward.report import figures
 from pushforward.report.sections import between, details, figure, number, section, table, told, words
 
@@ -97,7 +97,7 @@ class Report:
         return self.findings.runs
 
     @property
-    def against(self) -> Held:
+    def against(self) -> ReferenceInfo:
         """What samples were compared with."""
         return self.findings.against
 

@@ -16,7 +16,7 @@ __all__ = ["card"]
 SHOWN = 40  # columns and classes named in a card
 
 
-def card(model: Model, name: str, licence: str, shown: bool = False) -> str:
+def card(model: Model, name: str, license: str, shown: bool = False) -> str:
     """The model card: a YAML head for the Hub, then what the model is, knows of its data, and does not promise."""
     run, config, kind = model.run, model.run.config, model.transform.kind
     data, net, train, told = run.data, config.net, config.train, config.condition.condition
@@ -26,7 +26,7 @@ def card(model: Model, name: str, licence: str, shown: bool = False) -> str:
         "generative-model",
         {"array": "arrays", "image": "images"}.get(kind, "tabular"),
     ]
-    head = [f"license: {licence}", "library_name: pushforward", "tags:", *(f"- {tag}" for tag in tags)]
+    head = [f"license: {license}", "library_name: pushforward", "tags:", *(f"- {tag}" for tag in tags)]
     if kind == "image" and told != "labels" and len(data.shape) == 3:
         head.append("pipeline_tag: unconditional-image-generation")
     what = {"array": "rows of numbers", "image": "pictures", "table": "rows of a table"}[kind]
@@ -92,7 +92,7 @@ def card(model: Model, name: str, licence: str, shown: bool = False) -> str:
         "- It holds no measure of quality: `pushforward evaluate` compares samples with the data, if you have them.",
         "- Samples follow the data, with their errors and biases, and may come close to training rows; whether any is",
         "  a copy, and whether what was learned from private data may be shared, is for the author to check.",
-        "- A licence has not been chosen: ask the author before you use it." if licence == "unknown" else None,
+        "- A licence has not been chosen: ask the author before you use it." if license == "unknown" else None,
         "",
     ]
     return "\n".join(part for part in parts if part is not None)

@@ -29,7 +29,8 @@ def train_classifier(
     seed: int = 0,
     device: str = "cpu",
 ) -> nn.Module:
-    """``logits(x, t) -> [n, classes]`` with ``softmax = p_t(y | x)``, for `Classifier`: cross-entropy on noisy points.
+    """``logits(x, t) -> [n, classes]`` with ``softmax = p_t(y | x)``, for `ClassifierGuidance`: cross-entropy on noisy
+    points.
 
     ``min E -log softmax(logits(x_t, t))_y`` over ``x_t`` of the path and uniform times, whose optimum is the posterior
     of the class. ``x`` are rows in model units, ``y`` their classes 0, 1, ...; ``size`` is one of `SIZES`, the kind of
@@ -41,7 +42,7 @@ def train_classifier(
     from pushforward.nn import Logits, sized
     from pushforward.tensor import generator
     from pushforward.times import TIMES
-    from pushforward.training import Budget, Optimiser, fit
+    from pushforward.training import Budget, OptimizerConfig, fit
 
     classes = int(y.max()) + 1 if len(y) else 0
     if y.shape != x.shape[:1] or y.is_floating_point() or classes < 2 or int(y.min()) < 0:
@@ -60,6 +61,6 @@ def train_classifier(
 
     uniform = TIMES["uniform"]
     feed = feed_for(x, y, path, independent, lambda n, g: uniform(n, g), batch, seed)
-    optimiser = Optimiser(lr, warmup=min(100, steps // 10), weight_decay=0.0, clip=1.0, ema=7.0)
-    state, _ = fit(net, loss, feed, Budget(steps, None), optimiser, seed=seed, folder=None)
+    optimizer = OptimizerConfig(lr, warmup=min(100, steps // 10), weight_decay=0.0, clip=1.0, ema=7.0)
+    state, _ = fit(net, loss, feed, Budget(steps, None), optimizer, seed=seed, folder=None)
     return state.ema

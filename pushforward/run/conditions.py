@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.run.folder import RunFile
 
-__all__ = ["Asked", "Guidance", "class_numbers", "drawn_classes", "guided", "known"]
+__all__ = ["ClassSpec", "Guidance", "class_numbers", "drawn_classes", "guided", "known"]
 
-Asked: TypeAlias = "str | int | Sequence[str | int] | Tensor | None"
+ClassSpec: TypeAlias = "str | int | Sequence[str | int] | Tensor | None"
 Guidance: TypeAlias = "float | Callable[[Field], Field] | None"
 
 
-def class_numbers(run: RunFile, y: Asked, n: int) -> Tensor | None:
+def class_numbers(run: RunFile, y: ClassSpec, n: int) -> Tensor | None:
     """The classes asked for as numbers ``[n]``: one for all rows, or one for each; None for none.
 
     A class is known by its label as it stands in the data, or, where no label is a number, by its number too. -1 is no
@@ -73,7 +73,7 @@ def known(transform: Transform, run: RunFile, rows: Rows, where: str, gaps: bool
 
 def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:
     """The field under guidance; InputError with the reason where it was not trained for it."""
-    from pushforward.guidance import ClassifierFree
+    from pushforward.guidance import ClassifierFreeGuidance
 
     if guidance is None:
         return field
@@ -91,4 +91,4 @@ def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:
             "guidance: this model was trained with --drop 0 and has never learned the law without a condition; train "
             "it with conditions dropped at random (the default)"
         )
-    return ClassifierFree(field, guidance)
+    return ClassifierFreeGuidance(field, guidance)

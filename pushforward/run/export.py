@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.config import make
-from pushforward.data.encoders.numeric import Column, limits
+from pushforward.data.encoders.numeric import NumericEncoder, limits
 from pushforward.errors import InputError, one_line
 from pushforward.field import Learned
 from pushforward.files import written_whole
@@ -22,8 +22,8 @@ from pushforward.run.conditions import guided
 from pushforward.run.model import Model
 from pushforward.sample import STEPPERS, Multistep, RungeKutta
 from pushforward.sample.integrate import plan
-from pushforward.sample.noise import Brownian, Draws, Step
-from pushforward.sample.stepper import Bound
+from pushforward.sample.noise import Brownian, NoiseStreams, StepNoise
+from pushforward.sample.stepper import ConditionedField
 from pushforward.version import __version__
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Units(nn.Module):
 
     def __init__(self, transform: Transform) -> None:
         super().__init__()
-        columns = [column for column in transform.columns if isinstance(column, Column)]
+        columns = [column for column in transform.columns if isinstance(column, NumericEncoder)]
         kept = [column for column in columns if not column.constant]
         self.row_shape, self.image = transform.row_shape, transform.kind == "image"
         self.integer = columns[0].integer
@@ -79,7 +79,7 @@ class Units(nn.Module):
     def fits(transform: Transform) -> bool:
         """Whether the map is this plain: arrays and pictures, no integers beyond those of float64."""
         return transform.kind != "table" and all(
-            isinstance(c, Column) and c.decimals is None and (not c.integer or max(-c.low, c.high) < EXACT)
+            isinstance(c, NumericEncoder) and c.decimals is None and (not c.integer or max(-c.low, c.high) < EXACT)
             for c in transform.columns
         )
 
@@ -107,11 +107,11 @@ class Sampler(nn.Module):
         super().__init__()
         self.net, self.field, self.stepper, self.units = net, field, stepper, units
         self.times = [t.clone() for t in grid]
-        self.state = stepper.init(Bound(field, None), like, grid)
+        self.state = stepper.init(ConditionedField(field, None), like, grid)
 
     def forward(self, x0: Tensor, y: Tensor | None = None) -> Tensor:
-        field, x, state = Bound(self.field, y), self.field.path.start(x0), self.state
-        none = Step(Brownian(Draws(x0, 0, 0)), 0, 0.0, 1.0)  # drawn by no stepper that is let in
+        field, x, state = ConditionedField(self.field, y), self.field.path.start(x0), self.state
+        none = StepNoise(Brownian(NoiseStreams(x0, 0, 0)), 0, 0.0, 1.0)  # drawn by no stepper that is let in
         for t, s in zip(self.times, self.times[1:], strict=False):
             x, state = self.stepper.step(field, x, t, s, state, none)
         out: Tensor = self.units(x)

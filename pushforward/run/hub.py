@@ -30,7 +30,7 @@ def push(
     *,
     private: bool = False,
     revision: str | None = None,
-    licence: str = "unknown",
+    license: str = "unknown",
     to_folder: bool = False,
 ) -> str:
     """Share a trained run on the Hub as ``org/name``, or as a folder with the same files; where it is now.
@@ -42,8 +42,8 @@ def push(
     """
     home = Path(to).expanduser()
     local = to_folder or isinstance(to, Path) or home.is_dir() or str(to).startswith((".", "/", "~"))
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", licence):
-        raise InputError(f"--license {licence}: write its name on the Hub, such as mit, apache-2.0 or cc-by-4.0")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", license):
+        raise InputError(f"--license {license}: write its name on the Hub, such as mit, apache-2.0 or cc-by-4.0")
     if local and (private or revision is not None):
         raise InputError(f"{to}: is a folder; --private and --revision are for the Hugging Face Hub")
     if not local and not NAME.fullmatch(str(to)):
@@ -51,7 +51,7 @@ def push(
     hub = None if local else library(f"{to}: to share a model on the Hugging Face Hub")
     model = load(run)
     with tempfile.TemporaryDirectory() as scratch:
-        _write(model, Path(scratch), str(to), licence)
+        _write(model, Path(scratch), str(to), license)
         if hub is None:
             return _to_folder(Path(scratch), home)
         try:
@@ -62,7 +62,7 @@ def push(
             raise InputError(f"{to}: not shared ({one_line(error)})") from error
 
 
-def _write(model: Model, folder: Path, name: str, licence: str) -> None:
+def _write(model: Model, folder: Path, name: str, license: str) -> None:
     """Every file that is shared, made from what was loaded and not copied."""
     from torch import nn
 
@@ -77,7 +77,7 @@ def _write(model: Model, folder: Path, name: str, licence: str) -> None:
     if model.tuned:
         (folder / "sampler.json").write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
     shown = _picture(model.folder, folder / PREVIEW)
-    (folder / "README.md").write_text(card(model, name, licence, shown), encoding="utf-8")
+    (folder / "README.md").write_text(card(model, name, license, shown), encoding="utf-8")
 
 
 def _picture(run: Path, to: Path) -> bool:

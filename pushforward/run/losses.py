@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pushforward.config import Config, Parts, feed_for
+from pushforward.config import Components, Config, feed_for
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def no_floor(config: Config) -> str:
 
 def losses(
     field: Field,
-    parts: Parts,
+    parts: Components,
     config: Config,
     trained: tuple[Tensor, Tensor | None],
     held_out: tuple[Tensor, Tensor | None],
@@ -74,13 +74,13 @@ def losses(
     import torch
 
     from pushforward.coupling import Semidiscrete
-    from pushforward.objective import excess, floor
+    from pushforward.objective import excess_loss, irreducible_loss
     from pushforward.oracle import EmpiricalField
     from pushforward.path import Affine
     from pushforward.source import Normal
     from pushforward.tensor import dimension
 
-    if isinstance(parts.couple, Semidiscrete):
+    if isinstance(parts.coupling, Semidiscrete):
         raise InputError("a semidiscrete plan would have to be fitted again for it: metrics.jsonl has it")
     device = trained[0].device
     room = work if isinstance(parts.path, Affine) and isinstance(parts.path.source, Normal) else work // 32
@@ -90,12 +90,14 @@ def losses(
 
     def drawn(rows: tuple[Tensor, Tensor | None], stream: int) -> tuple[Draw, Tensor | None]:
         y = rows[1] if labelled else None
-        feed = feed_for(rows[0], y, parts.path, parts.couple, parts.times, min(n, len(rows[0])), seed + stream, ahead=1)
+        feed = feed_for(
+            rows[0], y, parts.path, parts.coupling, parts.times, min(n, len(rows[0])), seed + stream, ahead=1
+        )
         draw, told = feed(0)
         return draw.to(device), told
 
     ours, theirs = drawn(trained, 0), drawn(held_out, 1)
-    known, unknown = (floor(parts.objective, field, *some, seed=seed) for some in (ours, theirs))
+    known, unknown = (irreducible_loss(parts.objective, field, *some, seed=seed) for some in (ours, theirs))
 
     def without(note: str) -> Losses:
         return Losses(known, unknown, None, None, None, None, note)
@@ -109,8 +111,8 @@ def losses(
         for (x, y), some in ((trained, ours), (held_out, theirs)):
             with torch.no_grad():
                 oracle = EmpiricalField(parts.path, x, labels=y if labelled else None)
-                found.append(floor(parts.objective, oracle, *some, seed=seed))
-                found.append(excess(parts.objective, field, oracle, *some, seed=seed))
+                found.append(irreducible_loss(parts.objective, oracle, *some, seed=seed))
+                found.append(excess_loss(parts.objective, field, oracle, *some, seed=seed))
     except (InputError, ValueError) as error:
         return without(f"the loss has no floor ({error})")
     return Losses(known, unknown, found[0], found[1], found[2], found[3], "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.config import build, make
 from pushforward.errors import InputError
-from pushforward.run.conditions import Asked, Guidance, class_numbers, drawn_classes, guided, known
+from pushforward.run.conditions import ClassSpec, Guidance, class_numbers, drawn_classes, guided, known
 from pushforward.run.fetch import fetch, on_hub
 from pushforward.run.folder import RunFile, TunedSampler, read, read_tuned
 
@@ -49,7 +49,7 @@ def _shared(processes: Processes, how: Callable[..., Likelihood], x: Tensor, y: 
         numbers = torch.stack([found.log_prob, found.std_error, found.step_error], 1)
         return torch.cat([numbers.double(), found.x0.flatten(1).double()], 1)
 
-    columns = processes.rows(len(x), part)
+    columns = processes.map_rows(len(x), part)
     log_prob, std_error, step_error = columns[:, :3].to(x.dtype).unbind(1)
     return Likelihood(log_prob, std_error, step_error, columns[:, 3:].reshape(x.shape).to(x), max(nfe))
 
@@ -72,7 +72,7 @@ class Model:
         self,
         n: int,
         *,
-        y: Asked = None,
+        y: ClassSpec = None,
         where: Mapping[str, Any] | None = None,
         guidance: Guidance = None,
         steps: int | None = None,
@@ -88,8 +88,8 @@ class Model:
 
         ``y`` is a class by its label, one for all rows or one for each, and -1 for none; without it classes are as
         frequent as in the data (`labels`). ``where`` gives columns of a table their values, None a missing one.
-        ``guidance`` is the scale of `ClassifierFree`, 1 for none, or a function from field to field such as
-        ``lambda field: pf.Auto(field, weaker, 2.0)``.
+        ``guidance`` is the scale of `ClassifierFreeGuidance`, 1 for none, or a function from field to field such as
+        ``lambda field: pf.AutoGuidance(field, weaker, 2.0)``.
 
         Row i depends on (seed, first + i) alone. Where nothing but ``steps`` is said, what was tuned for as many
         evaluations is used, or the latest that was tuned; else the defaults of `integrate`. ``processes`` share the
@@ -108,7 +108,7 @@ class Model:
         x = self._generate(n, there, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
         return restored(self.transform.inverse(there.where(~there.isnan(), x)), given)
 
-    def labels(self, n: int, y: Asked = None, seed: int = 0, first: int = 0) -> Tensor | None:
+    def labels(self, n: int, y: ClassSpec = None, seed: int = 0, first: int = 0) -> Tensor | None:
         """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
         return drawn_classes(self.run, n, seed, first) if y is None else class_numbers(self.run, y, n)
 
@@ -174,7 +174,7 @@ class Model:
     ) -> Tensor:
         """Samples in model units, with the tuned sampler where nothing else is asked for."""
         from pushforward.sample import STEPPERS, generate
-        from pushforward.training import ALONE
+        from pushforward.training import SINGLE
 
         if guidance is not None and condition is None and self.run.config.condition.condition != "none":
             raise InputError("guidance: towards what? say what is known of the rows (--where COLUMN=VALUE)")
@@ -199,14 +199,14 @@ class Model:
                 on_batch=on_batch,
             )
 
-        return (processes or ALONE).rows(n, part)
+        return (processes or SINGLE).map_rows(n, part)
 
     def log_likelihood(
         self,
         rows: Rows,
         method: str | Divergence = "auto",
         *,
-        y: Asked = None,
+        y: ClassSpec = None,
         steps: int | None = None,
         tol: float | None = None,
         draws: int = 1,
@@ -229,7 +229,7 @@ class Model:
 
         from pushforward.likelihood import Likelihood, log_likelihood
         from pushforward.tensor import per_sample
-        from pushforward.training import ALONE
+        from pushforward.training import SINGLE
 
         x = self.transform.forward(rows, where)
         spread, condition = not self.transform.continuous, self._told(y, len(x))
@@ -244,14 +244,14 @@ class Model:
             point = x
             if spread:
                 noise = per_sample(lambda n, g: torch.rand(n, *x.shape[1:], generator=g), 0, len(x), seed, "jitter", k)
-                point = self.transform.spread(x, noise)
+                point = self.transform.dequantize(x, noise)
             dets.append(self.transform.log_dets(point))
             with torch.no_grad():
                 point = point.to(self.device)
                 how = functools.partial(
                     log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch
                 )
-                parts.append(_shared(processes or ALONE, how, point, condition))
+                parts.append(_shared(processes or SINGLE, how, point, condition))
         # the mean density; its error, of independent directions, by the shares of the draws
         logs = torch.stack([p.log_prob.double() + d.to(p.log_prob.device) for p, d in zip(parts, dets, strict=True)])
         share, errors = logs.softmax(0), torch.stack([p.std_error.double() for p in parts])
@@ -261,12 +261,12 @@ class Model:
         return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))
 
     def log_prob(
-        self, rows: Rows, *, y: Asked = None, steps: int | None = None, tol: float | None = None
+        self, rows: Rows, *, y: ClassSpec = None, steps: int | None = None, tol: float | None = None
     ) -> Float[Tensor, "n"]:
         """``log p(row)`` in nats, ``[n]``, in the user's own units: `log_likelihood` without its errors."""
         return self.log_likelihood(rows, y=y, steps=steps, tol=tol).log_prob
 
-    def encode(self, rows: Rows, *, y: Asked = None, where: str = "the rows") -> Float[Tensor, "n *d"]:
+    def encode(self, rows: Rows, *, y: ClassSpec = None, where: str = "the rows") -> Float[Tensor, "n *d"]:
         """The source draws whose flow ends at these rows: `likelihood.encode` from the user's units."""
         import torch
 
@@ -276,7 +276,7 @@ class Model:
         with torch.no_grad():
             return encode(self.field, x.to(self.device), self._told(y, len(x))).cpu()
 
-    def decode(self, x0: Float[Tensor, "n *d"], *, y: Asked = None) -> Rows:
+    def decode(self, x0: Float[Tensor, "n *d"], *, y: ClassSpec = None) -> Rows:
         """The rows to which source draws are carried, in the user's units: the inverse of `encode`."""
         import torch
 
@@ -285,7 +285,7 @@ class Model:
         with torch.no_grad():
             return self.transform.inverse(decode(self.field, x0.to(self.device), self._told(y, len(x0))).cpu())
 
-    def _told(self, y: Asked, n: int) -> Tensor | None:
+    def _told(self, y: ClassSpec, n: int) -> Tensor | None:
         """Classes for a density; InputError where the law without a class was not learned and none is given."""
         if y is None and self.run.config.condition.condition == "labels" and not self.run.config.condition.drop:
             raise InputError("this model was trained with --drop 0 and knows the law of each class only: give y")
@@ -324,7 +324,7 @@ def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None, r
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
         with at_most(weights.stat().st_size if weights.is_file() else 0):
-            parts = build(run.config, run.data.shape, len(run.data.classes), transform.laws)
+            parts = build(run.config, run.data.shape, len(run.data.classes), transform.marginals)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
     if not weights.is_file():

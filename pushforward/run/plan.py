@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pushforward.coupling import Partners, Semidiscrete
+    from pushforward.coupling import Semidiscrete, SemidiscretePlan
     from pushforward.source import Source
-    from pushforward.tensor import Spread
+    from pushforward.tensor import Dequantize
 
 __all__ = ["plan"]
 
@@ -25,22 +25,22 @@ def plan(
     y: Tensor | None,
     source: Source,
     seed: int,
-    spread: Spread | None,
-) -> Partners:
+    dequantize: Dequantize | None,
+) -> SemidiscretePlan:
     """What ``how.fit`` of the other arguments gives, with its potentials kept in the folder ``kept``.
 
     Potentials that are there and whole are taken; others are fitted again. A disk that refuses to keep them costs
     nothing but the time when training goes on.
     """
-    from pushforward.coupling import Partners
+    from pushforward.coupling import SemidiscretePlan
     from pushforward.files import read_folder, write_folder
 
     try:
         found, _ = read_folder(kept, {"potentials": x.new_empty(len(x))})
-        return Partners.of(x, y, found["potentials"], spread)
+        return SemidiscretePlan.of(x, y, found["potentials"], dequantize)
     except (OSError, ValueError):
         pass
-    partners = how.fit(x, y, source, seed, spread, on_step)
+    partners = how.fit(x, y, source, seed, dequantize, on_step)
     with suppress(OSError):
         write_folder(kept, {"potentials": partners.potentials}, {})
     return partners

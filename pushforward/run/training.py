@@ -26,7 +26,7 @@ from pushforward.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pushforward.coupling import Partners
+    from pushforward.coupling import SemidiscretePlan
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.training import Budget, Feed, Processes, Progress
@@ -135,7 +135,7 @@ def train(
 
     ``schema`` is a file that says of the columns of a table what is not to be inferred, ``resize`` the size of
     pictures. With ``reflow``, a run, and no source, rows and source points are pairs that its model makes (`pairs`). A
-    batch is shared out among ``processes`` (`joined`), and there among ``accumulate`` parts one after the other.
+    batch is shared out among ``processes`` (`process_group`), and there among ``accumulate`` parts one after the other.
     With ``shard`` each of them holds a part of the weights and of all that goes with them (FSDP2). ``compiled`` trains
     through torch.compile: the first step takes half a minute, and those after it a tenth less (a transformer on a CPU).
     ``tracker`` is tensorboard, wandb or mlflow, which then gets the lines of ``metrics.jsonl`` too. ``preparing`` is
@@ -149,9 +149,9 @@ def train(
     from pushforward.coupling import Semidiscrete
     from pushforward.data import load as load_data
     from pushforward.files import save_weights, written_whole
-    from pushforward.training import ALONE, Optimiser, fit
+    from pushforward.training import SINGLE, OptimizerConfig, fit
 
-    processes, begun_at = processes or ALONE, time.monotonic()
+    processes, begun_at = processes or SINGLE, time.monotonic()
 
     def told_of(what: str) -> Callable[[int, int], None]:
         return lambda done, total: None if preparing is None else preparing(done / total, what)
@@ -161,13 +161,13 @@ def train(
         if source is None:
             raise InputError("nothing to train on: give DATA, or --reflow RUN")
         data = load_data(source, schema, resize, folder)
-        laws, name = data.transform.laws, str(source) if isinstance(source, (str, Path)) else data.name
+        laws, name = data.transform.marginals, str(source) if isinstance(source, (str, Path)) else data.name
     else:
         if source is not None or config.path.coupling != "independent" or config.objective.objective != "flow":
             raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
         run, seed = reflow, config.train.seed
         told = told_of("pairs of the model")
-        made = processes.led(lambda: pairs(run, folder, seed, device, told)) or pairs(run, folder, seed, device)
+        made = processes.on_main(lambda: pairs(run, folder, seed, device, told)) or pairs(run, folder, seed, device)
         data, laws, name = made.data, (), read(reflow).data.source
     shape, classes = data.transform.shape, len(data.classes)
     config = resolve(config, shape, classes, tuple(law.width for law in laws))
@@ -187,31 +187,43 @@ def train(
     if compiled and (shard or (on.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))))):
         raise InputError("--compile: does not go with --shard, and needs a C++ compiler on a CPU; leave it out")
     described = _described(name, config, data, parts.net)
-    processes.led(lambda: _claim(folder, described))
+    processes.on_main(lambda: _claim(folder, described))
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
-    spread = None if made is not None or data.transform.continuous else data.transform.spread
+    spread = None if made is not None or data.transform.continuous else data.transform.dequantize
 
     def batches(name: str, rows: Tensor, size: int, seed: int, pool: int, ahead: int | None) -> Feed[Any]:
         some, only = (data.take(rows).mirrored(), None) if c.mirror and rows is train_rows else (data, rows)
         y = {"none": None, "labels": some.y, "columns": some.x}[config.condition.condition]
-        couple = parts.couple
+        couple = parts.coupling
         if made is not None:
             couple, y = paired, made.partners
 
-        def fitted(*problem: Any) -> Partners:
+        def fitted(*problem: Any) -> SemidiscretePlan:
             planned = partial(plan, folder / "plan" / name, told_of(f"{name} plan"), *problem)
-            return processes.led(planned) or planned()
+            return processes.on_main(planned) or planned()
 
         return feed_for(
-            some.x, y, parts.path, couple, parts.times, size, seed, spread, pool, ahead, parts.tell, only, fitted
+            some.x,
+            y,
+            parts.path,
+            couple,
+            parts.times,
+            size,
+            seed,
+            spread,
+            pool,
+            ahead,
+            parts.draw_condition,
+            only,
+            fitted,
         )
 
     feed = batches("training", train_rows, c.batch, c.seed, config.path.pool, None)
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's
     fixed = batches("held-out", held_out_rows, min(len(held_out_rows), HELD_OUT_ROWS), c.seed + 1, 1, 1)(0)
-    if budget.minutes is not None and (made is not None or isinstance(parts.couple, Semidiscrete)):
+    if budget.minutes is not None and (made is not None or isinstance(parts.coupling, Semidiscrete)):
         left = budget.minutes - (time.monotonic() - begun_at) / 60
-        if processes.agreed(left <= 0):
+        if processes.any(left <= 0):
             raise InputError(
                 f"--minutes {budget.minutes:g}: were over before the first step, but what they made is kept in "
                 f"{folder}: give the same command again, or more minutes"
@@ -229,12 +241,12 @@ def train(
     def held_out(ema: nn.Module) -> float:
         return float(loss(ema, fixed, torch.Generator().manual_seed(c.seed)).mean())
 
-    def tell(words: str) -> None:
+    def draw_condition(words: str) -> None:
         if warn is not None:
             warn(words)
 
     for note in data.notes:
-        tell(note)
+        draw_condition(note)
 
     def kept(weights: dict[str, Tensor], step: int) -> None:
         save_weights(weights, folder / "model.safetensors")
@@ -248,7 +260,7 @@ def train(
         """The loss beside its floor, as a line of JSON; empty where there is none."""
         if made is not None or len(train_rows) * data.x[0].numel() * FLOOR_DRAWS > 4 * FLOOR_WORK:
             return ""  # `info` says that there is none
-        if processes.agreed(step in floors):
+        if processes.any(step in floors):
             return ""
         floors.add(step)
         if note := no_floor(config):
@@ -257,7 +269,7 @@ def train(
             rows = rows_of(train_rows), rows_of(held_out_rows)
             found = losses(parts.field_of(ema), parts, config, *rows, c.seed, FLOOR_DRAWS, FLOOR_WORK)
         except (InputError, ValueError) as error:
-            tell(f"no floor at step {step}: {error}")
+            draw_condition(f"no floor at step {step}: {error}")
             return ""
         return json.dumps({"step": step} | found.to_json()) + "\n"
 
@@ -271,7 +283,7 @@ def train(
         try:
             preview(model, folder / "previews" / f"step-{step}.png" if processes.main else None)
         except InputError as error:  # samples that are not finite may become so: no reason to stop
-            tell(f"no preview of step {step}: {error}")
+            draw_condition(f"no preview of step {step}: {error}")
         finally:
             if processes.main and line:
                 with (folder / "floor.jsonl").open("a") as file:
@@ -289,27 +301,30 @@ def train(
             with (folder / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(asdict(progress)) + "\n")
         except OSError as error:
-            tell(f"step {progress.step} could not be written to metrics.jsonl ({error})")
+            draw_condition(f"step {progress.step} could not be written to metrics.jsonl ({error})")
         track(asdict(progress))
         if report is not None:
             report(progress)
 
     looked_at = len(fixed[0].t) + 2 * FLOOR_DRAWS + PREVIEW  # evaluations at the end; a step is three for each row
-    optimiser = Optimiser(c.lr, c.warmup, c.weight_decay, c.clip, c.ema)
-    with closing(feed), tracking(tracker if processes.main else None, folder, config.model_dump(), tell) as track:
+    optimizer = OptimizerConfig(c.lr, c.warmup, c.weight_decay, c.clip, c.ema)
+    with (
+        closing(feed),
+        tracking(tracker if processes.main else None, folder, config.model_dump(), draw_condition) as track,
+    ):
         _, finished = fit(
             net,
             loss,
             feed,
             budget,
-            optimiser,
+            optimizer,
             seed=c.seed,
             folder=folder / "checkpoints",
             snapshots=folder / "averages",
             held_out=held_out,
             begun=begun,
             report=log,
-            warn=tell,
+            warn=draw_condition,
             kept=kept,
             shown=shown,
             report_every=report_every,

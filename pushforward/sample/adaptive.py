@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.sample.ode import RungeKutta, advance, slopes
-from pushforward.sample.stepper import Bound, Noise, Stepper
+from pushforward.sample.stepper import ConditionedField, Noise, Stepper
 from pushforward.tensor import Points, time_dtype
 
 __all__ = ["RK5", "DormandPrince"]
@@ -75,7 +75,7 @@ class DormandPrince(Stepper):
         return self.tol + self.tol * torch.maximum(x.abs(), y.abs())
 
     def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise) -> tuple[Points, State]:
-        assert isinstance(field, Bound)
+        assert isinstance(field, ConditionedField)
         start, end, x = float(t), float(s), x.clone()
         sign = 1.0 if end > start else -1.0
         h, evaluations, rejected, reached, finished = (v.clone() for v in state)
@@ -84,7 +84,7 @@ class DormandPrince(Stepper):
         for _ in range(self.most):
             if len(active) == 0:
                 break
-            one, now, here = field.only(active), reached[active], x[active]
+            one, now, here = field.subset(active), reached[active], x[active]
             if first is None:
                 first = one.velocity(here, now)
                 field.count += 1

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import check_prediction
+from pushforward.path import affine_schedule
 from pushforward.sample.stepper import Noise, Stepper
 from pushforward.tensor import Points, bcast, clock
 
@@ -35,7 +35,7 @@ class Reverse(NamedTuple):
 
 def reverse(field: Field, x: Points, t: Tensor, s: Tensor) -> Reverse:
     """The step from t to s, towards the data."""
-    schedule = check_prediction(field.path, "data", "noise")
+    schedule = affine_schedule(field.path, "data", "noise")
     data, noise = field.evaluate(("data", "noise"), x, t)
     (alpha_t, beta_t), (alpha, beta) = schedule(clock(t, x)), schedule(clock(s, x))
     forward = (beta_t.square() - (alpha_t / alpha).square() * beta.square()).clamp_min(0)
@@ -69,7 +69,7 @@ class DDIM(Stepper):
 
     def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
         if not self.eta:
-            schedule = check_prediction(field.path, "data", "noise")
+            schedule = affine_schedule(field.path, "data", "noise")
             data, eps = field.evaluate(("data", "noise"), x, t)
             alpha, beta = schedule(clock(s, x))
             return bcast(alpha, x) * data + bcast(beta, x) * eps, state
@@ -86,7 +86,7 @@ class Ancestral(Stepper):
     """DDPM's sampler: the posterior's mean, and its variance ("posterior") or the forward step's ("forward").
 
     The two variances are right for data of one point and for standard normal data (Ho et al. 2020, section 3.2). The
-    step into pure data has no noise. On a `Discrete` schedule with N steps and N steps here, the original chain.
+    step into pure data has no noise. On a `DDPMSchedule` schedule with N steps and N steps here, the original chain.
     """
 
     variance: Literal["posterior", "forward"] = "posterior"

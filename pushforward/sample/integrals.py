@@ -25,9 +25,11 @@ from torch import Tensor
 
 from pushforward.schedule import Schedule
 
-__all__ = ["INTEGRALS", "VARIABLES", "Node", "Part", "Variable", "flow_time"]
+__all__ = ["INTEGRALS", "VARIABLES", "Node", "StepIntegral", "Variable", "flow_time"]
 
-FAR = 40.0  # e^-40 is below the rounding of float64: integrals over an infinite step in log-SNR are cut there
+LOG_SNR_CUTOFF = (
+    40.0  # e^-40 is below the rounding of float64: integrals over an infinite step in log-SNR are cut there
+)
 UNIT, WEIGHTS = (torch.from_numpy(q) / 2 for q in np.polynomial.legendre.leggauss(40))
 UNIT = UNIT + 0.5
 
@@ -46,7 +48,7 @@ class Node(NamedTuple):
 
     @classmethod
     def of(cls, schedule: Schedule, log_snr: Tensor) -> Node:
-        t = schedule.time(log_snr)
+        t = schedule.time_of_log_snr(log_snr)
         return cls(t, *schedule(t), log_snr)
 
     def pick(self, which: int | slice | list[int]) -> Node:
@@ -54,33 +56,33 @@ class Node(NamedTuple):
         return Node(*(v[which] for v in self))
 
 
-class Part(NamedTuple):
+class StepIntegral(NamedTuple):
     """One step: coefficients of the state, of a constant prediction and of the noise; quadrature nodes, weights."""
 
-    keep: float
-    total: float
+    state: float
+    prediction: float
     kick: float
     at: Node
     weights: Tensor  # sum 1
 
 
-Integral = Callable[[Schedule, Node, Node, float], Part]
+Integral = Callable[[Schedule, Node, Node, float], StepIntegral]
 Variable = Callable[[Node], Tensor]
 
 
-def over(a: float, b: float) -> float:
+def ratio_or_inf(a: float, b: float) -> float:
     """``a / b``, infinite where b is 0: the caller takes another form of the step there."""
     return a / b if b > 0 else math.inf
 
 
 def _exponential(length: float, rate: float) -> tuple[Tensor, Tensor]:
     """Nodes z in [0, length] and weights ``~ e^{-rate z}`` that sum to 1."""
-    z = min(length, FAR) * UNIT
+    z = min(length, LOG_SNR_CUTOFF) * UNIT
     w = WEIGHTS * torch.exp(-rate * z)
     return z, w / w.sum()
 
 
-def data(schedule: Schedule, start: Node, end: Node, tau: float) -> Part:
+def data(schedule: Schedule, start: Node, end: Node, tau: float) -> StepIntegral:
     """The kernel ``e^{(1 + tau^2) l}`` weighs the cleaner end of the step."""
     h, rate = float(end.log_snr - start.log_snr), 1 + tau**2
     z, w = _exponential(abs(h), rate)
@@ -88,34 +90,34 @@ def data(schedule: Schedule, start: Node, end: Node, tau: float) -> Part:
     decay, kick = 1.0, 0.0
     if tau:
         decay, kick = math.exp(-(tau**2) * h), float(end.beta) * math.sqrt(-math.expm1(-2 * tau**2 * h))
-    fall = over(float(end.beta), float(start.beta))
-    total = float(end.alpha) * share if h > 0 else -fall * float(start.alpha) * share
+    fall = ratio_or_inf(float(end.beta), float(start.beta))
+    prediction = float(end.alpha) * share if h > 0 else -fall * float(start.alpha) * share
     at = Node.of(schedule, torch.maximum(start.log_snr, end.log_snr) - z)
-    return Part(fall * decay, total, kick, at, w)
+    return StepIntegral(fall * decay, prediction, kick, at, w)
 
 
-def noise(schedule: Schedule, start: Node, end: Node, tau: float) -> Part:
+def noise(schedule: Schedule, start: Node, end: Node, tau: float) -> StepIntegral:
     """The kernel ``e^{-l}`` weighs the noisier end of the step."""
     h = float(end.log_snr - start.log_snr)
     z, w = _exponential(abs(h), 1.0)
     share = (1 + tau**2) * -math.expm1(-abs(h))
-    rise = over(float(end.alpha), float(start.alpha))
-    total = -rise * float(start.beta) * share if h > 0 else float(end.beta) * share
+    rise = ratio_or_inf(float(end.alpha), float(start.alpha))
+    prediction = -rise * float(start.beta) * share if h > 0 else float(end.beta) * share
     kick = tau * rise * float(start.beta) * math.sqrt(-math.expm1(-2 * h)) if tau else 0.0
     at = Node.of(schedule, torch.minimum(start.log_snr, end.log_snr) + z)
-    return Part(rise, total, kick, at, w)
+    return StepIntegral(rise, prediction, kick, at, w)
 
 
-def flow(schedule: Schedule, start: Node, end: Node, tau: float) -> Part:
+def flow(schedule: Schedule, start: Node, end: Node, tau: float) -> StepIntegral:
     r, s = flow_time(start), flow_time(end)
     before, after = float(start.alpha + start.beta), float(end.alpha + end.beta)
     at = Node.of(schedule, torch.logit(r + (s - r) * UNIT))
-    return Part(after / before, after * float(s - r), 0.0, at, WEIGHTS)
+    return StepIntegral(after / before, after * float(s - r), 0.0, at, WEIGHTS)
 
 
-def velocity(schedule: Schedule, start: Node, end: Node, tau: float) -> Part:
+def velocity(schedule: Schedule, start: Node, end: Node, tau: float) -> StepIntegral:
     at = Node.at(schedule, start.t + (end.t - start.t) * UNIT)
-    return Part(1.0, float(end.t - start.t), 0.0, at, WEIGHTS)
+    return StepIntegral(1.0, float(end.t - start.t), 0.0, at, WEIGHTS)
 
 
 def flow_time(node: Node) -> Tensor:
@@ -128,8 +130,8 @@ def vp_time(node: Node, low: float = 0.1, high: float = 20.0) -> Tensor:
 
     ``log(1 + e^{-2 l}) = low s + (high - low) s^2/2`` solved for ``s = 1 - t``.
     """
-    total = torch.nn.functional.softplus(-2 * node.log_snr)
-    return 1 - ((low**2 + 2 * (high - low) * total).sqrt() - low) / (high - low)
+    prediction = torch.nn.functional.softplus(-2 * node.log_snr)
+    return 1 - ((low**2 + 2 * (high - low) * prediction).sqrt() - low) / (high - low)
 
 
 INTEGRALS: dict[str, Integral] = {"data": data, "noise": noise, "flow": flow, "velocity": velocity}

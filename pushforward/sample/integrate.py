@@ -13,9 +13,9 @@ from pushforward.field import Field
 from pushforward.path import Affine
 from pushforward.sample.adaptive import DormandPrince
 from pushforward.sample.multistep import AdamsMoulton
-from pushforward.sample.noise import Brownian, Draws, Step
+from pushforward.sample.noise import Brownian, NoiseStreams, StepNoise
 from pushforward.sample.ode import Heun
-from pushforward.sample.stepper import Bound, Stepper, Trajectory, check_grid
+from pushforward.sample.stepper import ConditionedField, Stepper, Trajectory, check_grid
 from pushforward.tensor import Points, per_sample
 from pushforward.times import linear, shifted
 
@@ -140,13 +140,13 @@ def integrate(
     """
     grid, stepper = plan(field, grid, stepper, steps, tol, reverse)
     grid = check_grid(grid)
-    bound = Bound(field, y)
+    bound = ConditionedField(field, y)
     x, kept = x0, [x0]
-    path = Brownian(Draws(x0, seed, first))
+    path = Brownian(NoiseStreams(x0, seed, first))
     state = stepper.init(bound, x, grid)
     times = grid.tolist()
     for i in range(len(times) - 1):
-        x, state = stepper.step(bound, x, grid[i], grid[i + 1], state, Step(path, i, times[i], times[i + 1]))
+        x, state = stepper.step(bound, x, grid[i], grid[i + 1], state, StepNoise(path, i, times[i], times[i + 1]))
         if trajectory:
             kept.append(x)
         if on_step is not None:

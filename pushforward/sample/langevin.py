@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import check_prediction
+from pushforward.path import affine_schedule
 from pushforward.sample.ancestral import Ancestral, check_direction
 from pushforward.sample.multistep import Multistep
-from pushforward.sample.stepper import Bound, Noise, Stepper
+from pushforward.sample.stepper import ConditionedField, Noise, Stepper
 from pushforward.tensor import Points, bcast, clock, squared_norm
 
 __all__ = ["AnnealedLangevin", "Langevin", "PredictorCorrector"]
@@ -60,7 +60,7 @@ class Langevin(Stepper):
         at = clock(self.at, x)
         if not self.metropolis:
             return langevin(field, x, at, self.size, noise.fresh()), state
-        assert isinstance(field, Bound)
+        assert isinstance(field, ConditionedField)
         before = field.score(x, at)
         z = noise.fresh()
         y = x + self.size * before + math.sqrt(2 * self.size) * z
@@ -107,7 +107,7 @@ class AnnealedLangevin(Stepper):
         return len(grid) - 1 if float(grid[-1]) == 1 else len(grid)
 
     def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: int, noise: Noise) -> tuple[Points, int]:
-        schedule = check_prediction(field.path, "score")
+        schedule = affine_schedule(field.path, "score")
         (alpha, beta), (alpha_s, beta_s) = schedule(t), schedule(s)
         for k in range(self.rounds):
             x = langevin(field, x, t, self.size * beta.square(), noise.fresh(k))
@@ -146,7 +146,7 @@ class PredictorCorrector(Stepper):
         left, memory = state
         x, memory = self.predictor.step(field, x, t, s, memory, noise)
         if left > 1:
-            beta = check_prediction(field.path, "score")(s)[1]
+            beta = affine_schedule(field.path, "score")(s)[1]
             for k in range(self.rounds):
                 x = langevin(field, x, s, self.size * beta.square(), noise.fresh(k))
         return x, (left - 1, memory)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.path import Affine
-from pushforward.sample.integrals import INTEGRALS, VARIABLES, Node, Part, Variable, flow_time
+from pushforward.sample.integrals import INTEGRALS, VARIABLES, Node, StepIntegral, Variable, flow_time
 from pushforward.sample.stepper import Noise, Stepper
 from pushforward.schedule import CondOT, Schedule
 from pushforward.tensor import Points
@@ -134,15 +134,17 @@ class Multistep(Stepper):
             return predict, None
         return predict, self._rows(nodes, parts, [list(range(i + 1, i - p, -1)) for i, p in enumerate(points)])
 
-    def _rows(self, nodes: Node, parts: list[Part], using: list[list[int]]) -> Table:
+    def _rows(self, nodes: Node, parts: list[StepIntegral], using: list[list[int]]) -> Table:
         """One row per step; ``using[i]`` are the nodes whose predictions it goes through."""
         rows = torch.zeros(len(parts), max(map(len, using)), dtype=torch.float64)
         for i, (part, indices) in enumerate(zip(parts, using, strict=True)):
-            rows[i, : len(indices)] = part.total * self._weights(nodes.pick(indices), nodes.pick(slice(i, i + 2)), part)
+            rows[i, : len(indices)] = part.prediction * self._weights(
+                nodes.pick(indices), nodes.pick(slice(i, i + 2)), part
+            )
         keep, kick = (torch.tensor([p[k] for p in parts], dtype=torch.float64) for k in (0, 2))
         return Table(keep, rows, kick)
 
-    def _weights(self, known: Node, ends: Node, part: Part) -> Float[Tensor, "points"]:
+    def _weights(self, known: Node, ends: Node, part: StepIntegral) -> Float[Tensor, "points"]:
         """The weights of the predictions at the known nodes; they sum to 1."""
         points = len(known.t)
         if points == 1:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from pushforward.tensor import Points, per_sample
 
-__all__ = ["Brownian", "Draws", "Noise", "Step"]
+__all__ = ["Brownian", "Noise", "NoiseStreams", "StepNoise"]
 
 DEPTH = 18  # levels of the tree: cells of 4e-6, shorter than any step in use
 
 
 @final
-class Draws:
+class NoiseStreams:
     """Standard normal tensors of the shape of ``like``, one stream for each key."""
 
     def __init__(self, like: Points, seed: int, first: int) -> None:
@@ -47,7 +47,7 @@ class Brownian:
     Reference: Gaines & Lyons 1997, "Variable step size control in the numerical solution of SDEs".
     """
 
-    def __init__(self, draw: Draws) -> None:
+    def __init__(self, draw: NoiseStreams) -> None:
         self.draw = draw
         self.middles: dict[int, tuple[int, Tensor]] = {}  # the last node asked for on each level
         self.known: dict[float, Tensor] = {}
@@ -99,7 +99,7 @@ class Noise(Protocol):
 
 
 @final
-class Step:
+class StepNoise:
     """The `Noise` of step number ``step``, from t to s, of one integration."""
 
     def __init__(self, path: Brownian, step: int, t: float, s: float) -> None:

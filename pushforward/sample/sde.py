@@ -16,25 +16,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import Path, check_prediction
+from pushforward.path import Path, affine_schedule
 from pushforward.sample.stepper import Noise, Stepper
-from pushforward.tensor import Clock, Points, bcast, clock
+from pushforward.tensor import ClockTimes, Points, bcast, clock
 
 __all__ = ["Churn", "EulerMaruyama", "Sigma", "StochasticHeun", "reverse_sigma"]
 
 Sigma: TypeAlias = "float | Tensor | Callable[[Tensor], Tensor]"
 
 
-def reverse_sigma(path: Path, tau: float = 1.0) -> Callable[[Clock], Clock]:
+def reverse_sigma(path: Path, tau: float = 1.0) -> Callable[[ClockTimes], ClockTimes]:
     """``tau sqrt(2 (beta^2 d_alpha/alpha - beta d_beta))``: with tau = 1 the reverse SDE of VE, VP, sub-VP and DDPM.
 
     With it the drift is the score SDE's ``f - g^2 s`` read from noise to data. Infinite where alpha = 0.
     Raises ValueError for a path without a score. Reference: Song et al. 2021.
     """
-    schedule = check_prediction(path, "score")
+    schedule = affine_schedule(path, "score")
 
-    def sigma(t: Clock) -> Clock:
-        w = schedule.at(t)
+    def sigma(t: ClockTimes) -> ClockTimes:
+        w = schedule.coefficients(t)
         return tau * (2 * (w.beta.square() * w.d_alpha / w.alpha - w.beta_d_beta)).clamp_min(0).sqrt()
 
     return sigma
@@ -118,7 +118,7 @@ class StochasticHeun(Stepper):
         return x + (first + second) / 2 + kick, state - 1
 
 
-class Raised(NamedTuple):
+class ChurnState(NamedTuple):
     """EDM's steps, this one's numbers first; the last row is the last step."""
 
     left: int
@@ -150,8 +150,8 @@ class Churn(Stepper):
         if self.churn < 0 or not 0 <= self.low <= self.high or self.inflate <= 0:
             raise ValueError(f"{self}: needs churn >= 0, 0 <= low <= high and inflate > 0")
 
-    def init(self, field: Field, x: Points, grid: Tensor) -> Raised:
-        schedule = check_prediction(field.path, "data", "noise")
+    def init(self, field: Field, x: Points, grid: Tensor) -> ChurnState:
+        schedule = affine_schedule(field.path, "data", "noise")
         if self.churn and grid[-1] < grid[0]:
             raise ValueError(f"{self}: churn adds noise on the way to the data; it has no other direction")
         (alpha, beta), first = schedule(grid), schedule(torch.zeros_like(grid[:1]))
@@ -161,7 +161,7 @@ class Churn(Stepper):
         # never noisier than the path itself gets
         raised = torch.minimum(ratio * torch.where(touched, 1 + gamma, 1.0), first[1] / first[0])
         moved = raised > ratio
-        t = torch.where(moved, schedule.time(-raised.log()), grid)
+        t = torch.where(moved, schedule.time_of_log_snr(-raised.log()), grid)
         a, b = schedule(t)
         scale = torch.where(moved, a / alpha, 1.0)
         kick = torch.where(moved, self.inflate * a * (raised.square() - ratio.square()).clamp_min(0).sqrt(), 0.0)
@@ -169,9 +169,11 @@ class Churn(Stepper):
         columns = (t[:-1], scale[:-1], kick[:-1], alpha[1:], beta[1:], change)
         singular = bool((alpha[0] == 0) | (beta[0] == 0))
         inside = bool((alpha[-1] > 0) & (beta[-1] > 0))
-        return Raised(len(grid) - 1, inside, singular, False, torch.stack(columns, 1))
+        return ChurnState(len(grid) - 1, inside, singular, False, torch.stack(columns, 1))
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Raised, noise: Noise) -> tuple[Points, Raised]:
+    def step(
+        self, field: Field, x: Points, t: Tensor, s: Tensor, state: ChurnState, noise: Noise
+    ) -> tuple[Points, ChurnState]:
         at, scale, kick, alpha, beta, change = state.numbers[0].unbind()
         if self.churn:
             x = bcast(scale, x) * x + bcast(kick, x) * noise()

@@ -19,7 +19,7 @@ from pushforward.field import Field
 from pushforward.sample.noise import Noise
 from pushforward.tensor import Points, Time
 
-__all__ = ["Bound", "Noise", "Stepper", "Trajectory"]
+__all__ = ["ConditionedField", "Noise", "Stepper", "Trajectory"]
 
 
 class Stepper(ABC):
@@ -67,7 +67,7 @@ class Trajectory:
 
 
 @final
-class Bound(Field):
+class ConditionedField(Field):
     """A field with its condition filled in, counting evaluations."""
 
     def __init__(self, field: Field, y: Tensor | None) -> None:
@@ -87,9 +87,9 @@ class Bound(Field):
         value: Tensor = log_prob(x, t) if self.y is None else log_prob(x, t, self.y)
         return value
 
-    def only(self, rows: Tensor) -> Bound:
+    def subset(self, rows: Tensor) -> ConditionedField:
         """The same for some of the samples; its evaluations are not counted here."""
-        return Bound(self.field, None if self.y is None else self.y[rows])
+        return ConditionedField(self.field, None if self.y is None else self.y[rows])
 
 
 def check_grid(grid: Tensor) -> Float[Tensor, "times"]:

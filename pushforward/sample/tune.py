@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import check_prediction
+from pushforward.path import affine_schedule
 from pushforward.sample.integrate import integrate
 from pushforward.sample.multistep import Adams, AdamsMoulton, dpmpp_2m, sde_dpmpp_2m, unip, unipc
 from pushforward.sample.ode import Heun
@@ -80,7 +80,7 @@ def equidistribution(
 
     Args: ``x0 [n, *d]`` states at t = 0, some hundred of them; ``fine`` steps of the run. Affine paths.
     """
-    schedule = check_prediction(field.path, "data")
+    schedule = affine_schedule(field.path, "data")
     grid = shifted(fine, schedule, 1.0)
     states = integrate(field, x0, grid, AdamsMoulton(), y=y, trajectory=True).x[1:-1]
     inner = grid[1:-1]
@@ -94,7 +94,7 @@ def equidistribution(
     wanted = torch.linspace(0, 1, steps + 1, dtype=torch.float64)[1:-1]
     k = torch.searchsorted(place, wanted).clamp(1, len(place) - 1)
     weight = (wanted - place[k - 1]) / (place[k] - place[k - 1])
-    middle = schedule.time(torch.lerp(log_snr[k - 1], log_snr[k], weight))
+    middle = schedule.time_of_log_snr(torch.lerp(log_snr[k - 1], log_snr[k], weight))
     return torch.cat([grid[:1], middle, grid[-1:]])
 
 
@@ -130,7 +130,7 @@ def tune(
     """
     if nfe < 1:
         raise ValueError(f"nfe={nfe}: at least one evaluation is needed")
-    schedule = check_prediction(field.path, "data", "noise")
+    schedule = affine_schedule(field.path, "data", "noise")
     if shape is None:
         data = getattr(field, "means", getattr(field, "data_set", None))
         if not isinstance(data, Tensor):

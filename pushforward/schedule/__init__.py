@@ -2,7 +2,7 @@
 
 A schedule is ``t -> (alpha_t, beta_t)``, the weights of data and of noise in ``x_t = alpha_t x_1 + beta_t x_0``, with
 t = 0 the source and t = 1 the data. Time derivatives come from forward-mode autodiff, so a schedule is one formula; the
-built-in ones state their `Schedule.rates` too, because they are asked at every step; tests hold them to autodiff.
+built-in ones state their `Schedule.derivatives` too, because they are asked at every step; tests hold them to autodiff.
 
 Some schedules (VP) have ``beta_t`` like ``sqrt(1 - t)`` at the data end: its slope is infinite there while
 ``beta d_beta = (beta^2)'/2``, all that a marginal field needs, is finite. So `Schedule.variance` may state ``beta^2``
@@ -16,25 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pushforward.schedule.base import Schedule, Weights
-from pushforward.schedule.chain import Discrete
+from pushforward.schedule.base import Coefficients, Schedule
 from pushforward.schedule.continuous import EDM, VE, VP, CondOT, Cosine, Polynomial, SubVP
-from pushforward.schedule.derived import Custom, Warped
+from pushforward.schedule.ddpm import DDPMSchedule
+from pushforward.schedule.derived import CustomSchedule, Warped
 
 __all__ = [
     "EDM",
     "SCHEDULES",
     "VE",
     "VP",
+    "Coefficients",
     "CondOT",
     "Cosine",
-    "Custom",
-    "Discrete",
+    "CustomSchedule",
+    "DDPMSchedule",
     "Polynomial",
     "Schedule",
     "SubVP",
     "Warped",
-    "Weights",
 ]
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -45,7 +45,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "subvp": SubVP,
     "ve": VE,
     "edm": EDM,
-    "discrete": Discrete,
+    "ddpm": DDPMSchedule,
     "warped": Warped,
-    "custom": Custom,
+    "custom": CustomSchedule,
 }

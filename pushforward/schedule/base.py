@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.tensor import Clock, jvp
+from pushforward.tensor import ClockTimes, jvp
 
-__all__ = ["Schedule", "Weights", "quotient", "root"]
+__all__ = ["Coefficients", "Schedule", "quotient", "root"]
 
 
-class Weights(NamedTuple):
+class Coefficients(NamedTuple):
     """A schedule and its derivatives at given times, each of the shape of the times."""
 
     alpha: Tensor
@@ -28,30 +28,30 @@ class Schedule(ABC):
     """``t -> (alpha_t, beta_t)``; subclasses give the formula, derivatives follow by autodiff."""
 
     @abstractmethod
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         """``(alpha_t, beta_t)``, each of the shape of ``t``; exact at t = 0 and t = 1."""
 
-    def variance(self, t: Clock) -> Clock:
+    def variance(self, t: ClockTimes) -> ClockTimes:
         """``beta_t^2``; overridden where beta is a root, so that the derivative stays finite at its zero."""
         return self(t)[1].square()
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         """``(d_alpha, d_beta, beta d_beta)``: by autodiff unless a schedule states them."""
         _, ((d_alpha, d_beta), d_variance) = jvp(lambda s: (self(s), self.variance(s)), t, torch.ones_like(t))
         return d_alpha, d_beta, d_variance / 2
 
     @final
-    def at(self, t: Clock) -> Weights:
+    def coefficients(self, t: ClockTimes) -> Coefficients:
         """``alpha, beta``, their time derivatives, and ``beta d_beta``."""
-        return Weights(*self(t), *self.rates(t))
+        return Coefficients(*self(t), *self.derivatives(t))
 
     @final
-    def log_snr(self, t: Clock) -> Clock:
+    def log_snr(self, t: ClockTimes) -> ClockTimes:
         """``log(alpha_t / beta_t)``: minus infinity at pure noise, infinity at pure data."""
         alpha, beta = self(t)
         return alpha.log() - beta.log()
 
-    def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """The time in [0, 1] at which the schedule has this ``log(alpha/beta)``, by bisection to rounding.
 
         Values beyond the schedule's range give 0 or 1.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.schedule.base import Schedule, quotient, root
-from pushforward.tensor import Clock
+from pushforward.tensor import ClockTimes
 
 __all__ = ["EDM", "VE", "VP", "CondOT", "Cosine", "Polynomial", "SubVP"]
 
@@ -21,13 +21,13 @@ __all__ = ["EDM", "VE", "VP", "CondOT", "Cosine", "Polynomial", "SubVP"]
 class CondOT(Schedule):
     """``alpha = t, beta = 1 - t``: straight lines at constant speed (Lipman et al. 2023; rectified flow)."""
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         return t, 1 - t
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         return torch.ones_like(t), -torch.ones_like(t), t - 1
 
-    def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return torch.sigmoid(log_snr)
 
 
@@ -36,15 +36,15 @@ class CondOT(Schedule):
 class Cosine(Schedule):
     """``alpha = sin(pi t / 2), beta = cos(pi t / 2)``, so ``alpha^2 + beta^2 = 1`` (Albergo & Vanden-Eijnden 2023)."""
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         # beta as the sine of the complement: exactly 0 at t = 1, where cos(pi/2) is not
         return torch.sin(math.pi / 2 * t), torch.sin(math.pi / 2 * (1 - t))
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         alpha, beta = self(t)
         return math.pi / 2 * beta, -math.pi / 2 * alpha, -math.pi / 2 * alpha * beta
 
-    def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return 2 / math.pi * torch.atan(torch.exp(log_snr))
 
 
@@ -59,15 +59,15 @@ class Polynomial(Schedule):
         if not self.power >= 1:
             raise ValueError(f"Polynomial(power={self.power}): power must be at least 1, or the velocity is infinite")
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         alpha = t**self.power
         return alpha, 1 - alpha
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         slope = self.power * t ** (self.power - 1)
         return slope, -slope, -slope * (1 - t**self.power)
 
-    def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return torch.sigmoid(log_snr).pow(1 / self.power)
 
 
@@ -83,13 +83,13 @@ class _LinearRate:
     beta_min: float
     beta_max: float
 
-    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+    def rate_and_integral(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """``b`` and its integral ``B`` from the data."""
         s = 1 - t
         slope = self.beta_max - self.beta_min
         return self.beta_min + s * slope, s * (self.beta_min + s * slope / 2)
 
-    def time(self, integral: Tensor) -> Tensor:
+    def time_of_integral(self, integral: Tensor) -> Tensor:
         """The t at which the integral has a value: the stable root of a quadratic, clipped to [0, 1]."""
         slope = self.beta_max - self.beta_min
         s = 2 * integral / (self.beta_min + (self.beta_min**2 + 2 * slope * integral).sqrt())
@@ -114,19 +114,19 @@ class VP(Schedule):
     def _rate(self) -> _LinearRate:
         return _LinearRate(self.beta_min, self.beta_max)
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
-        return torch.exp(-self._rate.at(t)[1] / 2), root(self.variance(t))
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
+        return torch.exp(-self._rate.rate_and_integral(t)[1] / 2), root(self.variance(t))
 
-    def variance(self, t: Clock) -> Clock:
-        return -torch.expm1(-self._rate.at(t)[1])
+    def variance(self, t: ClockTimes) -> ClockTimes:
+        return -torch.expm1(-self._rate.rate_and_integral(t)[1])
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
-        (alpha, beta), half = self(t), self._rate.at(t)[0] / 2
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
+        (alpha, beta), half = self(t), self._rate.rate_and_integral(t)[0] / 2
         beta_d_beta = -half * alpha.square()
         return half * alpha, quotient(beta_d_beta, beta), beta_d_beta
 
-    def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        return self._rate.time(torch.logaddexp(torch.zeros_like(log_snr), -2 * log_snr))
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        return self._rate.time_of_integral(torch.logaddexp(torch.zeros_like(log_snr), -2 * log_snr))
 
 
 @final
@@ -144,12 +144,12 @@ class SubVP(Schedule):
     def _rate(self) -> _LinearRate:
         return _LinearRate(self.beta_min, self.beta_max)
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
-        integral = self._rate.at(t)[1]
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
+        integral = self._rate.rate_and_integral(t)[1]
         return torch.exp(-integral / 2), -torch.expm1(-integral)
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
-        (alpha, beta), rate = self(t), self._rate.at(t)[0]
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
+        (alpha, beta), rate = self(t), self._rate.rate_and_integral(t)[0]
         d_beta = -rate * alpha.square()
         return rate / 2 * alpha, d_beta, beta * d_beta
 
@@ -172,17 +172,17 @@ class VE(Schedule):
     def _log_ratio(self) -> float:
         return math.log(self.sigma_max / self.sigma_min)
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         return torch.ones_like(t), root(self.variance(t))
 
-    def variance(self, t: Clock) -> Clock:
+    def variance(self, t: ClockTimes) -> ClockTimes:
         return self.sigma_min**2 * torch.expm1(2 * self._log_ratio * (1 - t))
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         beta_d_beta = -self._log_ratio * self.sigma_min**2 * torch.exp(2 * self._log_ratio * (1 - t))
         return torch.zeros_like(t), quotient(beta_d_beta, self(t)[1]), beta_d_beta
 
-    def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         excess = torch.exp(-2 * log_snr) / self.sigma_min**2
         return (1 - torch.log1p(excess) / (2 * self._log_ratio)).clamp(0, 1)
 
@@ -207,14 +207,14 @@ class EDM(Schedule):
     def _root(self, t: Tensor) -> Tensor:
         return math.pow(self.sigma_max, 1 / self.rho) * (1 - t) + math.pow(self.sigma_min, 1 / self.rho) * t
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         return torch.ones_like(t), torch.pow(self._root(t), self.rho)
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         slope = self.rho * (math.pow(self.sigma_min, 1 / self.rho) - math.pow(self.sigma_max, 1 / self.rho))
         d_beta = slope * torch.pow(self._root(t), self.rho - 1)
         return torch.zeros_like(t), d_beta, self(t)[1] * d_beta
 
-    def time(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         high, low = math.pow(self.sigma_max, 1 / self.rho), math.pow(self.sigma_min, 1 / self.rho)
         return ((high - torch.exp(-log_snr / self.rho)) / (high - low)).clamp(0, 1)

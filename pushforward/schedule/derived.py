@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pushforward.schedule.base import Schedule
-from pushforward.tensor import Clock, jvp
+from pushforward.tensor import ClockTimes, jvp
 
-__all__ = ["Custom", "Warped"]
+__all__ = ["CustomSchedule", "Warped"]
 
 
 @final
@@ -32,22 +32,22 @@ class Warped(Schedule):
         if not (bool((t.diff() > 0).all()) and abs(float(t[0])) < 1e-12 and abs(float(t[-1]) - 1) < 1e-12):
             raise ValueError("Warped: warp must rise strictly from warp(0) = 0 to warp(1) = 1")
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
-        weights: tuple[Clock, Clock] = self.schedule(self.warp(t))
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
+        weights: tuple[ClockTimes, ClockTimes] = self.schedule(self.warp(t))
         return weights
 
-    def variance(self, t: Clock) -> Clock:
+    def variance(self, t: ClockTimes) -> ClockTimes:
         return self.schedule.variance(self.warp(t))
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         s, speed = jvp(self.warp, t, torch.ones_like(t))
-        d_alpha, d_beta, beta_d_beta = self.schedule.rates(s)
+        d_alpha, d_beta, beta_d_beta = self.schedule.derivatives(s)
         return speed * d_alpha, speed * d_beta, speed * beta_d_beta
 
 
 @final
 @dataclass(frozen=True)
-class Custom(Schedule):
+class CustomSchedule(Schedule):
     """A user's own pair of torch functions ``alpha(t), beta(t)``; derivatives by autodiff.
 
     Raises ValueError if either is negative or ``alpha/beta`` does not rise.
@@ -62,5 +62,5 @@ class Custom(Schedule):
         if bool((alpha < 0).any()) or bool((beta < 0).any()) or not bool((ratio.diff() > 0).all()):
             raise ValueError("Custom: alpha and beta must be non-negative and alpha/beta must rise with t")
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         return self.alpha(t), self.beta(t)

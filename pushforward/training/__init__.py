@@ -1,22 +1,22 @@
 """Training: a loop that is handed its network, its loss and its batches, and the state it keeps."""
 
-from pushforward.distributed import ALONE, Processes, joined
+from pushforward.distributed import SINGLE, Processes, process_group
 from pushforward.training.budget import Budget
 from pushforward.training.checkpoint import Checkpoint, latest, restore, restore_newest, save
 from pushforward.training.feed import Feed
-from pushforward.training.loop import Optimiser, Progress, fit
+from pushforward.training.loop import OptimizerConfig, Progress, fit
 
 __all__ = [
-    "ALONE",
+    "SINGLE",
     "Budget",
     "Checkpoint",
     "Feed",
-    "Optimiser",
+    "OptimizerConfig",
     "Processes",
     "Progress",
     "fit",
-    "joined",
     "latest",
+    "process_group",
     "restore",
     "restore_newest",
     "save",

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
-__all__ = ["Budget", "Clock"]
+__all__ = ["Budget", "TimeBudget"]
 
 DISK = 2e8  # bytes per second: how long a save is taken to last before one was timed
 
@@ -25,7 +25,7 @@ class Budget:
         return min(1.0, max(by_steps, by_time))
 
 
-class Clock:
+class TimeBudget:
     """Training time, and how much of a budget of minutes is used when the last step and the last save must fit in.
 
     ``size`` bytes are saved and ``ending`` steps' worth of time is spent on looking at the network, as long as neither

@@ -32,11 +32,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class Checkpoint:
     """All that has state: what `save` writes and `restore` reads back, named once.
 
-    ``optimiser`` is an AdamW of ``weights.parts``.
+    ``optimizer`` is an AdamW of ``weights.parts``.
     """
 
     weights: Weights
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
     reported: int = 0  # step of the last report
@@ -46,8 +46,8 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         for part in self.weights.parts:
-            self.optimiser.state[part] |= {"step": torch.zeros((), device=part.device)}
-            self.optimiser.state[part] |= {key: torch.zeros_like(part, requires_grad=False) for key in _MOMENTS}
+            self.optimizer.state[part] |= {"step": torch.zeros((), device=part.device)}
+            self.optimizer.state[part] |= {key: torch.zeros_like(part, requires_grad=False) for key in _MOMENTS}
 
     @property
     def net(self) -> nn.Module:
@@ -60,7 +60,7 @@ class Checkpoint:
         return self.weights.ema
 
     def _slots(self, key: str) -> list[Tensor]:
-        return [self.optimiser.state[part][key] for part in self.weights.parts]
+        return [self.optimizer.state[part][key] for part in self.weights.parts]
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, whole; called by all processes, and of use in the main one only."""
@@ -100,7 +100,7 @@ class Checkpoint:
         steps = self._slots("step")
         if tensors is not None:
             steps[0].copy_(tensors["optimiser.step"])
-        self.weights.processes.same_(steps[:1])
+        self.weights.processes.broadcast_(steps[:1])
         for step in steps[1:]:
             step.copy_(steps[0])
 
@@ -178,10 +178,10 @@ def restore_newest(state: Checkpoint, folder: Path | None, warn: Callable[[str],
     """
     processes = state.weights.processes
     like = state.like()
-    found = processes.led(lambda: None if folder is None else _newest(like, folder, warn))
+    found = processes.on_main(lambda: None if folder is None else _newest(like, folder, warn))
     counters = torch.tensor(list((state.counters() if found is None else found[1]).values()), dtype=torch.float64)
     counters = counters if processes.device is None else counters.to(processes.device)
-    if processes.agreed(found is not None):
+    if processes.any(found is not None):
         state.put(None if found is None else found[0])
-        processes.same_([counters])
+        processes.broadcast_([counters])
         state.put_counters(dict(zip(_COUNTERS, counters.tolist(), strict=True)))

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from pushforward.tensor import Held, Spread, generator
+from pushforward.tensor import Dequantize, RowStore, generator
 
 __all__ = ["Feed", "pool_size"]
 
@@ -40,7 +40,7 @@ class Feed(Generic[Batch]):
     threads, so two threads that take some at once get wrong ones. Long calls for which Python does not wait belong into
     ``rest``: they cost nothing beside a small network, which a thread of many short calls makes twice as slow.
 
-    Args: rows ``x [n, *d]`` and conditions ``y [n, ...]``; ``spread(x, u)``, which makes continuous numbers of
+    Args: rows ``x [n, *d]`` and conditions ``y [n, ...]``; ``dequantize(x, u)``, which makes continuous numbers of
     rounded ones (dequantisation) with ``u`` uniform on [0, 1), of the shape of ``x``; ``pool``, how many batches are
     prepared together (default `pool_size`). What a batch holds depends on ``pool`` too, but not on what a thread
     does in the ``background``: ``prepare`` and ``rest`` ("all"), ``rest`` alone, or nothing ("none"). What fails in the
@@ -50,19 +50,19 @@ class Feed(Generic[Batch]):
 
     def __init__(
         self,
-        x: Held,
-        y: Held | None,
+        x: RowStore,
+        y: RowStore | None,
         batch: int,
         seed: int,
         prepare: Callable[[Tensor, Tensor | None, torch.Generator], Iterable[Any]],
-        spread: Spread | None = None,
+        dequantize: Dequantize | None = None,
         pool: int | None = None,
         background: Literal["all", "rest", "none"] = "all",
         rest: Callable[[Any], Any] = lambda part: part,
         finish: Callable[[list[Any], torch.Generator], list[Batch]] = lambda parts, g: parts,
         only: Int[Tensor, "rows"] | None = None,
     ) -> None:
-        self.x, self.y, self.batch, self.seed, self.prepare, self.spread = x, y, batch, seed, prepare, spread
+        self.x, self.y, self.batch, self.seed, self.prepare, self.dequantize = x, y, batch, seed, prepare, dequantize
         self.pool = pool or pool_size(batch, x[0].numel())
         self.background, self.finish, self.rest = background, finish, rest
         self.only, self.count = only, len(x) if only is None else len(only)
@@ -91,8 +91,8 @@ class Feed(Generic[Batch]):
         index = self.rows(number * self.pool * self.batch, self.pool * self.batch)
         g = generator(self.seed, "pool", number)
         x1 = self.x[index]
-        if self.spread is not None:
-            x1 = self.spread(x1, torch.rand(x1.shape, generator=g))
+        if self.dequantize is not None:
+            x1 = self.dequantize(x1, torch.rand(x1.shape, generator=g))
         return self.prepare(x1, None if self.y is None else self.y[index], g), g
 
     def _rested(self, parts: Iterable[Any], g: torch.Generator) -> Ready:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from pushforward.errors import InputError
 
-__all__ = ["Health"]
+__all__ = ["LossMonitor"]
 
 PATIENCE = 10  # steps in a row that are not finite, before training is stopped
 SETTLED, SPIKE = 50, 20.0  # losses seen before one is called a spike; mean absolute deviations above the mean
 
 
 @dataclass
-class Health:
+class LossMonitor:
     """Losses and gradient norms of the last steps, looked at now and then so that no step waits for the device.
 
     A step whose loss or gradient is not finite was skipped by the optimiser; ten in a row are an InputError. A loss far
@@ -29,7 +29,7 @@ class Health:
     good: int  # how many they are
     skipped: int  # steps, of all
     saved: Callable[[], str]  # names the last good checkpoint
-    streak: int = 0
+    bad_in_a_row: int = 0
     norm: float = 0.0
     _pending: list[Tensor | tuple[float, float]] = field(default_factory=list)
     _seen: int = 0
@@ -37,33 +37,33 @@ class Health:
     _spread: float = 0.0
     _spike: int = -1000
 
-    def note(self, loss_and_norm: Tensor | tuple[float, float]) -> None:
+    def record(self, loss_and_norm: Tensor | tuple[float, float]) -> None:
         """The loss and gradient norm of a step; ``[2]`` where they are still on a device."""
         self._pending.append(loss_and_norm)
 
     @property
-    def due(self) -> bool:
+    def pending(self) -> bool:
         """Whether enough steps are waiting to be looked at."""
         return len(self._pending) >= PATIENCE
 
-    def look(self, step: int) -> None:
+    def flush(self, step: int) -> None:
         """Read what was noted up to ``step``."""
         if not self._pending:
             return
         values = [seen if isinstance(seen, tuple) else seen.tolist() for seen in self._pending]
         for number, (loss, norm) in enumerate(values, start=step - len(values)):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                self.skipped, self.streak = self.skipped + 1, self.streak + 1
-                if self.streak == 1:
+                self.skipped, self.bad_in_a_row = self.skipped + 1, self.bad_in_a_row + 1
+                if self.bad_in_a_row == 1:
                     self.warn(f"step {number} was skipped: its loss is {loss:.4g}, its gradient norm {norm:.4g}")
-                if self.streak >= PATIENCE:
+                if self.bad_in_a_row >= PATIENCE:
                     raise InputError(
                         f"the loss or its gradient was not finite in {PATIENCE} steps in a row, up to step {number} "
                         f"(loss {loss:.4g}, gradient norm {norm:.4g}); {self.saved()}: lower --lr or look "
                         "at the data (pushforward inspect)"
                     )
                 continue
-            self.total, self.good, self.streak, self.norm = self.total + loss, self.good + 1, 0, norm
+            self.total, self.good, self.bad_in_a_row, self.norm = self.total + loss, self.good + 1, 0, norm
             self._watch(number, loss)
         self._pending.clear()
 

@@ -14,16 +14,16 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from pushforward.distributed import ALONE, LostProcess, Processes, count_rows, cut, share
+from pushforward.distributed import SINGLE, LostProcess, Processes, count_rows, partition, slice_batch
 from pushforward.errors import InputError, one_line
 from pushforward.tensor import generator
 from pushforward.training.average import sharper, step_weight, take_snapshot
-from pushforward.training.budget import Budget, Clock
+from pushforward.training.budget import Budget, TimeBudget
 from pushforward.training.checkpoint import Checkpoint, latest, restore_newest, save
-from pushforward.training.health import Health
+from pushforward.training.health import LossMonitor
 from pushforward.training.weights import Flat, Weights
 
-__all__ = ["Optimiser", "Progress", "fit"]
+__all__ = ["OptimizerConfig", "Progress", "fit"]
 
 Batch = TypeVar("Batch")
 WARM = 0.1  # share of the budget, however few steps it allows, after which the learning rate is at its peak
@@ -32,7 +32,7 @@ SLOW = 0.25  # seconds; where steps are faster, a device is asked for the above 
 
 
 @dataclass(frozen=True)
-class Optimiser:
+class OptimizerConfig:
     """AdamW with warm-up, cosine decay to zero over the budget, gradients clipped to norm ``clip``, and the average.
 
     The average is the power-function EMA, ``ema_k = ema_{k-1} + (w - ema_{k-1}) (1 - (1 - 1/k)^(1 + ema))``, whose
@@ -111,7 +111,7 @@ def fit(
     loss: Callable[[nn.Module, Batch, torch.Generator], Tensor],
     feed: Callable[[int], Batch],
     budget: Budget,
-    optimiser: Optimiser,
+    optimizer: OptimizerConfig,
     *,
     seed: int,
     folder: Path | None,
@@ -127,7 +127,7 @@ def fit(
     keep: int = 2,
     accumulate: int = 1,
     precision: Literal["float32", "bf16"] = "float32",
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE,
     shard: bool = False,
     ending: float = 0.0,
 ) -> tuple[Checkpoint, bool]:
@@ -148,12 +148,12 @@ def fit(
     a batch cannot be prepared, another process is lost, or the last checkpoint cannot be saved.
     """
     weights = _held(net, processes, shard, precision)
-    adam: Any = torch.optim.AdamW(weights.parts, lr=optimiser.lr, weight_decay=optimiser.weight_decay, fused=True)
+    adam: Any = torch.optim.AdamW(weights.parts, lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True)
     state = Checkpoint(weights, adam)
     tell_user = warn if warn is not None and processes.main else lambda words: None
     restore_newest(state, folder, tell_user)
     noise, start, since = generator(seed, "loss"), state.step, state.reported
-    clock = Clock(budget, state.seconds, 20 * weights.size, ending)
+    clock = TimeBudget(budget, state.seconds, 20 * weights.size, ending)
     step, photographed, tried = start, start, start
     spent, reported = budget.spent(start, state.seconds), time.monotonic()
     if begun is not None and processes.main:
@@ -163,7 +163,7 @@ def fit(
         newest = None if folder is None else latest(folder)
         return "nothing was saved yet" if newest is None else f"the last good checkpoint is {newest}"
 
-    health = Health(tell_user, state.loss, state.good, state.skipped, saved)
+    health = LossMonitor(tell_user, state.loss, state.good, state.skipped, saved)
 
     def averages(sharp: Tensor | None = None) -> dict[str, Tensor]:
         nonlocal tried
@@ -181,7 +181,7 @@ def fit(
 
     def tell() -> None:
         nonlocal since, reported
-        health.look(step)
+        health.flush(step)
         now = time.monotonic()
         if step >= APART * tried:
             found = averages()
@@ -192,7 +192,7 @@ def fit(
         score = None if held_out is None else held_out(state.ema)
         if report is not None and processes.main:
             speed = (step - max(since, start)) / max(now - reported, 1e-9)
-            mean, rate = health.total / max(1, health.good), optimiser.rate(step, spent)
+            mean, rate = health.total / max(1, health.good), optimizer.rate(step, spent)
             report(Progress(step, clock.seconds, spent, mean, score, health.norm, rate, speed, health.skipped))
         health.total, health.good, since, reported = 0.0, 0, step, time.monotonic()
         clock.reporting = reported - now
@@ -220,21 +220,21 @@ def fit(
 
     def keep_state(last: bool, hurry: bool, alone: bool = False) -> None:
         """By all processes, unless the main one is left ``alone``."""
-        health.look(step)
+        health.flush(step)
         broken = not weights.finite()
-        if broken if alone else processes.agreed(broken):
+        if broken if alone else processes.any(broken):
             raise InputError(
                 f"the weights stopped being finite before step {step}; {saved()}: lower --lr or look at the data "
                 "(pushforward inspect)"
             )
-        if health.streak and not last:
+        if health.bad_in_a_row and not last:
             return
         before, tensors = time.monotonic(), state.tensors()
         found = averages(tensors["sharp"])
         if alone:
             write(tensors, found, last)
         else:
-            processes.led(lambda: write(tensors, found, last))
+            processes.on_main(lambda: write(tensors, found, last))
         del tensors, found
         if shown is not None and not hurry:
             try:
@@ -248,16 +248,16 @@ def fit(
     pieces, first = processes.count * accumulate, processes.rank * accumulate
     on_cpu, seen = weights.device.type == "cpu", cast(Tensor | tuple[float, float], (0.0, 0.0))
     stop, look_at, share_used = False, start, 0.0
-    long, short = optimiser.ema, sharper(optimiser.ema)
+    long, short = optimizer.ema, sharper(optimizer.ema)
 
     with _asked_to_stop() as asked, weights.watched():
         while spent < 1 and not stop and not (asked() and processes.count == 1):
-            adam.param_groups[0]["lr"] = optimiser.rate(step, spent)
+            adam.param_groups[0]["lr"] = optimizer.rate(step, spent)
             batch = _prepared(feed, step)
             rows, value = count_rows(batch), None
             weights.zero()
             for piece in range(first, first + accumulate):
-                part = batch if pieces == 1 else cut(batch, share(rows, piece, pieces))
+                part = batch if pieces == 1 else slice_batch(batch, partition(rows, piece, pieces))
                 with mixed:
                     losses = loss(net, part, noise.manual_seed(piece * 2**52 + seed * 1_000_003 + step))
                 mean = losses.sum() / rows
@@ -283,13 +283,13 @@ def fit(
                 seen, finite = torch.stack((value, norm)), True
                 adam.found_inf = (norm + value).isfinite().logical_not().float()
             if finite:
-                weights.scale_(optimiser.clip / norm.clamp_min(optimiser.clip))
+                weights.scale_(optimizer.clip / norm.clamp_min(optimizer.clip))
                 adam.step()
             step += 1
             weights.take_average((step_weight(step, long), step_weight(step, short)))
-            health.note(seen)
-            if health.due:
-                health.look(step)
+            health.record(seen)
+            if health.pending:
+                health.flush(step)
             if processes.count == 1:
                 spent = budget.spent(step, used)
             else:

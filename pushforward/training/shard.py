@@ -110,7 +110,7 @@ class Sharded(Weights):
             else:
                 if given is not None:
                     value.copy_(given)
-                self.processes.same_([value])
+                self.processes.broadcast_([value])
 
     def put_joined(self, parts: Sequence[Tensor], whole: Tensor | None) -> None:
         given: Sequence[Tensor | None] = [None] * len(parts)
@@ -132,7 +132,7 @@ class Sharded(Weights):
 
     def _put(self, part: Tensor, shape: torch.Size, whole: Tensor | None) -> None:
         value = part.new_empty(shape) if whole is None else whole.reshape(shape).to(part)
-        self.processes.same_([value])
+        self.processes.broadcast_([value])
         chunks = value.chunk(self.processes.count)  # as torch cuts: the last ones may be short, or none
         if len(part):
             part.copy_(chunks[self.processes.rank])

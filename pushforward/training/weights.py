@@ -97,7 +97,7 @@ class Flat(Weights):
     """All of the weights in one buffer, all gradients in another: the least work beside a small network."""
 
     def __init__(self, net: nn.Module, processes: Processes) -> None:
-        processes.same_([value.detach() for value in net.state_dict().values()])
+        processes.broadcast_([value.detach() for value in net.state_dict().values()])
         self.net, self.ema, self.processes = net, copy.deepcopy(net), processes
         weights = flatten(net, gradients=True, tail=TAIL)
         self.parts, self.average = [weights], [flatten(self.ema, gradients=False).detach()]
@@ -126,12 +126,12 @@ class Flat(Weights):
         here = self.named(net)
         for key, value in (whole or {}).items():
             here[key].copy_(value)  # views of the buffers in use
-        self.processes.same_(list(here.values()))
+        self.processes.broadcast_(list(here.values()))
 
     def put_joined(self, parts: Sequence[Tensor], whole: Tensor | None) -> None:
         if whole is not None:
             parts[0].detach().copy_(whole)
-        self.processes.same_([parts[0].detach()])
+        self.processes.broadcast_([parts[0].detach()])
 
     def watched(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from pushforward.data.files import cells as _cells
-from pushforward.data.files.arrays import Array, Place
+from pushforward.data.files.arrays import Array, RowNamer
 from pushforward.data.files.cells import Cells
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
-__all__ = ["Coder", "mixture"]
+__all__ = ["ColumnEncoder", "mixture"]
 
 EDGE = 0.2  # of the noise around a value that is far from the next: a gap between them is learned sooner than a wall
 
@@ -24,13 +24,13 @@ ROOT = 12**-0.5  # standard deviation of noise over a width of 1
 SHARP = 1e-3  # the least standard deviation of a component, in model units
 
 
-def mixture(means: Array, stds: Array, weights: Array) -> Law:
+def mixture(means: Array, stds: Array, weights: Array) -> GaussianMixture:
     """Components with means [k] or [k, w]; none is narrower than `SHARP`, which no noise would tell from a point."""
     means = means.reshape(len(means), -1)
-    return Law(*map(torch.from_numpy, (means, stds.clip(SHARP), weights / weights.sum())))
+    return GaussianMixture(*map(torch.from_numpy, (means, stds.clip(SHARP), weights / weights.sum())))
 
 
-class Coder(ABC):
+class ColumnEncoder(ABC):
     """One column of a table ↦ ``width`` entries of a model row, and back."""
 
     name: str
@@ -42,7 +42,7 @@ class Coder(ABC):
 
     @property
     @abstractmethod
-    def jitter(self) -> list[float]:
+    def bin_width(self) -> list[float]:
         """Per entry, the width in model units of the uniform noise that makes rounded values continuous; 0: none."""
 
     @property
@@ -59,27 +59,27 @@ class Coder(ABC):
         """Whether its one entry is standard normal over the training rows, whatever the column's shape."""
         return False
 
-    def spread(self, x: Array, u: Array) -> Array:
+    def dequantize(self, x: Array, u: Array) -> Array:
         """What is trained on in the place of model units x [n, width]: points of their cells, by u in [0, 1)."""
-        return np.asarray(x + (u - np.float32(0.5)) * np.array(self.jitter, np.float32))
+        return np.asarray(x + (u - np.float32(0.5)) * np.array(self.bin_width, np.float32))
 
     @property
-    def pieces(self) -> tuple[int, ...]:
+    def feature_groups(self) -> tuple[int, ...]:
         """Its entries in parts that may be known without the others."""
         return (self.width,) if self.width else ()
 
-    def laws(self, most: int) -> tuple[Law, ...]:
-        """Of each of its ``pieces``: a Gaussian mixture near its law, of ``most`` components if it may choose.
+    def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
+        """Of each of its ``feature_groups``: a Gaussian mixture near its law, of ``most`` components if it may choose.
 
         Where nothing is known, a standard normal.
         """
-        return tuple(mixture(np.zeros((1, width)), np.ones(1), np.ones(1)) for width in self.pieces)
+        return tuple(mixture(np.zeros((1, width)), np.ones(1), np.ones(1)) for width in self.feature_groups)
 
     @abstractmethod
-    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """Model units, float32 [n, width]; InputError, which ``where`` opens, for what was not there in training."""
 
-    def partial(self, cells: Cells, where: str, place: Place) -> Array:
+    def partial(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """``encode`` with NaN for the entries of gaps, which are not known."""
         import pyarrow as pa
 

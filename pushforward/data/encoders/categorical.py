@@ -1,7 +1,7 @@
 """Categories as corners of the unit cube, or many of them as cells of the normal law, and back.
 
 A value becomes its code word, a corner of the unit cube, and any point becomes the category whose word is nearest: no
-category can appear that was not in the training rows. Uniform noise around a word (``jitter``) fills a small cube in
+category can appear that was not in the training rows. Uniform noise around a word (``bin_width``) fills a small cube in
 its cell, whose volume is part of ``log_det``: a density of model rows, carried over by it, is a probability in every
 categorical and rounded column and a density in every continuous one.
 
@@ -18,13 +18,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pushforward.data.encoders.base import EDGE, ROOT, Coder, mixture
-from pushforward.data.encoders.numeric import Column
-from pushforward.data.encoders.quantile import LEAST, Ranked
-from pushforward.data.files.arrays import Array, Place
+from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
+from pushforward.data.encoders.numeric import NumericEncoder
+from pushforward.data.encoders.quantile import LEAST, QuantileNormal
+from pushforward.data.files.arrays import Array, RowNamer
 from pushforward.data.files.cells import Cells, arrow_type, present
 from pushforward.errors import InputError
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
 __all__ = ["ONE_HOT", "UNIFORM", "Categorical", "Value", "categorical_from_json"]
 
@@ -34,7 +34,7 @@ Value: TypeAlias = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
-class Categorical(Coder):
+class Categorical(ColumnEncoder):
     """Values without order; None, the last of the ``categories``, is a missing value.
 
     Up to 64 categories one entry each (one-hot), which share one scale, with which the words and their noise have
@@ -54,14 +54,16 @@ class Categorical(Coder):
         return np.eye(k)[:, : k if k > 1 else 0]
 
     @cached_property
-    def ranks(self) -> Ranked | None:
+    def ranks(self) -> QuantileNormal | None:
         """The numbers of many categories, by rank."""
         k = len(self.categories)
         if k <= ONE_HOT:
             return None
         place = tuple(map(float, range(k)))
         weight = tuple(max(share, LEAST) / LEAST**2 for share in self.shares)  # of rows so many that no others count
-        return Ranked(Column(self.name, "int64", 0, k - 1, k / 2, k / 4, None, (0, k - 1)), place, place, weight)
+        return QuantileNormal(
+            NumericEncoder(self.name, "int64", 0, k - 1, k / 2, k / 4, None, (0, k - 1)), place, place, weight
+        )
 
     @property
     def mean(self) -> Array:
@@ -84,15 +86,15 @@ class Categorical(Coder):
         return self.ranks is not None
 
     @property
-    def jitter(self) -> list[float]:
+    def bin_width(self) -> list[float]:
         """The edge of the cube around a word."""
         return [0.0] if self.ranks else [EDGE / self.scale] * self.width
 
-    def laws(self, most: int) -> tuple[Law, ...]:
+    def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
         """The words, or the cells."""
         if self.ranks or not self.width:
-            return self.ranks.laws(most) if self.ranks else ()
-        edges = np.full(self.width, self.jitter[0] * ROOT)
+            return self.ranks.marginals(most) if self.ranks else ()
+        edges = np.full(self.width, self.bin_width[0] * ROOT)
         return (mixture((self.words - self.mean) / self.scale, edges, np.array(self.shares)),)
 
     @property
@@ -104,20 +106,20 @@ class Categorical(Coder):
         """log_scale, or 1/probability of the cell beside its density."""
         return self.ranks.log_scales(x) if self.ranks else super().log_scales(x)
 
-    def spread(self, x: Array, u: Array) -> Array:
+    def dequantize(self, x: Array, u: Array) -> Array:
         """Points of the cube, or of the cell."""
-        return self.ranks.spread(x, u) if self.ranks else super().spread(x, u)
+        return self.ranks.dequantize(x, u) if self.ranks else super().dequantize(x, u)
 
-    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """Model units [n, width]. InputError names the first value that was not there in training."""
         if self.width == 0:
             return np.zeros((len(cells), 0), np.float32)
         codes = self.codes(cells, where, place)
         if self.ranks:
-            return self.ranks.levels(codes.astype(np.float64)).astype(np.float32)[:, None]
+            return self.ranks.to_normal(codes.astype(np.float64)).astype(np.float32)[:, None]
         return np.asarray(((self.words - self.mean) / self.scale).astype(np.float32)[codes])
 
-    def codes(self, cells: Cells, where: str, place: Place) -> Array:
+    def codes(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """The number of each value's category, int64 [n]; InputError as in ``encode``."""
         import pyarrow as pa
         import pyarrow.compute as pc

@@ -7,21 +7,21 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import categorical_from_json
-from pushforward.data.encoders.nullable import Dropped, Nullable
-from pushforward.data.encoders.numeric import Column, column_from_json
-from pushforward.data.encoders.quantile import Ranked, ranked_from_json
-from pushforward.data.encoders.typed import Carried
+from pushforward.data.encoders.nullable import Ignored, Nullable
+from pushforward.data.encoders.numeric import NumericEncoder, column_from_json
+from pushforward.data.encoders.quantile import QuantileNormal, ranked_from_json
+from pushforward.data.encoders.typed import TypedNumeric
 from pushforward.data.files.cells import arrow_type, is_time
 from pushforward.errors import InputError
 
 __all__ = ["coder_from_json"]
 
-Reader: TypeAlias = Callable[[dict[str, Any], str], Coder]
+Reader: TypeAlias = Callable[[dict[str, Any], str], ColumnEncoder]
 
 
-def coder_from_json(entry: Any, where: str) -> Coder:
+def coder_from_json(entry: Any, where: str) -> ColumnEncoder:
     """The inverse of ``to_json`` of any column; InputError, which ``where`` opens, for what no fit gives.
 
     An object without ``kind`` is a column of numbers, as in every run made before there were others.
@@ -42,28 +42,32 @@ def coder_from_json(entry: Any, where: str) -> Coder:
     return found
 
 
-def _carried(entry: dict[str, Any], where: str) -> Carried:
+def _carried(entry: dict[str, Any], where: str) -> TypedNumeric:
     if not isinstance(entry["type"], str) or type(entry["step"]) is not int or not 0 < entry["step"] < 2**63:
         raise InputError(f"{where} has a type or a step that no fit gives; restore the file")
     if not (is_time(kind := arrow_type(entry["type"])) or str(kind).startswith("decimal")):
         raise InputError(f"{where} has a type that numbers do not carry; restore the file")
     numbers = coder_from_json(entry["numbers"], where)
-    if not isinstance(numbers, Column | Ranked):
+    if not isinstance(numbers, NumericEncoder | QuantileNormal):
         raise InputError(f"{where} is carried by what are no numbers; restore the file")
-    return Carried(entry["type"], entry["step"], numbers)
+    return TypedNumeric(entry["type"], entry["step"], numbers)
 
 
 def _nullable(entry: dict[str, Any], where: str) -> Nullable:
     inner, share = coder_from_json(entry["inner"], where), entry["share"]
-    if not isinstance(inner, Column | Carried | Ranked) or type(share) not in (int, float) or not 0 < share < 1:
+    if (
+        not isinstance(inner, NumericEncoder | TypedNumeric | QuantileNormal)
+        or type(share) not in (int, float)
+        or not 0 < share < 1
+    ):
         raise InputError(f"{where} has missing values that no fit gives; restore the file")
     return Nullable(inner, float(share))
 
 
-def _dropped(entry: dict[str, Any], where: str) -> Dropped:
+def _dropped(entry: dict[str, Any], where: str) -> Ignored:
     if not isinstance(entry["name"], str):
         raise InputError(f"{where} must have a name that is text")
-    return Dropped(entry["name"])
+    return Ignored(entry["name"])
 
 
 READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
@@ -71,5 +75,5 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "carried": (("type", "step", "numbers"), _carried),
     "nullable": (("inner", "share"), _nullable),
     "dropped": (("name",), _dropped),
-    "ranked": (("column", "first", "last", "weight"), ranked_from_json),
+    "fit_quantiles": (("column", "first", "last", "weight"), ranked_from_json),
 }

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import Categorical, Value
-from pushforward.data.encoders.nullable import Dropped, Nullable
-from pushforward.data.encoders.numeric import Column, above
+from pushforward.data.encoders.nullable import Ignored, Nullable
+from pushforward.data.encoders.numeric import NumericEncoder, above
 from pushforward.data.encoders.order import in_order
-from pushforward.data.encoders.quantile import Ranked, ranked
-from pushforward.data.encoders.typed import Carried
-from pushforward.data.files.arrays import Array, Place
+from pushforward.data.encoders.quantile import QuantileNormal, fit_quantiles
+from pushforward.data.encoders.typed import TypedNumeric
+from pushforward.data.files.arrays import Array, RowNamer
 from pushforward.data.files.cells import Cells, counts, is_number, is_text, is_time, present, stray
 from pushforward.data.files.tables import Stream
 from pushforward.data.schema import DIGITS, Field, Schema
 from pushforward.errors import InputError
 
-__all__ = ["fit_numbers", "survey"]
+__all__ = ["fit_numbers", "infer_columns"]
 
 OTHERS = "*"  # in a schema: all columns that it does not name
 SAMPLE = 1 << 18  # values of which ranks are taken, at most; of more every second, fourth, ... one
@@ -34,7 +34,7 @@ SECONDS = (86400, 3600, 60, 1)
 YEARS = (-62135596800, 253402300799)  # the seconds from year 1 to 9999
 
 
-def survey(stream: Stream, schema: Schema | None = None) -> tuple[tuple[Coder, ...], int]:
+def infer_columns(stream: Stream, schema: Schema | None = None) -> tuple[tuple[ColumnEncoder, ...], int]:
     """Every column of a table as it enters the model, and the number of rows. InputError names the column at fault."""
     schema = schema or {}
     where, names = stream.where, stream.names
@@ -48,7 +48,9 @@ def survey(stream: Stream, schema: Schema | None = None) -> tuple[tuple[Coder, .
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise InputError(f"{where}: the schema speaks of a column {name!r}, which is not there{hint}")
-    found = [_Found(name, f"{where}: column {name!r}", schema.get(name, schema.get(OTHERS, Field()))) for name in names]
+    found = [
+        ColumnStats(name, f"{where}: column {name!r}", schema.get(name, schema.get(OTHERS, Field()))) for name in names
+    ]
     rows = 0
     for first, part in stream.parts():
         for one in found:
@@ -66,9 +68,9 @@ def survey(stream: Stream, schema: Schema | None = None) -> tuple[tuple[Coder, .
     return in_order(stream, [one.coder(rows) for one in found]), rows
 
 
-def fit_numbers(name: str, values: Array, where: str) -> Column:
+def fit_numbers(name: str, values: Array, where: str) -> NumericEncoder:
     """The column of an array, or of all entries of a set of images."""
-    found = _Found(name, f"{where}: column {name!r}", Field())
+    found = ColumnStats(name, f"{where}: column {name!r}", Field())
     number = int if values.dtype.kind in "biu" else float
     found.low, found.high, found.present = number(values.min()), number(values.max()), values.size
     found.decimals = DIGITS + 1
@@ -79,7 +81,7 @@ def fit_numbers(name: str, values: Array, where: str) -> Column:
 
 
 @dataclass(eq=False)
-class _Found:
+class ColumnStats:
     """What is known of one column so far."""
 
     name: str
@@ -111,7 +113,7 @@ class _Found:
             return "categorical"
         return "datetime" if is_time(self.type) else "number"
 
-    def see(self, cells: Cells, place: Place) -> None:
+    def see(self, cells: Cells, place: RowNamer) -> None:
         """Take in the next rows."""
         if self.type is None:
             self.type = cells.type
@@ -131,7 +133,7 @@ class _Found:
                 )
             self._see_numbers(values)
 
-    def _require_kind(self, cells: Cells, place: Place) -> None:
+    def _require_kind(self, cells: Cells, place: RowNamer) -> None:
         import pyarrow as pa
 
         kind, wanted = self.type, self.kind
@@ -178,7 +180,7 @@ class _Found:
         while sum(map(len, self.sample)) > SAMPLE:
             self.sample, self.stride = [np.concatenate(self.sample)[::2]], 2 * self.stride
 
-    def _see_values(self, cells: Cells, there: Array, place: Place) -> None:
+    def _see_values(self, cells: Cells, there: Array, place: RowNamer) -> None:
         import pyarrow as pa
 
         if pa.types.is_dictionary(cells.type):
@@ -243,35 +245,35 @@ class _Found:
 
     # ---- the column
 
-    def coder(self, rows: int) -> Coder:
+    def coder(self, rows: int) -> ColumnEncoder:
         """The column in model units."""
         import pyarrow as pa
 
         if self.kind == "drop":
-            return Dropped(self.name)
+            return Ignored(self.name)
         if self.kind == "categorical" or not self.present:
             return self._categorical(rows)
-        inner: Column | Carried | Ranked
+        inner: NumericEncoder | TypedNumeric | QuantileNormal
         if self.kind == "datetime":
             step, (low, high) = self._step(), _range(self.type)
             column = self.column(np.dtype(np.int64), (-(-low // step), high // step))
-            inner = Carried(str(self.type), step, self._ranked(column))
+            inner = TypedNumeric(str(self.type), step, self._ranked(column))
         elif pa.types.is_decimal(self.type):
             self.decimals = self.type.scale if self.type.scale >= 0 else self.decimals
-            inner = Carried(str(self.type), 1, self._ranked(self.column(np.dtype(np.float64))))
+            inner = TypedNumeric(str(self.type), 1, self._ranked(self.column(np.dtype(np.float64))))
         else:
             inner = self._ranked(self.column(np.dtype(self.type.to_pandas_dtype())))
         return Nullable(inner, 1 - self.present / rows) if self.present < rows else inner
 
-    def _ranked(self, column: Column) -> Column | Ranked:
+    def _ranked(self, column: NumericEncoder) -> NumericEncoder | QuantileNormal:
         """By its ranks, if they are asked for or there are enough of them."""
         asked = self.said.scaling == "quantile"
         if column.constant or not self.sample or (self.present < FEWEST and not asked):
             return column
         sample = np.concatenate(self.sample)
-        return ranked(column, sample // self._step() if self.kind == "datetime" else sample)
+        return fit_quantiles(column, sample // self._step() if self.kind == "datetime" else sample)
 
-    def column(self, dtype: np.dtype[Any], bounds: tuple[int, int] | None = None) -> Column:
+    def column(self, dtype: np.dtype[Any], bounds: tuple[int, int] | None = None) -> NumericEncoder:
         """The column of the numbers themselves."""
         step = self._step()
         low, high = (self.low // step, self.high // step) if step > 1 else (self.low, self.high)
@@ -283,10 +285,12 @@ class _Found:
             if (least is not None and low < least) or (most is not None and high > most):
                 raise InputError(f"{self.where} reaches from {low} to {high}, beyond its bounds {least} and {most}")
         if low == high:
-            return Column(self.name, dtype.name, low, high, 0.0, 0.0, None, limits)
+            return NumericEncoder(self.name, dtype.name, low, high, 0.0, 0.0, None, limits)
         spread = self._low_and_spread()[1]
         mean, square = (math.fsum(sums) / self.present for sums in (self.sums, self.squares))
-        return Column(self.name, dtype.name, low, high, mean * spread, math.sqrt(square) * spread, rounded, limits)
+        return NumericEncoder(
+            self.name, dtype.name, low, high, mean * spread, math.sqrt(square) * spread, rounded, limits
+        )
 
     def _categorical(self, rows: int) -> Categorical:
         import pyarrow as pa

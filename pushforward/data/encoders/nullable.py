@@ -8,29 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import EDGE, ROOT, Coder, mixture
+from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
 from pushforward.data.encoders.categorical import UNIFORM
-from pushforward.data.encoders.numeric import Column
-from pushforward.data.encoders.quantile import Ranked
-from pushforward.data.encoders.typed import Carried
-from pushforward.data.files.arrays import Array, Place
+from pushforward.data.encoders.numeric import NumericEncoder
+from pushforward.data.encoders.quantile import QuantileNormal
+from pushforward.data.encoders.typed import TypedNumeric
+from pushforward.data.files.arrays import Array, RowNamer
 from pushforward.data.files.cells import Cells, present
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
-__all__ = ["Dropped", "Nullable"]
+__all__ = ["Ignored", "Nullable"]
 
 RANGE = (1e-7, 1 - 1e-7)  # of a uniform number whose normal quantile is finite in float32
 
 
 @dataclass(frozen=True)
-class Nullable(Coder):
+class Nullable(ColumnEncoder):
     """A column with gaps: its entries, 0 where the value is missing, and one more that says whether it is.
 
     ``share`` of the training rows was missing. A missing value is null on the way back, whatever it was before. In
     training the entry of a missing value is noise: standard normal, beside values that are standard normal too.
     """
 
-    inner: Column | Carried | Ranked
+    inner: NumericEncoder | TypedNumeric | QuantileNormal
     share: float
 
     @property
@@ -49,24 +49,24 @@ class Nullable(Coder):
         return self.inner.width + 1
 
     @property
-    def pieces(self) -> tuple[int, ...]:
+    def feature_groups(self) -> tuple[int, ...]:
         """The value, and whether it is missing."""
-        return (*self.inner.pieces, 1)
+        return (*self.inner.feature_groups, 1)
 
     @property
-    def jitter(self) -> list[float]:
+    def bin_width(self) -> list[float]:
         """As inside, and that of a category for the indicator."""
-        return [*self.inner.jitter, EDGE / self.scale]
+        return [*self.inner.bin_width, EDGE / self.scale]
 
-    def laws(self, most: int) -> tuple[Law, ...]:
+    def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
         """The inner law beside that of what stands in the place of missing values; two points for the indicator."""
         told = (np.arange(2) - self.share) / self.scale
-        flag = mixture(told, np.full(2, self.jitter[-1] * ROOT), np.array([1 - self.share, self.share]))
-        inner = self.inner.laws(most)
+        flag = mixture(told, np.full(2, self.bin_width[-1] * ROOT), np.array([1 - self.share, self.share]))
+        inner = self.inner.marginals(most)
         if not inner:
             return (flag,)
         means, stds, weights = (part.numpy() for part in inner[0])
-        gap = 1.0 if self.inner.normal else self.inner.jitter[0] * ROOT
+        gap = 1.0 if self.inner.normal else self.inner.bin_width[0] * ROOT
         return (
             mixture(np.append(means, 0.0), np.append(stds, gap), np.append(weights * (1 - self.share), self.share)),
             flag,
@@ -85,11 +85,11 @@ class Nullable(Coder):
             inner = np.where(self._missing(x), noise, inner)
         return np.asarray(inner + math.log(self.scale / EDGE))
 
-    def spread(self, x: Array, u: Array) -> Array:
+    def dequantize(self, x: Array, u: Array) -> Array:
         """Of both; see above for missing values."""
         from scipy.special import ndtri
 
-        inner = self.inner.spread(x[:, :-1], u[:, :-1])
+        inner = self.inner.dequantize(x[:, :-1], u[:, :-1])
         if self.inner.normal:
             inner = np.where(self._missing(x)[:, None], ndtri(np.clip(u[:, :-1], *RANGE)), inner)
         told = x[:, -1:] + (u[:, -1:] - 0.5) * (EDGE / self.scale)
@@ -98,7 +98,7 @@ class Nullable(Coder):
     def _missing(self, x: Array) -> Array:
         return np.asarray(x[:, -1] * self.scale + self.share > 0.5)
 
-    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """Model units [n, width]."""
         import pyarrow as pa
 
@@ -110,7 +110,7 @@ class Nullable(Coder):
         x[:, -1] = (~there - self.share) / self.scale
         return x
 
-    def partial(self, cells: Cells, where: str, place: Place) -> Array:
+    def partial(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """A gap is a value that is there but unknown."""
         x = super().partial(cells, where, place)
         x[:, -1] = -self.share / self.scale
@@ -133,7 +133,7 @@ class Nullable(Coder):
 
 
 @dataclass(frozen=True)
-class Dropped(Coder):
+class Ignored(ColumnEncoder):
     """A column that the schema leaves out: neither looked at nor part of the output."""
 
     name: str
@@ -141,11 +141,11 @@ class Dropped(Coder):
     log_scale = 0.0
 
     @property
-    def jitter(self) -> list[float]:
+    def bin_width(self) -> list[float]:
         """Nothing."""
         return []
 
-    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """Nothing, for each row."""
         return np.zeros((len(cells), 0), np.float32)
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import EDGE, ROOT, Coder, mixture
+from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
 from pushforward.data.files import cells as _cells
-from pushforward.data.files.arrays import Array, Place
+from pushforward.data.files.arrays import Array, RowNamer
 from pushforward.data.files.cells import Cells
 from pushforward.errors import InputError
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
-__all__ = ["Column", "above", "column_from_json", "limits"]
+__all__ = ["NumericEncoder", "above", "column_from_json", "limits"]
 
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 TYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
@@ -27,7 +27,7 @@ OPTIONAL = ("decimals", "bounds")  # in JSON only where they say something
 
 
 @dataclass(frozen=True)
-class Column(Coder):
+class NumericEncoder(ColumnEncoder):
     """Numbers in user units: value v ↦ ((v − low) − mean) / scale. An image set is one column of all its entries.
 
     ``low`` and ``high`` are the range of the training rows (exact, of the column's own type); ``mean`` and ``scale``
@@ -70,17 +70,17 @@ class Column(Coder):
         return EDGE if self.unit > self.scale / 2 else 1.0
 
     @property
-    def jitter(self) -> list[float]:
+    def bin_width(self) -> list[float]:
         """One unit of an integer, or of the last decimal of a rounded float; less where few values make the column."""
         return [] if self.constant else [self.edge * self.unit / self.scale]
 
-    def laws(self, most: int) -> tuple[Law, ...]:
+    def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
         """Two points, if there are but two values."""
         if self.constant or round(float(self.high - self.low) / (self.unit or math.inf)) != 1:
-            return super().laws(most)
+            return super().marginals(most)
         share = self.mean / self.unit
         ends = (np.array([0.0, self.unit]) - self.mean) / self.scale
-        return (mixture(ends, np.full(2, self.jitter[0] * ROOT), np.array([1 - share, share])),)
+        return (mixture(ends, np.full(2, self.bin_width[0] * ROOT), np.array([1 - share, share])),)
 
     @property
     def log_scale(self) -> float:
@@ -113,7 +113,7 @@ class Column(Coder):
         exact = [min(max(int(step) + int(self.low), int(low)), int(high)) for step in above.flat]
         return np.array(exact, dtype).reshape(above.shape)
 
-    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """Model units [n, width]. InputError: text, gaps and infinities, in a constant column too."""
         values = _cells.numbers(cells, where, place)
         return np.zeros((len(values), 0), np.float32) if self.constant else self.forward(values)[:, None]
@@ -162,11 +162,11 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int] | tuple[float, float]:
     return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
 
 
-def column_from_json(entry: Any, where: str) -> Column:
-    """The inverse of ``Column.to_json``; InputError, which ``where`` opens, for numbers that no fit gives."""
-    keys = {field.name for field in fields(Column)}
+def column_from_json(entry: Any, where: str) -> NumericEncoder:
+    """The inverse of ``NumericEncoder.to_json``; InputError, which ``where`` opens, for numbers that no fit gives."""
+    keys = {field.name for field in fields(NumericEncoder)}
     if not isinstance(entry, dict) or not keys - set(OPTIONAL) <= set(entry) <= keys:
-        raise InputError(f"{where} must be an object with the keys {', '.join(f.name for f in fields(Column))}")
+        raise InputError(f"{where} must be an object with the keys {', '.join(f.name for f in fields(NumericEncoder))}")
     if not isinstance(entry["name"], str):
         raise InputError(f"{where} must have a name that is text")
     if entry["type"] not in TYPES:
@@ -185,7 +185,9 @@ def column_from_json(entry: Any, where: str) -> Column:
     ):
         raise InputError(f"{where} has numbers that no fit gives; restore the file")
     edges = None if bounds is None else (bounds[0], bounds[1])
-    return Column(entry["name"], entry["type"], number(low), number(high), float(mean), float(scale), decimals, edges)
+    return NumericEncoder(
+        entry["name"], entry["type"], number(low), number(high), float(mean), float(scale), decimals, edges
+    )
 
 
 def _is_bound(value: Any) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pushforward.data.encoders.base import Coder
+from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import ONE_HOT, Categorical
 from pushforward.data.encoders.nullable import Nullable
 from pushforward.data.files.arrays import Array
@@ -16,7 +16,7 @@ from pushforward.data.files.tables import Stream
 __all__ = ["in_order"]
 
 
-def in_order(stream: Stream, coders: Sequence[Coder]) -> tuple[Coder, ...]:
+def in_order(stream: Stream, coders: Sequence[ColumnEncoder]) -> tuple[ColumnEncoder, ...]:
     """The columns, with those of more than `ONE_HOT` categories in a new order, after one pass over the table.
 
     Categories are sorted by the mean of one column of numbers among their rows, in model units: the one with the

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import Coder, mixture
-from pushforward.data.encoders.numeric import Column, above, column_from_json
-from pushforward.data.files.arrays import Array, Place
+from pushforward.data.encoders.base import ColumnEncoder, mixture
+from pushforward.data.encoders.numeric import NumericEncoder, above, column_from_json
+from pushforward.data.files.arrays import Array, RowNamer
 from pushforward.data.files.cells import Cells, numbers
 from pushforward.errors import InputError
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
-__all__ = ["Ranked", "ranked", "ranked_from_json"]
+__all__ = ["QuantileNormal", "fit_quantiles", "ranked_from_json"]
 
 CELLS = 4096  # at most, about: a quarter of them for values of their own
 SHARED = 256  # of equal weight, about, for all other values
@@ -36,7 +36,7 @@ TAIL = 0.5  # rows' worth of values below the training range, and as much above
 
 
 @dataclass(frozen=True)
-class Ranked(Coder):
+class QuantileNormal(ColumnEncoder):
     """v ↦ Phi^-1(u), u in the cell of its position p = (v − low) / unit (unit 1 for floats that were not rounded).
 
     Cell i holds the positions ``first[i] .. last[i]``: whole numbers if values are rounded, all equally frequent; an
@@ -46,7 +46,7 @@ class Ranked(Coder):
     way back as far as float32 can tell the values of one cell.
     """
 
-    column: Column
+    column: NumericEncoder
     first: tuple[float, ...]
     last: tuple[float, ...]
     weight: tuple[float, ...]  # in rows
@@ -67,11 +67,11 @@ class Ranked(Coder):
         return True
 
     @property
-    def jitter(self) -> list[float]:
-        """Nothing that is the same for all rows: see ``spread``."""
+    def bin_width(self) -> list[float]:
+        """Nothing that is the same for all rows: see ``dequantize``."""
         return [0.0]
 
-    def laws(self, most: int) -> tuple[Law, ...]:
+    def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
         """The cells, of more than ``most`` some together: mean and spread of what training draws there."""
         from scipy.special import ndtri
 
@@ -112,7 +112,7 @@ class Ranked(Coder):
         ends = (tail + np.concatenate([[0.0], np.cumsum(weight)])) / (weight.sum() + 2 * tail)
         return begin, np.array(self.last) + half - begin, ends[:-1], ends[1:]
 
-    def positions(self, values: Array) -> Array:
+    def to_grid(self, values: Array) -> Array:
         """(v − low) / unit in float64, 0 where low itself is rounded."""
         return np.concatenate([np.zeros(0), *above(values, self.column.low)]) / self.unit + self._offset
 
@@ -122,7 +122,7 @@ class Ranked(Coder):
         c = self.column
         return 0.0 if c.decimals is None or c.integer else (c.low - round(c.low, c.decimals)) / self.unit
 
-    def levels(self, p: Array) -> Array:
+    def to_normal(self, p: Array) -> Array:
         """x at positions p, those of rounded values at the middle of their cell; float64."""
         from scipy.special import ndtri
 
@@ -144,7 +144,7 @@ class Ranked(Coder):
         share = ((u - lower[cell]) / (upper - lower)[cell]).clip(0, 1)
         return cell, begin[cell] + share * width[cell], x - inside
 
-    def spread(self, x: Array, u: Array) -> Array:
+    def dequantize(self, x: Array, u: Array) -> Array:
         """Points in the middle of the cells of the values at x, by u in [0, 1); x itself where values do not repeat."""
         from scipy.special import ndtri
 
@@ -169,10 +169,10 @@ class Ranked(Coder):
         density = -0.5 * x[:, 0].astype(np.float64) ** 2 - 0.5 * math.log(2 * math.pi)
         return np.where(beyond == 0, np.log(per) + density, math.log(self.column.scale) - edge)
 
-    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """Model units [n, 1]. InputError: text, gaps, infinities."""
         with np.errstate(over="ignore"):
-            return self.levels(self.positions(numbers(cells, where, place))).astype(np.float32)[:, None]
+            return self.to_normal(self.to_grid(numbers(cells, where, place))).astype(np.float32)[:, None]
 
     def decode(self, x: Array) -> Cells:
         """Numbers in the column's own type, rounded and bounded as it is."""
@@ -190,17 +190,17 @@ class Ranked(Coder):
     def to_json(self) -> dict[str, Any]:
         """All four, as ``kind`` ranked."""
         cells = {"first": list(self.first), "last": list(self.last), "weight": list(self.weight)}
-        return {"kind": "ranked", "column": self.column.to_json(), **cells}
+        return {"kind": "fit_quantiles", "column": self.column.to_json(), **cells}
 
 
-def ranked(column: Column, sample: Array) -> Ranked:
+def fit_quantiles(column: NumericEncoder, sample: Array) -> QuantileNormal:
     """The map for a column that is not constant, from some or all of its training values.
 
     Values of `ATOM` rows and more have cells of their own, the most frequent first; what lies between them shares
     `SHARED` cells of as many rows each, which are constant densities.
     """
     whole = column.unit > 0
-    p = Ranked(column, (), (), ()).positions(sample)
+    p = QuantileNormal(column, (), (), ()).to_grid(sample)
     values, count = np.unique(np.rint(p) if whole else p, return_counts=True)
     least = max(ATOM, int(np.sort(count)[-CELLS // 4]) + 1 if len(count) > CELLS // 4 else 0)
     atom = count >= least
@@ -226,7 +226,7 @@ def ranked(column: Column, sample: Array) -> Ranked:
     return _whole(column, cells)
 
 
-def _whole(column: Column, cells: list[tuple[float, float, float]]) -> Ranked:
+def _whole(column: NumericEncoder, cells: list[tuple[float, float, float]]) -> QuantileNormal:
     """Cells with what lies between them: a row's worth in all, and never less than float32 can tell."""
     least = LEAST * sum(weight for _, _, weight in cells)
 
@@ -242,11 +242,11 @@ def _whole(column: Column, cells: list[tuple[float, float, float]]) -> Ranked:
         out.append((cell[0], cell[1], max(cell[2], least)))
         out += [] if gap is None else [(*gap, weight)]
     first, last, weights = (tuple(map(float, line)) for line in zip(*out, strict=True))
-    return Ranked(column, first, last, weights)
+    return QuantileNormal(column, first, last, weights)
 
 
-def ranked_from_json(entry: dict[str, Any], where: str) -> Ranked:
-    """The inverse of ``Ranked.to_json``; InputError, which ``where`` opens, for what no fit gives."""
+def ranked_from_json(entry: dict[str, Any], where: str) -> QuantileNormal:
+    """The inverse of ``QuantileNormal.to_json``; InputError, which ``where`` opens, for what no fit gives."""
     column = column_from_json(entry["column"], where)
     lists = [entry["first"], entry["last"], entry["weight"]]
     finite = all(
@@ -265,4 +265,4 @@ def ranked_from_json(entry: dict[str, Any], where: str) -> Ranked:
     ):
         raise InputError(f"{where} has cells that no fit gives; restore the file")
     first, last, weight = (tuple(map(float, line)) for line in lists)
-    return Ranked(column, first, last, weight)
+    return QuantileNormal(column, first, last, weight)

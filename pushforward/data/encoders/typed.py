@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import Coder
-from pushforward.data.encoders.numeric import Column
-from pushforward.data.encoders.quantile import Ranked
-from pushforward.data.files.arrays import Array, Place
+from pushforward.data.encoders.base import ColumnEncoder
+from pushforward.data.encoders.numeric import NumericEncoder
+from pushforward.data.encoders.quantile import QuantileNormal
+from pushforward.data.files.arrays import Array, RowNamer
 from pushforward.data.files.cells import Cells, arrow_type, counts, present
 from pushforward.errors import InputError
-from pushforward.tensor import Law
+from pushforward.tensor import GaussianMixture
 
-__all__ = ["Carried"]
+__all__ = ["TypedNumeric"]
 
 
 @dataclass(frozen=True)
-class Carried(Coder):
+class TypedNumeric(ColumnEncoder):
     """Dates, times and durations as the integers count / ``step``, and decimals as floats: an arrow type on numbers."""
 
     type: str  # arrow type
     step: int  # units of the type in one unit of the numbers: all training rows are multiples of it
-    numbers: Column | Ranked
+    numbers: NumericEncoder | QuantileNormal
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -32,9 +32,9 @@ class Carried(Coder):
         return self.numbers.name
 
     @property
-    def plain(self) -> Column:
+    def plain(self) -> NumericEncoder:
         """The numbers as they are, without their ranks."""
-        return self.numbers.column if isinstance(self.numbers, Ranked) else self.numbers
+        return self.numbers.column if isinstance(self.numbers, QuantileNormal) else self.numbers
 
     @property
     def width(self) -> int:
@@ -42,13 +42,13 @@ class Carried(Coder):
         return self.numbers.width
 
     @property
-    def jitter(self) -> list[float]:
+    def bin_width(self) -> list[float]:
         """One step, or one unit of the last decimal."""
-        return self.numbers.jitter
+        return self.numbers.bin_width
 
-    def laws(self, most: int) -> tuple[Law, ...]:
+    def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
         """That of the numbers."""
-        return self.numbers.laws(most)
+        return self.numbers.marginals(most)
 
     @property
     def log_scale(self) -> float:
@@ -64,11 +64,11 @@ class Carried(Coder):
         """In steps."""
         return self.numbers.log_scales(x)
 
-    def spread(self, x: Array, u: Array) -> Array:
+    def dequantize(self, x: Array, u: Array) -> Array:
         """As the numbers."""
-        return self.numbers.spread(x, u)
+        return self.numbers.dequantize(x, u)
 
-    def encode(self, cells: Cells, where: str, place: Place) -> Array:
+    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
         """Model units [n, width]. InputError: what cannot be turned into the column's type, gaps."""
         import pyarrow as pa
 

@@ -15,14 +15,14 @@ from numpy.lib import format as npy
 from pushforward.data.files.remote import File, reading
 from pushforward.errors import InputError
 
-__all__ = ["Array", "Place", "Rows", "check", "columns", "numbered", "read_npy", "read_npz"]
+__all__ = ["Array", "RowNamer", "Rows", "check", "columns", "read_npy", "read_npz", "row_name"]
 
 Array: TypeAlias = npt.NDArray[Any]
 Rows: TypeAlias = Any  # np.ndarray or pyarrow.Table; the latter is imported only where a table is at hand
-Place: TypeAlias = Callable[[int], str]  # names the i-th row (from 0) in a message
+RowNamer: TypeAlias = Callable[[int], str]  # names the i-th row (from 0) in a message
 
 
-def numbered(row: int) -> str:
+def row_name(row: int) -> str:
     """How a message names a row that has no line in a text file: ``row 1`` is the first."""
     return f"row {row + 1}"
 
@@ -58,7 +58,7 @@ def read_npz(path: File) -> tuple[Array, Array | None]:
     return rows, labels
 
 
-def check(rows: Array, where: str, place: Place = numbered) -> None:
+def check(rows: Array, where: str, place: RowNamer = row_name) -> None:
     """Raise InputError unless ``rows`` [n, ...] holds at least one row of finite real numbers."""
     _require_real(rows.dtype, where)
     if rows.ndim == 0 or rows.size == 0:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pushforward.data.files.arrays import Array, Place, numbered
+from pushforward.data.files.arrays import Array, RowNamer, row_name
 from pushforward.errors import InputError
 
 __all__ = [
@@ -89,7 +89,7 @@ def counts(cells: Cells) -> Array:
     return np.asarray(cells.cast(pa.int32() if cells.type.bit_width == 32 else pa.int64()), np.int64)
 
 
-def numbers(cells: Cells, where: str, place: Place = numbered) -> Array:
+def numbers(cells: Cells, where: str, place: RowNamer = row_name) -> Array:
     """A column of numbers as a numpy array [n] of bool, integers or floats (decimals become float64).
 
     InputError, which ``where`` opens, with the first bad row: text, missing values, infinities, dates and other types.
@@ -114,7 +114,7 @@ def numbers(cells: Cells, where: str, place: Place = numbered) -> Array:
     return values
 
 
-def stray(cells: Cells, where: str, place: Place = numbered) -> InputError | None:
+def stray(cells: Cells, where: str, place: RowNamer = row_name) -> InputError | None:
     """The error that names the first cell that is no number, in a text column that is mostly numbers; else None.
 
     Mostly: at least half of the first 1,000 cells, but not every cell of the column.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.files import arrays, images, tables
-from pushforward.data.files.arrays import Array, Place, Rows, numbered
+from pushforward.data.files.arrays import Array, RowNamer, Rows, row_name
 from pushforward.data.files.builtin import BUILTIN, CLASSES
 from pushforward.data.files.images import Pictures, Size, read_size
 from pushforward.data.files.remote import File, files, is_url
@@ -35,7 +35,7 @@ class Raw:
     where: str  # opens every message about these rows
     rows: Rows  # `read_source` leaves a table from files as a Stream
     labels: Array | None = None
-    place: Place = numbered
+    place: RowNamer = row_name
     classes: tuple[str, ...] = ()  # labels are numbers of these, if there are any
     notes: tuple[str, ...] = ()  # what was left out, a line each
 
@@ -86,7 +86,7 @@ def _read(source: Source, schema: Schema, size: Size | None) -> Raw:
             return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
         found = _remote(name) if is_url(name) else _files(path)
         if (pictures := _pictures(path, found, name, size)) is not None:
-            return Raw(path.stem, name, pictures.rows, pictures.labels, numbered, pictures.classes, pictures.notes)
+            return Raw(path.stem, name, pictures.rows, pictures.labels, row_name, pictures.classes, pictures.notes)
         if found[0].suffix.lower() in tables.ENDINGS:
             stream = tables.open_files(found, name, schema)
             return Raw(path.stem, name, stream, None, stream.place)

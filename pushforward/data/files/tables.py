@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from pushforward.data.files.arrays import Array, Place, numbered
+from pushforward.data.files.arrays import Array, RowNamer, row_name
 from pushforward.data.files.cells import NUMBER, Cells, numbers
 from pushforward.data.files.remote import File, reading, schema_of
 from pushforward.data.schema import Kind, Schema
@@ -42,10 +42,10 @@ class Stream:
     where: str
     names: tuple[str, ...]
     read: Read  # parts of any size
-    place: Place = numbered
+    place: RowNamer = row_name
 
     @staticmethod
-    def of(table: Table, where: str, place: Place = numbered) -> Stream:
+    def of(table: Table, where: str, place: RowNamer = row_name) -> Stream:
         """A table in memory."""
         return Stream(where, tuple(table.column_names), lambda: iter([table]), place)
 
@@ -67,7 +67,7 @@ class Stream:
         if count:
             yield first, pa.concat_tables(held)
 
-    def at(self, first: int) -> Place:
+    def at(self, first: int) -> RowNamer:
         """Names the rows of a part that begins with row number ``first``."""
         return lambda row: self.place(first + row)
 
@@ -107,7 +107,7 @@ def read_parquet(path: File) -> tuple[Table, None]:
     return open_files([path], str(path)).table(), None
 
 
-def columns(table: Table, where: str, place: Place = numbered) -> dict[str, Array]:
+def columns(table: Table, where: str, place: RowNamer = row_name) -> dict[str, Array]:
     """Each column of a pyarrow.Table as a numpy array [n] of bool, integers or floats (decimals become float64).
 
     InputError names the column and the first bad row: text, missing values, dates and other types.
@@ -174,9 +174,9 @@ def _open_parquet(paths: Sequence[File], where: str, schema: Schema) -> Stream:
 def _place(paths: Sequence[File], sizes: Sequence[Callable[[], int]], row: int) -> str:
     for path, size in zip(paths, sizes, strict=True):
         if len(paths) == 1 or row < (count := size()):
-            return numbered(row) if len(paths) == 1 else f"{path.name}, {numbered(row)}"
+            return row_name(row) if len(paths) == 1 else f"{path.name}, {row_name(row)}"
         row -= count
-    return numbered(row)
+    return row_name(row)
 
 
 # ---- text
@@ -330,7 +330,7 @@ def _line_of(paths: Sequence[File], marks: Sequence[str], row: int) -> str:
             if i == left + 1:
                 return f"line {line}" if len(paths) == 1 else f"{path.name}, line {line}"
         left -= i
-    return numbered(row)
+    return row_name(row)
 
 
 def _first_line(error: Exception) -> str:

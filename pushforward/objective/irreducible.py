@@ -20,7 +20,7 @@ from pushforward.objective.matching import Objective
 from pushforward.path import Draw
 from pushforward.tensor import generator
 
-__all__ = ["Estimate", "excess", "floor"]
+__all__ = ["Estimate", "excess_loss", "irreducible_loss"]
 
 
 class Estimate(NamedTuple):
@@ -31,20 +31,21 @@ class Estimate(NamedTuple):
     n: int
 
 
-def floor(
+def irreducible_loss(
     objective: Objective, oracle: Field, draw: Draw, y: Tensor | None = None, seed: int = 0, batch: int = 1024
 ) -> Estimate:
     """The loss of the exact field on these draws, ``batch`` of them at a time.
 
     ``oracle`` is the field of the law that ``draw.x1`` comes from, paired independently with the source: for training
     rows the `EmpiricalField` of the training set, whose floor only a network that knows every row by heart can reach.
-    The rows of a `Marginal` without a reference depend on each other: spread over batches says how sure that one is.
-    Raises InputError below two draws or where the loss is not finite (draws at t = 1, or an oracle that does not hold).
+    The rows of a `StableTarget` without a reference depend on each other: spread over batches says how sure that one
+    is. Raises InputError below two draws or where the loss is not finite (draws at t = 1, or an oracle that does not
+    hold).
     """
-    return _mean(lambda d, c, k: objective(oracle, d, c, generator(seed, "floor", k)), draw, y, batch)
+    return _mean(lambda d, c, k: objective(oracle, d, c, generator(seed, "irreducible_loss", k)), draw, y, batch)
 
 
-def excess(
+def excess_loss(
     objective: Objective,
     field: Field,
     oracle: Field,
@@ -53,13 +54,14 @@ def excess(
     seed: int = 0,
     batch: int = 1024,
 ) -> Estimate:
-    """``loss - floor``, both on the same draws: an estimate of ``E lambda |p_theta - E[p|x_t]|^2 / d``, 0 at best.
+    """``loss - irreducible_loss``, both on the same draws: an estimate of ``E lambda |p_theta - E[p|x_t]|^2 / d``, 0
+    at best.
 
-    What the two losses share cancels row by row, so its error is far below theirs. Raises as `floor`.
+    What the two losses share cancels row by row, so its error is far below theirs. Raises as `irreducible_loss`.
     """
 
     def difference(d: Draw, c: Tensor | None, k: int) -> Tensor:
-        mine, best = (objective(f, d, c, generator(seed, "floor", k)) for f in (field, oracle))
+        mine, best = (objective(f, d, c, generator(seed, "irreducible_loss", k)) for f in (field, oracle))
         return mine - best
 
     return _mean(difference, draw, y, batch)

@@ -12,14 +12,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.schedule.base import Schedule, quotient, root
-from pushforward.tensor import Clock
+from pushforward.tensor import ClockTimes
 
-__all__ = ["Discrete"]
+__all__ = ["DDPMSchedule"]
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Discrete(Schedule):
+class DDPMSchedule(Schedule):
     """DDPM's chain of N steps on the common clock: index ``k = N (1 - t)``, so k = 0 is data and k = N noise.
 
     ``alpha = sqrt(abar_k), beta = sqrt(1 - abar_k)``, ``abar_k = prod_{j<=k} (1 - betas_j)``; exact at whole k, and in
@@ -29,7 +29,7 @@ class Discrete(Schedule):
     Reference: Ho et al. 2020, whose k this is; libraries that count from 0 call it k - 1.
     """
 
-    betas: Float[Tensor, "N"] = dataclass_field(default_factory=lambda: Discrete.linear().betas)
+    betas: Float[Tensor, "N"] = dataclass_field(default_factory=lambda: DDPMSchedule.linear().betas)
 
     def __post_init__(self) -> None:
         betas = self.betas.to("cpu", torch.float64)
@@ -38,23 +38,23 @@ class Discrete(Schedule):
         object.__setattr__(self, "betas", betas)
 
     @staticmethod
-    def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Discrete:
+    def linear(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> DDPMSchedule:
         """Betas equally spaced (Ho et al. 2020)."""
-        return Discrete(torch.linspace(first, last, steps, dtype=torch.float64))
+        return DDPMSchedule(torch.linspace(first, last, steps, dtype=torch.float64))
 
     @staticmethod
-    def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> Discrete:
+    def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> DDPMSchedule:
         """Square roots of betas equally spaced (Rombach et al. 2022)."""
-        return Discrete(torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64).square())
+        return DDPMSchedule(torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64).square())
 
     @staticmethod
-    def cosine(steps: int = 1000, offset: float = 0.008) -> Discrete:
+    def cosine(steps: int = 1000, offset: float = 0.008) -> DDPMSchedule:
         """``abar_k`` goes like ``cos^2((k/N + offset) / (1 + offset) pi/2)``, betas at most 0.999 (Nichol 2021)."""
         k = torch.arange(steps + 1, dtype=torch.float64)
         abar = torch.cos((k / steps + offset) / (1 + offset) * math.pi / 2).square()
-        return Discrete((1 - abar[1:] / abar[:-1]).clamp(max=0.999))
+        return DDPMSchedule((1 - abar[1:] / abar[:-1]).clamp(max=0.999))
 
-    def index(self, t: Clock) -> Clock:
+    def index(self, t: ClockTimes) -> ClockTimes:
         """The chain's index ``k = N (1 - t)`` of a time; whole at the chain's own times."""
         return len(self.betas) * (1 - t)
 
@@ -73,19 +73,19 @@ class Discrete(Schedule):
         below = k.detach().floor().clamp(0, len(steps) - 1).long()
         return knots[below] + (k - below) * steps[below], -len(steps) * steps[below]
 
-    def __call__(self, t: Clock) -> tuple[Clock, Clock]:
+    def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         return torch.exp(self._log_abar(t)[0] / 2), root(self.variance(t))
 
-    def variance(self, t: Clock) -> Clock:
+    def variance(self, t: ClockTimes) -> ClockTimes:
         return -torch.expm1(self._log_abar(t)[0])
 
-    def rates(self, t: Clock) -> tuple[Clock, Clock, Clock]:
+    def derivatives(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         alpha, beta = self(t)
         half = self._log_abar(t)[1] / 2
         beta_d_beta = -half * alpha.square()
         return half * alpha, quotient(beta_d_beta, beta), beta_d_beta
 
-    def posterior(self, k: Int[Tensor, "n"]) -> tuple[Clock, Clock, Clock]:
+    def posterior(self, k: Int[Tensor, "n"]) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         """``q(x_{k-1} | x_k, data) = N(a data + b x_k, c I)``: the coefficients ``(a, b, c)`` for k = 1 .. N.
 
         ``a = sqrt(abar_{k-1}) beta_k / (1 - abar_k)``, ``b = sqrt(1 - beta_k) (1 - abar_{k-1}) / (1 - abar_k)``,

@@ -1,0 +1,50 @@
+"""Registries: a part is registered by one word at the foot of the file that defines it.
+
+Every file of a room may end in a dict under the registry's name, ``{"heun": Heun, ...}``. `merged` puts those of a room
+together, for its ``__init__``; `names` reads them from the text, for the command line, which knows all names before
+anything is imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+__all__ = ["merged", "names"]
+
+PACKAGE = Path(__file__).parent
+
+
+def merged(room: str, name: str) -> dict[str, Any]:
+    """The entries of the registry ``name`` in all files of a room, in the order of the files' names.
+
+    Raises ValueError for a name that two files register.
+    """
+    found: dict[str, Any] = {}
+    for module in sorted(file.name for file in pkgutil.iter_modules([str(PACKAGE / room)])):
+        entries = getattr(importlib.import_module(f"pushforward.{room}.{module}"), name, {})
+        if twice := found.keys() & entries.keys():
+            raise ValueError(f"{room}/{module}.py: {name} has {sorted(twice)[0]!r} already, from another file")
+        found |= entries
+    return found
+
+
+def names(room: str, name: str) -> tuple[str, ...]:
+    """The names of a registry, in the order of `merged`, read from the text of a room's files or of a single file."""
+    path = PACKAGE / room
+    files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    return tuple(entry for file in files for entry in _keys(file, name))
+
+
+def _keys(file: Path, name: str) -> list[str]:
+    """The literal keys of the dict assigned to ``name`` in a file."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            value = getattr(node, "value", None)
+            keys = value.keys if isinstance(value, ast.Dict) else []
+            return [str(key.value) for key in keys if isinstance(key, ast.Constant)]
+    return []
