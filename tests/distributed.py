@@ -16,9 +16,9 @@ import torch
 from pushforward import load, run
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.nn import MLP
 from pushforward.evaluation import budget as allowance
 from pushforward.evaluation import quality
+from pushforward.nn import MLP
 from pushforward.report import evaluate
 from pushforward.training import SINGLE, Budget, OptimizerConfig, fit, process_group
 
