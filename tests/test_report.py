@@ -32,6 +32,7 @@ from pushforward.evaluation.reference import read
 from pushforward.evaluation.table import table
 from pushforward.metrics import (
     METRICS,
+    Metric,
     classifier_two_sample,
     closest_record,
     column_distances,
@@ -64,7 +65,8 @@ def _quickly():
     with pytest.MonkeyPatch.context() as patch:
         for module in (quality, columns):
             patch.setattr(module, "RESAMPLES", 3)
-        patch.setattr(quality, "classifier_two_sample", partial(classifier_two_sample, classifier=trees))
+        judge = dataclasses.replace(METRICS["two_sample"], function=partial(classifier_two_sample, classifier=trees))
+        patch.setitem(METRICS, "two_sample", judge)
         fewer = {
             "EVALUATIONS": (2, 8),
             "DIFFUSIONS": (0.0, 1.0),
@@ -180,7 +182,7 @@ def test_numbers_are_those_of_the_metrics(plane, plane_file):
         assert found.value == pytest.approx(METRICS[name](samples, rows), rel=1e-12)
         assert found.floor == with_floor(METRICS[name], samples, rows, train, 0, seed=4).floor
         assert found.error >= 0 and found.floor_error >= 0 and found.n == 300
-    judged = quality.classifier_two_sample(samples, rows, seed=4)
+    judged = METRICS["two_sample"].function(samples, rows, seed=4)
     assert one.score("two_sample").value == judged.accuracy and one.p_value == judged.p_value
     memory = memorisation(samples, train, rows)
     assert (one.copies.closer, one.copies.ratio, one.copies.suspects) == (
@@ -189,6 +191,22 @@ def test_numbers_are_those_of_the_metrics(plane, plane_file):
         len(memory.copies),
     )
     assert one.copies.closest[0][2] == pytest.approx(float(memory.distance[one.copies.closest[0][0]]))
+
+
+def test_metric_of_one_record_is_in_the_report(plane, monkeypatch):
+    def gap(x, y):
+        return float((x.mean(0) - y.mean(0)).norm())
+
+    record = Metric(gap, "gap of the means", "how far the means are apart; less is better", position=25)
+    monkeypatch.setitem(METRICS, "mean_gap", record)
+    report = evaluate(plane, n=40)
+    assert [score.name for score in report.runs[0].scores][1:4] == ["energy", "mean_gap", "frechet"]
+    model, (train, held_out) = pf.load(plane), [part.x for part in load_data(report.against.source).split(0.3, 0)]
+    samples, rows = model.transform.forward(model.sample(40, seed=0, steps=8)), some(held_out, 40, 0, "report")
+    assert report.runs[0].score("mean_gap") == with_floor(gap, samples, rows, train, 3, seed=0)
+    entry = json.loads(report.to_json())["runs"][0]["scores"][2]
+    assert (entry["title"], entry["reading"]) == (record.title, record.reading) and not entry["higher_is_better"]
+    assert f"<td class=reading>{record.reading}</td>" in report.to_html()
 
 
 def test_json_says_what_the_report_says(plane, tmp_path):
@@ -216,9 +234,9 @@ def test_report_is_a_function_of_the_seed(plane):
 
 def test_exact_field_reaches_the_floor_and_the_untrained_network_does_not(plane):
     good, bad = (evaluate(m, n=400, steps=20).runs[0] for m in (exact(plane), pf.load(plane)))
-    assert [score.name for score in good.scores if not score.good] == []
+    assert [score.name for score in good.scores if not score.at_floor] == []
     assert abs(good.copies.closer - 0.5) < 0.06 and good.copies.suspects == 0 and good.p_value > 0.01
-    failed = {score.name for score in bad.scores if not score.good}
+    failed = {score.name for score in bad.scores if not score.at_floor}
     assert failed >= {"sliced_wasserstein", "energy", "two_sample", "precision", "columns"}
     assert bad.score("two_sample").value > 0.7 and bad.p_value < 1e-6
     assert all(score.verdict != "beyond the floor" for score in bad.scores if score.name in ("energy", "frechet"))
@@ -229,7 +247,7 @@ def test_run_that_knows_its_data_by_heart_is_found_out(pictures, home):
     thief = dataclasses.replace(model, field=pf.EmpiricalField(model.field.path, train))
     one = evaluate(thief, n=60, steps=20).runs[0]
     assert one.copies.suspects == 60 and one.copies.closer > 0.99
-    assert {score.name for score in one.scores if score.good} >= {"sliced_wasserstein", "energy", "coverage"}
+    assert {score.name for score in one.scores if score.at_floor} >= {"sliced_wasserstein", "energy", "coverage"}
     assert torch.allclose(one.shown.closest, one.shown.originals, atol=0.1)
     # its loss is the floor itself, its excess exactly nothing; beyond the rows it knows it is worse
     found, note = learned.losses(thief, read([thief], None, 60, 0), 256, 0)

@@ -86,7 +86,7 @@ def print_scores(report: Report) -> None:
         shown.add_column("together")
     for score in first.scores:
         if len(names) == 1:
-            style = "green" if score.good else "yellow"
+            style = "green" if score.at_floor else "yellow"
             last = [Text(score.verdict, style=style)]
             shown.add_row(score.title, *plain(score.measured), *last)
         else:

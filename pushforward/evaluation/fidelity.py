@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from pushforward.data import Transform
-from pushforward.evaluation.quality import READINGS, RESAMPLES
+from pushforward.evaluation.quality import RESAMPLES, reported
 from pushforward.evaluation.result import ColumnScore, Score, TableScores
 from pushforward.evaluation.table import Table, table
 from pushforward.metrics import (
+    Metric,
     closest_record,
     column_distances,
     pair_distances,
@@ -98,16 +99,14 @@ def tables(
         return [], None, notes
     ours, theirs, fair, record = rows.values
     found, categorical = [], list(rows.categorical)
-    say(0.0, "columns")
+    metrics = {name: metric for name, metric in reported(table=True).items() if metric.columns <= len(rows.names)}
+    for i, (name, metric) in enumerate(metrics.items()):
+        say(0.5 * i / len(metrics), metric.title)
 
-    def columns_mean(x: Tensor, y: Tensor) -> float:
-        return column_distances(x, y, categorical).mean
+        def number(x: Tensor, y: Tensor, metric: Metric = metric) -> float:
+            return metric.number(metric.function(x, y, categorical))
 
-    def pairs_mean(x: Tensor, y: Tensor) -> float:
-        return pair_distances(x, y, categorical).mean
-
-    measured = with_floor(columns_mean, ours, theirs, fair, RESAMPLES, seed=seed)
-    found.append(Score("columns", measured, False, *READINGS["columns"]))
+        found.append(Score(name, with_floor(number, ours, theirs, fair, RESAMPLES, seed=seed)))
     each = zip(
         rows.names,
         column_distances(ours, theirs, categorical).each,
@@ -117,10 +116,6 @@ def tables(
     singles = tuple(ColumnScore(name, j in categorical, *pair) for j, (name, *pair) in enumerate(each))
     if len(rows.names) == 1:
         return found, TableScores(singles, (), None, ()), notes
-    say(0.2, "pairs of columns")
-    found.append(
-        Score("pairs", with_floor(pairs_mean, ours, theirs, fair, RESAMPLES, seed=seed), False, *READINGS["pairs"])
-    )
     gaps = pair_distances(ours, theirs, categorical).each.triu(1)
     worst = gaps.flatten().argsort(descending=True)[:WORST].tolist()
     d = len(rows.names)

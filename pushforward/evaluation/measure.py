@@ -16,11 +16,12 @@ from pushforward.errors import InputError
 from pushforward.evaluation.budget import allowance
 from pushforward.evaluation.fidelity import tables
 from pushforward.evaluation.field import draw, likelihood, losses, training, walk
-from pushforward.evaluation.quality import Lens, copies, lens, scores, two_sample
+from pushforward.evaluation.quality import Lens, copies, lens, scores
 from pushforward.evaluation.reference import LEAST, Rows, read
 from pushforward.evaluation.result import Copies, Curve, Evaluation, Findings, Loss, Shown
 from pushforward.metrics import Memorisation, energy_distance
 from pushforward.metrics.base import some
+from pushforward.progress import Progress
 from pushforward.sample import DEFAULT_STEPS, EulerMaruyama, Stepper, default_grid, reverse_sigma
 from pushforward.version import __version__
 
@@ -146,10 +147,7 @@ def _one(
     if view.directions is not None:
         notes.append(f"points are measured through {view.directions.shape[1]} principal components of training rows")
     flat, held_out, train = view(samples), view(rows.held_out), view(rows.train)
-    listed = scores(flat, held_out, train, seed, lambda share, words: say(0.1 + 0.2 * share, words))
-    say(0.3, "classifier")
-    judged, p_value = two_sample(flat, held_out, train, seed)
-    listed.append(judged)
+    listed, p_values = scores(flat, held_out, train, seed, Progress(say, 0.1, 0.4))
     table = None
     if transform.kind != "image":
         more, table, left_out = tables(
@@ -217,7 +215,7 @@ def _one(
         str(model.folder),
         model.run,
         tuple(listed),
-        p_value,
+        p_values["two_sample"],
         copied,
         table,
         by_evaluations,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,22 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.evaluation.result import Copies, Score
-from pushforward.metrics import (
-    Measured,
-    Memorisation,
-    classifier_two_sample,
-    energy_distance,
-    frechet_distance,
-    memorisation,
-    precision_recall,
-    sliced_wasserstein,
-    with_floor,
-    with_floors,
-)
+from pushforward.metrics import METRICS, Measured, Memorisation, Metric, memorisation, with_floors
 from pushforward.metrics.base import some
+from pushforward.progress import SILENT, Progress
 from pushforward.tensor import Points, dimension, generator
 
-__all__ = ["READINGS", "Lens", "copies", "lens", "scores", "two_sample"]
+__all__ = ["Lens", "copies", "lens", "reported", "scores"]
 
 RESAMPLES = 20
 DIMENSIONS = 1024  # of points that are measured as they are
@@ -60,44 +49,56 @@ def lens(train: Points, seed: int) -> Lens:
     return Lens(rows.mean(0), directions[:COMPONENTS].T)
 
 
+def reported(table: bool) -> dict[str, Metric]:
+    """The metrics that a report measures, of tables or of points of any shape, in its order."""
+    chosen = {name: m for name, m in METRICS.items() if m.position is not None and bool(m.columns) == table}
+    return dict(sorted(chosen.items(), key=lambda entry: entry[1].position or 0))
+
+
 def scores(
     samples: Float[Tensor, "n d"],
     held_out: Float[Tensor, "m d"],
     train: Float[Tensor, "l d"],
     seed: int,
-    say: Callable[[float, str], None],
-) -> list[Score]:
-    """Each metric of samples against held-out points beside that of training points; the classifier is not among them.
+    progress: Progress = SILENT,
+) -> tuple[list[Score], dict[str, float]]:
+    """Measure samples against held-out points by each metric of points, beside its floor, that of training points.
 
-    Intervals are 95 %, from 20 random halves.
+    Intervals are 95 %, from 20 random halves or from the metric's own error. The second result holds the p-values of
+    the metrics that are tests, by name.
     """
-    found = {}
-    for i, (name, metric) in enumerate(DISTANCES.items()):
-        say(i / 4, name.replace("_", " "))
-        found[name] = with_floor(metric, samples, held_out, train, RESAMPLES, seed=seed)
-    say(3 / 4, "precision and recall")
+    metrics, measured, p_values = reported(table=False), dict[str, Measured](), dict[str, float]()
+    for i, (name, metric) in enumerate(metrics.items()):
+        progress(i / len(metrics), metric.title)
+        if name in measured:
+            continue
+        if metric.error:
+            measured[name], p_values[name] = _with_own_error(name, metric, samples, held_out, train, seed)
+            continue
+        # metrics of one function share their work
+        family = {key: m for key, m in metrics.items() if m.function is metric.function}
 
-    def four(x: Tensor, y: Tensor) -> tuple[float, ...]:
-        p = precision_recall(x, y)
-        return p.precision, p.recall, p.density, p.coverage
+        def numbers(x: Tensor, y: Tensor, family: dict[str, Metric] = family) -> list[float]:
+            result = metrics[next(iter(family))].function(x, y)
+            return [m.number(result) for m in family.values()]
 
-    names = ("precision", "recall", "density", "coverage")
-    found |= dict(zip(names, with_floors(four, samples, held_out, train, RESAMPLES, seed=seed), strict=True))
-    return [Score(name, measured, name in names, *READINGS[name]) for name, measured in found.items()]
+        found = with_floors(numbers, samples, held_out, train, RESAMPLES, seed=seed)
+        measured |= dict(zip(family, found, strict=True))
+    return [Score(name, measured[name]) for name in metrics], p_values
 
 
-def two_sample(
-    samples: Float[Tensor, "n d"], held_out: Float[Tensor, "m d"], train: Float[Tensor, "l d"], seed: int
-) -> tuple[Score, float]:
-    """The classifier two-sample test of samples and of training points, and the p-value of samples.
+def _with_own_error(
+    name: str, metric: Metric, samples: Tensor, held_out: Tensor, train: Tensor, seed: int
+) -> tuple[Measured, float]:
+    """A metric that is a statistical test beside its floor, and the p-value of the samples.
 
-    Both accuracies have the standard deviation between equal laws, so its 95 % interval is not taken by halves.
+    Value and floor have the standard deviation between equal laws, so that the interval is not taken by halves.
     """
     n = min(len(samples), len(train))
-    points, floor = (some(x, n, seed, "two_sample", i) for i, x in enumerate((samples, train)))
-    ours, theirs = (classifier_two_sample(x, held_out, seed=seed) for x in (points, floor))
-    measured = Measured(ours.accuracy, Z95 * ours.error, theirs.accuracy, Z95 * theirs.error, n)
-    return Score("two_sample", measured, False, *READINGS["two_sample"]), ours.p_value
+    points = [some(x, n, seed, name, i) for i, x in enumerate((samples, train))]
+    value, floor = (metric.function(x, held_out, seed=seed) for x in points)
+    numbers = [(metric.number(result), Z95 * getattr(result, metric.error)) for result in (value, floor)]
+    return Measured(*numbers[0], *numbers[1], n), value.p_value
 
 
 def copies(
@@ -116,19 +117,3 @@ def copies(
     pairs = zip(closest.tolist(), rows.tolist(), found.distance[closest].tolist(), strict=True)
     result = Copies(found.ratio, found.closer, len(found.copies), len(samples), len(kept), tuple(pairs))
     return result, found, rows
-
-
-DISTANCES = {"sliced_wasserstein": sliced_wasserstein, "energy": energy_distance, "frechet": frechet_distance}
-# what each is called, and how it is read
-READINGS: dict[str, tuple[str, str]] = {
-    "sliced_wasserstein": ("sliced Wasserstein", "mean distance along lines, in standard deviations; less is better"),
-    "energy": ("energy distance", "between the two laws, sensitive to where the mass is; less is better"),
-    "frechet": ("Fréchet distance", "whether means and covariances agree; less is better"),
-    "two_sample": ("classifier two-sample", "how often a classifier tells samples from data; 0.5 is chance, 1 always"),
-    "precision": ("precision", "share of samples that lie among the data; low: implausible samples"),
-    "recall": ("recall", "share of the data that lies among the samples; low: parts are missing"),
-    "density": ("density", "how deep among the data samples lie; low: implausible samples, high: too narrow"),
-    "coverage": ("coverage", "share of the data with a sample nearby; low: parts are missing"),
-    "columns": ("single columns", "mean distance of columns (Kolmogorov-Smirnov, total variation); less is better"),
-    "pairs": ("pairs of columns", "mean difference in how two columns are related; less is better"),
-}

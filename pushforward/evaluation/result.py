@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from pushforward.metrics import ClosestRecord, Measured, Utility
+from pushforward.metrics import METRICS, ClosestRecord, Measured, Utility
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,13 +33,26 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Score:
-    """One metric beside its floor. ``more``: whether more of it is better; ``title`` and ``reading`` are for people."""
+    """One of ``METRICS``, by name, beside its floor."""
 
     name: str
     measured: Measured
-    more: bool
-    title: str
-    reading: str
+    derived: ClassVar = ("higher_is_better", "title", "reading", "verdict")  # properties that stand in the JSON too
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether larger values are better."""
+        return METRICS[self.name].higher_is_better
+
+    @property
+    def title(self) -> str:
+        """What the metric is called."""
+        return METRICS[self.name].title
+
+    @property
+    def reading(self) -> str:
+        """How to read the metric."""
+        return METRICS[self.name].reading
 
     @property
     def verdict(self) -> str:
@@ -49,14 +62,14 @@ class Score:
             return "not finite"
         if not m.differs:
             return "at the floor"
-        if (m.value > m.floor) == self.more:
+        if (m.value > m.floor) == self.higher_is_better:
             return "beyond the floor"  # no praise: copies score so, and samples that are too narrow
-        if self.name == "two_sample":  # from chance to 1: a ratio would say little
-            return "told apart"
-        return "worse than data" if self.more or m.floor <= 0 else f"{m.ratio:.3g} x the floor"
+        if failure := METRICS[self.name].failure:
+            return failure
+        return "worse than data" if self.higher_is_better or m.floor <= 0 else f"{m.ratio:.3g} x the floor"
 
     @property
-    def good(self) -> bool:
+    def at_floor(self) -> bool:
         """Whether no difference from new data was found."""
         return self.verdict == "at the floor"
 

@@ -1,9 +1,10 @@
-"""Two sets of points, a square of pairs at a time: what all metrics stand on."""
+"""The record of a metric, and blockwise pairwise distances in bounded memory, shared by all metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -12,12 +13,48 @@ from torch import Tensor
 from pushforward.errors import InputError
 from pushforward.tensor import Points, dimension, generator, time_dtype
 
-__all__ = ["Rows", "blocks", "check", "finite", "mean_over_pairs", "nearest", "pairwise", "side", "some"]
+__all__ = ["Metric", "Rows", "blocks", "check", "finite", "mean_over_pairs", "nearest", "pairwise", "side", "some"]
 
 Rows: TypeAlias = Float[Tensor, "rows d"]
 
 BLOCK = 2**22  # numbers in one intermediate tensor (32 MiB in float64); results do not depend on it
 LOW = 32  # dimensions up to which distances are taken from differences, not from matrix products
+
+
+@final
+@dataclass(frozen=True)
+class Metric:
+    """A metric, ``metric(samples, data) -> float``, with what a report needs to measure it and to explain it.
+
+    ``function`` takes two sets of points ``[n, *d]`` and ``[m, *d]``. Its result is the number, or has it as the
+    attribute ``value``; metrics of one function are measured together. ``title`` and ``reading`` are shown to people;
+    ``failure`` says in words that samples are worse than data, where the ratio of both values would say little.
+
+    ``position``: its place among the measures of a report, from the top; None where no report measures it.
+    ``error``: the attribute of the result that is its standard deviation between equal laws, for an interval without
+    resampling. ``columns``: of a metric of tables ``[n, d]``, whose function takes ``categorical=`` too, the least
+    number of columns; 0 for points of any shape.
+    """
+
+    function: Callable[..., Any]
+    title: str
+    reading: str
+    higher_is_better: bool = False
+    value: str = ""
+    error: str = ""
+    failure: str = ""
+    columns: int = 0
+    position: int | None = None
+
+    def __call__(self, samples: Tensor, data: Tensor) -> float:
+        """The metric of samples ``[n, *d]`` against data ``[m, *d]``; a table's columns are taken for numeric."""
+        if self.columns:
+            samples, data = samples.flatten(1), data.flatten(1)
+        return self.number(self.function(samples, data))
+
+    def number(self, result: Any) -> float:
+        """The number that the metric is, from what its function returned."""
+        return float(getattr(result, self.value) if self.value else result)
 
 
 def check(x: Tensor, y: Tensor, least: int = 1) -> None:

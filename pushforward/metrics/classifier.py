@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import check, finite, some
+from pushforward.metrics.base import Metric, check, finite, some
 from pushforward.tensor import Points
 
 __all__ = ["Estimator", "TwoSample", "Utility", "classifier_two_sample", "train_on_synthetic"]
@@ -133,3 +133,16 @@ def train_on_synthetic(
     n = min(len(samples), len(train))
     synthetic, real = (some(z, n, seed, "train_on_synthetic", i) for i, z in enumerate((samples, train)))
     return Utility(score(synthetic, held_out), score(real, held_out))
+
+
+METRICS: dict[str, Metric] = {
+    "two_sample": Metric(
+        classifier_two_sample,
+        "classifier two-sample",
+        "how often a classifier tells samples from data; 0.5 is chance, 1 always",
+        value="accuracy",
+        error="error",
+        failure="told apart",  # from chance to 1
+        position=50,
+    )
+}

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, stdev
-from typing import TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,9 +14,7 @@ from pushforward.errors import InputError
 from pushforward.metrics.base import check, some
 from pushforward.tensor import Points
 
-__all__ = ["Measured", "Metric", "with_floor", "with_floors"]
-
-Metric: TypeAlias = Callable[[Tensor, Tensor], float]
+__all__ = ["Measured", "with_floor", "with_floors"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Measured:
 
 
 def with_floor(
-    metric: Metric,
+    metric: Callable[[Tensor, Tensor], float],
     samples: Float[Tensor, "n *d"],
     held_out: Float[Tensor, "m *d"],
     train: Float[Tensor, "l *d"],

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pushforward.errors import InputError
 from pushforward.metrics import base
-from pushforward.metrics.base import blocks, check, finite
+from pushforward.metrics.base import Metric, blocks, check, finite
 from pushforward.tensor import Points, dimension, time_dtype
 
 __all__ = ["Features", "frechet_distance", "in_features"]
@@ -77,3 +77,13 @@ def frechet_distance(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], feature
     (mu, r), (nu, s) = _moments(x), _moments(y)
     value = (mu - nu).square().sum() + r.square().sum() + s.square().sum() - 2 * torch.linalg.svdvals(r @ s.T).sum()
     return max(float(value), 0.0)
+
+
+METRICS: dict[str, Metric] = {
+    "frechet": Metric(
+        frechet_distance,
+        "Fréchet distance",
+        "whether means and covariances agree; less is better",
+        position=30,
+    )
+}

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import blocks, check, mean_over_pairs, pairwise
+from pushforward.metrics.base import Metric, blocks, check, mean_over_pairs, pairwise
 from pushforward.metrics.frechet import Features, in_features
 from pushforward.tensor import time_dtype
 
@@ -123,3 +123,23 @@ def kernel_distance(
     within = mean_over_pairs(polynomial, x, x, distinct=True) + mean_over_pairs(polynomial, y, y, distinct=True)
     value = float(within - 2 * mean_over_pairs(polynomial, x, y))
     return value if math.isfinite(value) else math.nan
+
+
+METRICS: dict[str, Metric] = {
+    "energy": Metric(
+        energy_distance,
+        "energy distance",
+        "between the two laws, sensitive to where the mass is; less is better",
+        position=20,
+    ),
+    "mmd": Metric(
+        mmd,
+        "maximum mean discrepancy",
+        "between the two laws at several scales, squared; 0 on average between equal laws, less is better",
+    ),
+    "kernel": Metric(
+        kernel_distance,
+        "kernel distance",
+        "whether the first three moments agree; 0 on average between equal laws, less is better",
+    ),
+}

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import blocks, check, finite, nearest, pairwise, side
+from pushforward.metrics.base import Metric, blocks, check, finite, nearest, pairwise, side
 
 __all__ = ["Memorisation", "PrecisionRecall", "memorisation", "precision_recall"]
 
@@ -143,3 +143,39 @@ def _copy_p_value(near: Float[Tensor, "n k"], fair: Float[Tensor, "l k"]) -> Flo
     law = -torch.expm1((k - 1) * torch.log1p(-(ours**dimension)))
     share = torch.searchsorted(theirs.sort()[0], ours.contiguous(), right=True) / len(theirs)
     return torch.maximum(law, share.to(law))
+
+
+METRICS: dict[str, Metric] = {
+    "precision": Metric(
+        precision_recall,
+        "precision",
+        "share of samples that lie among the data; low: implausible samples",
+        higher_is_better=True,
+        value="precision",
+        position=40,
+    ),
+    "recall": Metric(
+        precision_recall,
+        "recall",
+        "share of the data that lies among the samples; low: parts are missing",
+        higher_is_better=True,
+        value="recall",
+        position=41,
+    ),
+    "density": Metric(
+        precision_recall,
+        "density",
+        "how deep among the data samples lie; low: implausible samples, high: too narrow",
+        higher_is_better=True,
+        value="density",
+        position=42,
+    ),
+    "coverage": Metric(
+        precision_recall,
+        "coverage",
+        "share of the data with a sample nearby; low: parts are missing",
+        higher_is_better=True,
+        value="coverage",
+        position=43,
+    ),
+}

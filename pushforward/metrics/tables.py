@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import check, finite, nearest
+from pushforward.metrics.base import Metric, check, finite, nearest
 from pushforward.tensor import time_dtype
 
 __all__ = ["ClosestRecord", "Columns", "Pairs", "associations", "closest_record", "column_distances", "pair_distances"]
@@ -221,3 +221,23 @@ def closest_record(
         ).tolist()
         results += [median, low, float((distance == 0).double().mean())]
     return ClosestRecord(*results)
+
+
+METRICS: dict[str, Metric] = {
+    "columns": Metric(
+        column_distances,
+        "single columns",
+        "mean distance of columns (Kolmogorov-Smirnov, total variation); less is better",
+        value="mean",
+        columns=1,
+        position=60,
+    ),
+    "pairs": Metric(
+        pair_distances,
+        "pairs of columns",
+        "mean difference in how two columns are related; less is better",
+        value="mean",
+        columns=2,
+        position=70,
+    ),
+}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.errors import InputError
 from pushforward.metrics import base
-from pushforward.metrics.base import blocks, check, finite, pairwise, side
+from pushforward.metrics.base import Metric, blocks, check, finite, pairwise, side
 from pushforward.tensor import dimension, per_sample, time_dtype
 
 __all__ = ["sliced_wasserstein", "wasserstein"]
@@ -104,3 +104,18 @@ def wasserstein(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], p: int = 2) 
         raise InputError(f"exact transport between {len(x)} and {len(y)} points: {log['warning']}")
     mean = max(float(total), 0.0) * unit
     return mean if p == 1 else math.sqrt(mean)
+
+
+METRICS: dict[str, Metric] = {
+    "sliced_wasserstein": Metric(
+        sliced_wasserstein,
+        "sliced Wasserstein",
+        "mean distance along lines, in standard deviations; less is better",
+        position=10,
+    ),
+    "wasserstein": Metric(
+        wasserstein,
+        "Wasserstein",
+        "mean distance that the mass must move, in standard deviations; less is better",
+    ),
+}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from pushforward.errors import InputError
-from pushforward.evaluation.result import Evaluation, Findings, ReferenceInfo, Score
+from pushforward.evaluation.result import Evaluation, Findings, ReferenceInfo
 from pushforward.report import figures
 from pushforward.report.sections import between, details, figure, number, section, table, told, words
 
@@ -63,7 +63,7 @@ def page(report: Findings) -> str:
     )
     said = []
     for run in runs:
-        good = sum(score.good for score in run.scores)
+        good = sum(score.at_floor for score in run.scores)
         copied = "" if run.copies is None else f", {run.copies.suspects:,} suspected copies"
         said.append(f"{run.name}: {good} of {len(run.scores)} measures at the floor{copied}.")
     body = "".join(words(line) for line in said)
@@ -134,10 +134,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude={"data": {"transform"}})
     if dataclasses.is_dataclass(value):
-        named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name != "shown"}
-        return {key: _plain(part) for key, part in named.items()} | (
-            {"verdict": value.verdict} if isinstance(value, Score) else {}
-        )
+        names = [f.name for f in dataclasses.fields(value) if f.name != "shown"]
+        return {name: _plain(getattr(value, name)) for name in (*names, *getattr(value, "derived", ()))}
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -82,7 +82,7 @@ def words(text: str) -> str:
 
 def verdict(score: Score) -> str:
     """What value and floor say together, marked good or bad."""
-    return f"<span class={'good' if score.good else 'bad'}>{escape(score.verdict)}</span>"
+    return f"<span class={'good' if score.at_floor else 'bad'}>{escape(score.verdict)}</span>"
 
 
 def quality(one: Evaluation) -> str:
