@@ -1,6 +1,6 @@
-"""How far samples are from data, each figure against its floor: plain functions of tensors.
+"""Metrics: how far samples are from data, each figure against its floor, as plain functions of tensors.
 
-They ask nothing about where the samples came from. All but `train_on_synthetic` and the tables' take points ``[n, *d]``
+Where the samples came from does not matter. All but `train_on_synthetic` and the tables' take points ``[n, *d]``
 of any data shape, and sums are float64. Memory is bounded: no more than 2^22 pairs are held at once, `wasserstein`
 excepted. Randomness is a seed. A point that is not finite makes the result nan or inf, so that diverged samples cannot
 pass for good ones.
