@@ -169,6 +169,7 @@ def _evaluate(subject: Subject, quick: bool, progress: Progress) -> Evaluation:
     notes = [subject.budget.note]
 
     # samples, in the model units of the first run
+    progress(0.0, "samples")
     rows, timing = timed_samples(
         model,
         subject.n,
@@ -272,10 +273,10 @@ def _measure_field(subject: Subject, progress: Progress) -> FieldFindings:
         notes.append(f"no curve over diffusion: {error}")
 
     # rows of another source have no floor, which is of the rows that were trained on
-    found: Losses | None = None
+    losses: Losses | None = None
     if reference.trained is not None and reference.info.own:
         progress(0.6, "the loss and its floor")
-        found, note = measure_losses(model, reference, budget.loss_draws, seed)
+        losses, note = measure_losses(model, reference, budget.loss_draws, seed)
         notes.append(note)
 
     likelihood, note = measure_likelihood(
@@ -288,7 +289,7 @@ def _measure_field(subject: Subject, progress: Progress) -> FieldFindings:
         progress.part(0.75, 1.0),
         subject.processes,
     )
-    return FieldFindings(by_evaluations, by_diffusion, found, likelihood, [*notes, note])
+    return FieldFindings(by_evaluations, by_diffusion, losses, likelihood, [*notes, note])
 
 
 def _curve(
