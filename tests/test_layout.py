@@ -227,7 +227,8 @@ def tree_faults(drawn: list[str], there: set[str]) -> list[str]:
 def summary(path: Path) -> str:
     """The beginning of the docstring of a module or a folder, up to the first full stop or colon."""
     path = path / "__init__.py" if path.is_dir() else path
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.suffix == ".py" else None
+    module = path.suffix == ".py" and path.is_file()
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if module else None
     words = (text or "?").split("\n")[0].split(": ")[0].split(". ")[0].rstrip(".")
     return words[:1].lower() + words[1:]
 
