@@ -1,4 +1,5 @@
-"""Which metric sees what: known failures, each measured by every metric beside its floor. The table of docs/explanation/metrics.md.
+"""Which metric sees what: known failures, each measured by every metric beside its floor. The table of
+docs/explanation/metrics.md.
 
     python benchmarks/metrics.py
 

@@ -1,4 +1,6 @@
-"""Classifiers, neighbours, tables, floors; and what each metric makes of known failures, as docs/explanation/metrics.md says."""
+"""Classifiers, neighbours, tables, floors; and what each metric makes of known failures, as
+docs/explanation/metrics.md says.
+"""
 
 import inspect
 import math
