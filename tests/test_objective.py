@@ -605,7 +605,7 @@ def test_weighting_is_chosen_by_name_with_its_numbers(rng):
     draw = path.draw(randn(5, 2), randn(5, 2, seed=1), times(5, rng))
     field = pf.Learned(lambda x, t, y: torch.sin(x), path)
     for spec, expected in {
-        "own": pf.WEIGHTS["own"],
+        "default": pf.WEIGHTS["default"],
         "data": pf.WEIGHTS["data"],
         "min_snr:2": lambda *a: pf.WEIGHTS["min_snr"](*a, 2.0),
     }.items():
@@ -617,7 +617,7 @@ def test_weighting_is_chosen_by_name_with_its_numbers(rng):
         "min_snr:-1": "gamma",
         "edm:0": "data_std",
         "v:3": "weighting",
-        "own:1,2": "positional",
+        "default:1,2": "takes no arguments",
     }.items():
         with pytest.raises(pf.InputError, match=words):
             build(config(weighting=spec), (2,))

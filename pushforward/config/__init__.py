@@ -10,9 +10,8 @@ from pushforward.config.sections import (
     PathConfig,
     Section,
     TrainConfig,
-    choices,
-    make,
 )
+from pushforward.config.spec import Spec, make
 
 __all__ = [
     "Components",
@@ -22,9 +21,9 @@ __all__ = [
     "ObjectiveConfig",
     "PathConfig",
     "Section",
+    "Spec",
     "TrainConfig",
     "build",
-    "choices",
     "feed_for",
     "fingerprint",
     "make",

@@ -7,21 +7,23 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pushforward.config.sections import ConditionConfig, Config, make
+from pushforward.config.sections import ConditionConfig, Config
+from pushforward.config.spec import Spec, builders, make
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from pushforward.condition import ConditionDraw
     from pushforward.coupling import Coupling
     from pushforward.field import Field
     from pushforward.nn import Conditions
-    from pushforward.objective import Objective
+    from pushforward.objective import Objective, Weighting
     from pushforward.path import Affine, Path
-    from pushforward.tensor import GaussianMixture, Time
+    from pushforward.schedule import Schedule
+    from pushforward.tensor import GaussianMixture
     from pushforward.times import TimeLaw
 
 __all__ = ["Components", "build", "resolve"]
@@ -58,27 +60,40 @@ class Components:
         return Learned(net, self.path, self.predicts)
 
 
-def _coupling(spec: str) -> Coupling:
-    """The registry's coupling, or another of its kind with the numbers of ``name:number,number``."""
+def _coupling(text: str) -> Coupling:
+    """The registry's coupling, or another of its kind with the arguments of the text."""
     from pushforward.coupling import COUPLINGS
 
-    name, colon, arguments = spec.partition(":")
-    if not colon:
-        return COUPLINGS[name]
-    kind: Any = type(COUPLINGS[name])
-    if not hasattr(kind, "__dataclass_fields__"):
-        raise InputError(f"coupling {spec!r}: takes no arguments, write {name}")
+    return cast("Coupling", make(builders(COUPLINGS), text, "coupling"))
+
+
+def _weighting(text: str) -> Weighting:
+    """The loss weight ``(t, path, quantity, like) -> weight`` that a text names."""
+    from pushforward.objective import WEIGHTS
+
+    spec = Spec.parse(text, "weighting")
+    return spec.bind(WEIGHTS[spec.name], 4, "weighting")
+
+
+def _times(text: str, schedule: Schedule) -> TimeLaw:
+    """The training law of the time ``(n, generator) -> t`` that a text names, on a schedule; tried once."""
+    from pushforward.tensor import generator
+    from pushforward.times import TIMES
+
+    spec = Spec.parse(text, "time law")
+    law = spec.bind(TIMES[spec.name], 3, "time law")
     try:
-        return cast("Coupling", kind(*[int(a) if a.isdecimal() else float(a) for a in arguments.split(",") if a]))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"coupling {spec!r}: {error}") from error
+        law(1, generator(0), schedule)
+    except ValueError as error:
+        raise InputError(f"time law {text!r}: {error}") from error
+    return lambda n, generator: law(n, generator, schedule)
 
 
 def _objective(config: Config, path: Path) -> Objective:
     """The registry's objective with the weighting asked for; InputError where path or coupling do not allow it."""
     import torch
 
-    from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
+    from pushforward.objective import OBJECTIVES, StableTarget
 
     objective: Any = OBJECTIVES[config.objective.objective]
     if isinstance(objective, StableTarget) and config.path.coupling != "independent":
@@ -86,16 +101,11 @@ def _objective(config: Config, path: Path) -> Objective:
             f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
             f"{config.path.coupling}, or take --objective flow"
         )
-    name, _, arguments = config.objective.weighting.partition(":")
-    numbers = [float(a) for a in arguments.split(",") if arguments]
-
-    def weighting(t: Time, path: Path, quantity: str, like: Tensor) -> Tensor:
-        return WEIGHTS[name](t, path, quantity, like, *numbers)
-
+    weighting = _weighting(config.objective.weighting)
     try:
         for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
             weighting(0.5, path, quantity, torch.zeros(1, 1))
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise InputError(
             f"--objective {config.objective.objective} with --weighting {config.objective.weighting}: {error}"
         ) from error
@@ -200,8 +210,6 @@ def build(
     from pushforward.path import Affine
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
-    from pushforward.tensor import generator
-    from pushforward.times import TIMES
 
     feature_groups = tuple(law.width for law in marginals)
     config = resolve(config, shape, classes, feature_groups)
@@ -211,12 +219,7 @@ def build(
     )
     net = _network(config, path, shape, classes, marginals)
     objective = _objective(config, path)
-    name, _, arguments = config.objective.times.partition(":")
-    law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
-    try:
-        law(1, generator(0), path.schedule, *numbers)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"time law {config.objective.times!r}: {error}") from error
+    times = _times(config.objective.times, path.schedule)
     told, drop = config.condition.condition, config.condition.drop
     assert drop is not None  # resolved
     parts = Components(
@@ -226,7 +229,7 @@ def build(
         config.objective.predicts,
         objective,
         _coupling(config.path.coupling),
-        lambda n, generator: law(n, generator, path.schedule, *numbers),
+        times,
         LabelDropout(drop)
         if told == "labels"
         else RandomMask(drop, feature_groups)

@@ -1,0 +1,124 @@
+"""Configurations: parts written as text and built by their signatures, and what decides the network of a run."""
+
+import inspect
+
+import pytest
+
+import pushforward as pf
+from pushforward.config import Spec
+from pushforward.config.spec import builders
+from pushforward.objective import WEIGHTS
+
+# ---- parts as text
+
+
+def test_text_is_taken_apart():
+    spec = Spec.parse("karras: 5 ,lowest=0.01")
+    assert (spec.name, spec.arguments, spec.keywords) == ("karras", ("5",), (("lowest", "0.01"),))
+    assert Spec.parse("heun") == Spec("heun", "heun") and Spec.parse("heun:").arguments == ()
+    with pytest.raises(pf.InputError, match="'vp:beta_max=3,1': write values without a name first"):
+        Spec.parse("vp:beta_max=3,1", "schedule")
+    with pytest.raises(pf.InputError, match="one name twice"):
+        Spec.parse("vp:beta_max=3,beta_max=4", "schedule")
+
+
+IDS = lambda value: value if isinstance(value, str) else ""  # noqa: E731
+BUILT = [
+    (pf.STEPPERS, "adams_moulton:3", pf.AdamsMoulton(3)),
+    (pf.STEPPERS, "adams_moulton:points=3", pf.AdamsMoulton(3)),
+    (pf.STEPPERS, "dormand_prince:1e-3,50", pf.DormandPrince(1e-3, 50)),
+    (pf.STEPPERS, "dormand_prince:most=5e1", pf.DormandPrince(most=50)),
+    (pf.STEPPERS, "annealed_langevin:0.1,5", pf.AnnealedLangevin(0.1, 5)),
+    (pf.STEPPERS, "predictor_corrector:heun,2,size=0.1", pf.PredictorCorrector(pf.Heun(), 2, 0.1)),
+    (pf.STEPPERS, "ancestral:forward", pf.Ancestral("forward")),
+    (pf.STEPPERS, "langevin:0.1,metropolis=true", pf.Langevin(0.1, metropolis=True)),
+    (pf.STEPPERS, "stochastic_heun:0.5", pf.StochasticHeun(0.5)),
+    (pf.SCHEDULES, "vp:0.2,beta_max=10", pf.VP(0.2, 10.0)),
+    (pf.SOURCES, "uniform:-2,2", pf.Uniform(-2.0, 2.0)),
+    (builders(pf.COUPLINGS), "semidiscrete:batch=64", pf.Semidiscrete(batch=64)),
+    (builders(pf.COUPLINGS), "sinkhorn:0.1,iterations=1e3", pf.Sinkhorn(reg=0.1, iterations=1000)),
+    (builders(pf.COUPLINGS), "independent", pf.COUPLINGS["independent"]),
+]
+
+
+@pytest.mark.parametrize(("registry", "text", "expected"), BUILT, ids=IDS)
+def test_arguments_are_cast_by_the_signature(registry, text, expected):
+    part = Spec.parse(text, "part").build(registry, "part")
+    assert type(part) is type(expected) and repr(part) == repr(expected)
+    if isinstance(expected, pf.DormandPrince):
+        assert type(part.most) is int and type(part.tol) is float
+
+
+REFUSED = [
+    (pf.STEPPERS, "adams_moulton:3.5", "'adams_moulton:3.5': points is a whole number, not '3.5'; write .*:points=2"),
+    (pf.STEPPERS, "adams_moulton:3,4", "2 values without a name, where 1 go; write adams_moulton:points=2"),
+    (pf.STEPPERS, "adams_2:2", "'adams_2:2': takes no arguments, write adams_2"),
+    (pf.STEPPERS, "dormand_prince:1e-3,1e-3", "most is a whole number, not '1e-3'; write .*tol=1e-05,most=1000"),
+    (pf.STEPPERS, "predictor_corrector:1", "predictor is the name of a part, not '1'; write .*predictor=NAME,rounds=1"),
+    (pf.STEPPERS, "predictor_corrector:adams_2", "remembers earlier states"),
+    (pf.STEPPERS, "ancestral:sideways", "variance is posterior or forward, not 'sideways'"),
+    (pf.STEPPERS, "langevin:0.1,1,2", "metropolis is true or false, not '2'"),
+    (pf.STEPPERS, "annealed_langevin:0.1,size=2", "size is given twice"),
+    (pf.STEPPERS, "annealed_langevin:siez=2", "it has no siez; write annealed_langevin:size=0.1"),
+    (pf.STEPPERS, "huen", "unknown part 'huen'; did you mean 'heun'"),
+    (pf.SCHEDULES, "vp:much", "'vp:much': beta_min is a number, not 'much'; write vp:beta_min=0.1,beta_max=20"),
+    (pf.SCHEDULES, "vp:nan", "beta_min is a number, not 'nan'"),
+    (pf.SCHEDULES, "vp:20,0.1", "'vp:20,0.1': VP"),
+    (pf.SCHEDULES, "ddpm:3", "takes no arguments, write ddpm"),
+    (pf.SCHEDULES, "ddpm:betas=3", "betas needs tensors or functions: use it from Python"),
+    (pf.SCHEDULES, "custom", "'custom' needs tensors or functions: use it from Python"),
+    (pf.SOURCES, "mixture", "'mixture' needs tensors or functions: use it from Python"),
+    (builders(pf.COUPLINGS), "semidiscrete:1.5", "steps is a whole number"),
+    (builders(pf.COUPLINGS), "independent:1", "takes no arguments, write independent"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("registry", "text", "words"), REFUSED, ids=IDS)
+def test_what_does_not_fit_is_refused_with_the_signature(registry, text, words):
+    with pytest.raises(pf.InputError, match=words) as refused:
+        Spec.parse(text, "part").build(registry, "part")
+    assert "\n" not in str(refused.value)
+
+
+def test_plain_functions_get_what_follows_their_fixed_parameters():
+    t = Spec.parse("karras:5,lowest=0.01").bind(pf.GRIDS["karras"], 2, "grid")(6, pf.Cosine())
+    assert (t == pf.GRIDS["karras"](6, pf.Cosine(), 5.0, lowest=0.01)).all()
+    for text, words in {
+        "linear:3": "takes no arguments",
+        "karras:a": "rho is a number",
+        "karras:steps=3": "it has no steps",
+    }.items():
+        with pytest.raises(pf.InputError, match=f"grid '{text}': .*{words}"):
+            Spec.parse(text).bind(pf.GRIDS[text.partition(":")[0]], 2, "grid")
+    with pytest.raises(pf.InputError, match="takes no arguments"):  # `to` is filled in already
+        Spec.parse("data:to=noise").bind(WEIGHTS["data"], 4, "weighting")
+
+
+# text after a name -> of which every entry either builds a part or refuses in one sentence
+TEXTS = ["", ":3", ":0.3", ":1,2", ":1,2,3,4,5,6,7,8", ":word", ":key=1", ":="]
+REGISTRIES = {
+    "schedule": (pf.SCHEDULES, None),
+    "source": (pf.SOURCES, None),
+    "path": (pf.PATHS, None),
+    "coupling": (builders(pf.COUPLINGS), None),
+    "stepper": (pf.STEPPERS, None),
+    "grid": (pf.GRIDS, 2),
+    "time law": (pf.TIMES, 3),
+    "weighting": (WEIGHTS, 4),
+}
+
+
+@pytest.mark.parametrize("what", REGISTRIES)
+def test_every_entry_builds_from_text_or_refuses_in_one_sentence(what):
+    registry, fixed = REGISTRIES[what]
+    for name, entry in registry.items():
+        for tail in TEXTS:
+            try:
+                spec = Spec.parse(name + tail, what)
+                spec.build(registry, what) if fixed is None else spec.bind(entry, fixed, what)
+            except pf.InputError as refused:
+                line = str(refused)
+                assert name in line and "\n" not in line and len(line) < 250, line
+                assert tail or "Python" in line, line  # by its name alone everything builds that can be written
+            else:
+                assert not tail or tail in (":=",) or len(inspect.signature(entry).parameters) > (fixed or 0)
