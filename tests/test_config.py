@@ -6,7 +6,6 @@ import pytest
 
 import pushforward as pf
 from pushforward.config import Spec
-from pushforward.config.spec import builders
 from pushforward.objective import WEIGHTS
 
 # ---- parts as text
@@ -35,9 +34,9 @@ BUILT = [
     (pf.STEPPERS, "stochastic_heun:0.5", pf.StochasticHeun(0.5)),
     (pf.SCHEDULES, "vp:0.2,beta_max=10", pf.VP(0.2, 10.0)),
     (pf.SOURCES, "uniform:-2,2", pf.Uniform(-2.0, 2.0)),
-    (builders(pf.COUPLINGS), "semidiscrete:batch=64", pf.Semidiscrete(batch=64)),
-    (builders(pf.COUPLINGS), "sinkhorn:0.1,iterations=1e3", pf.Sinkhorn(reg=0.1, iterations=1000)),
-    (builders(pf.COUPLINGS), "independent", pf.COUPLINGS["independent"]),
+    (pf.COUPLINGS, "semidiscrete:batch=64", pf.Semidiscrete(batch=64)),
+    (pf.COUPLINGS, "sinkhorn:0.1,iterations=1e3", pf.Sinkhorn(reg=0.1, iterations=1000)),
+    (pf.COUPLINGS, "independent", pf.independent),
 ]
 
 
@@ -68,8 +67,8 @@ REFUSED = [
     (pf.SCHEDULES, "ddpm:betas=3", "betas needs tensors or functions: use it from Python"),
     (pf.SCHEDULES, "custom", "'custom' needs tensors or functions: use it from Python"),
     (pf.SOURCES, "mixture", "'mixture' needs tensors or functions: use it from Python"),
-    (builders(pf.COUPLINGS), "semidiscrete:1.5", "steps is a whole number"),
-    (builders(pf.COUPLINGS), "independent:1", "takes no arguments, write independent"),
+    (pf.COUPLINGS, "semidiscrete:1.5", "steps is a whole number"),
+    (pf.COUPLINGS, "independent:1", "takes no arguments, write independent"),
 ]  # fmt: skip
 
 
@@ -80,45 +79,43 @@ def test_what_does_not_fit_is_refused_with_the_signature(registry, text, words):
     assert "\n" not in str(refused.value)
 
 
-def test_plain_functions_get_what_follows_their_fixed_parameters():
-    t = Spec.parse("karras:5,lowest=0.01").bind(pf.GRIDS["karras"], 2, "grid")(6, pf.Cosine())
+GRID = {"steps": 6, "schedule": pf.Cosine()}
+
+
+def test_given_values_are_not_for_the_text_to_say():
+    t = Spec.parse("karras:5,lowest=0.01").build(pf.GRIDS, "grid", GRID)
     assert (t == pf.GRIDS["karras"](6, pf.Cosine(), 5.0, lowest=0.01)).all()
-    for text, words in {
-        "linear:3": "takes no arguments",
-        "karras:a": "rho is a number",
-        "karras:steps=3": "it has no steps",
-    }.items():
+    wrong = {"linear:3": "takes no arguments", "karras:a": "rho is a number", "karras:steps=3": "it has no steps"}
+    for text, words in wrong.items():
         with pytest.raises(pf.InputError, match=f"grid '{text}': .*{words}"):
-            Spec.parse(text).bind(pf.GRIDS[text.partition(":")[0]], 2, "grid")
-    with pytest.raises(pf.InputError, match="takes no arguments"):  # `to` is filled in already
-        Spec.parse("data:to=noise").bind(WEIGHTS["data"], 4, "weighting")
+            Spec.parse(text).build(pf.GRIDS, "grid", GRID)
 
 
 # text after a name -> of which every entry either builds a part or refuses in one sentence
 TEXTS = ["", ":3", ":0.3", ":1,2", ":1,2,3,4,5,6,7,8", ":word", ":key=1", ":="]
 REGISTRIES = {
-    "schedule": (pf.SCHEDULES, None),
-    "source": (pf.SOURCES, None),
-    "path": (pf.PATHS, None),
-    "coupling": (builders(pf.COUPLINGS), None),
-    "stepper": (pf.STEPPERS, None),
-    "grid": (pf.GRIDS, 2),
-    "time law": (pf.TIMES, 3),
-    "weighting": (WEIGHTS, 4),
+    "schedule": pf.SCHEDULES,
+    "source": pf.SOURCES,
+    "path": pf.PATHS,
+    "coupling": pf.COUPLINGS,
+    "objective": pf.OBJECTIVES,
+    "stepper": pf.STEPPERS,
+    "grid": pf.GRIDS,
+    "time law": pf.TIMES,
+    "weighting": WEIGHTS,
 }
 
 
 @pytest.mark.parametrize("what", REGISTRIES)
 def test_every_entry_builds_from_text_or_refuses_in_one_sentence(what):
-    registry, fixed = REGISTRIES[what]
-    for name, entry in registry.items():
+    given = GRID if what == "grid" else {}
+    for name, entry in REGISTRIES[what].items():
         for tail in TEXTS:
             try:
-                spec = Spec.parse(name + tail, what)
-                spec.build(registry, what) if fixed is None else spec.bind(entry, fixed, what)
+                Spec.parse(name + tail, what).build(REGISTRIES[what], what, given)
             except pf.InputError as refused:
                 line = str(refused)
                 assert name in line and "\n" not in line and len(line) < 250, line
                 assert tail or "Python" in line, line  # by its name alone everything builds that can be written
             else:
-                assert not tail or tail in (":=",) or len(inspect.signature(entry).parameters) > (fixed or 0)
+                assert not tail or inspect.signature(entry).parameters, name + tail

@@ -218,13 +218,9 @@ def sampler(
             method = type(method)(reverse_sigma(path) if sigma == "reverse" else float(sigma))
         except ValueError as error:
             raise InputError(f"--sigma {sigma}: a number from 0, or reverse on a Gaussian path ({error})") from error
-    spec = Spec.parse("shifted" if grid is None else grid, "grid")
-    times = spec.bind(registry[spec.name], 2, "grid")
     usual = 1 if isinstance(method, DormandPrince) else samplers.DEFAULT_STEPS
-    try:
-        return method, times(usual if steps is None else steps, schedule)
-    except ValueError as error:
-        raise InputError(f"--grid {grid}: {error}") from error
+    given = {"steps": usual if steps is None else steps, "schedule": schedule}
+    return method, Spec.parse("shifted" if grid is None else grid, "grid").build(registry, "grid", given)
 
 
 def tune(

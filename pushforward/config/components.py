@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pushforward.config.sections import ConditionConfig, Config
-from pushforward.config.spec import Spec, builders, make
+from pushforward.config.spec import make
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pushforward.coupling import Coupling
     from pushforward.field import Field
     from pushforward.nn import Conditions
-    from pushforward.objective import Objective, Weighting
+    from pushforward.objective import Objective
     from pushforward.path import Affine, Path
     from pushforward.schedule import Schedule
     from pushforward.tensor import GaussianMixture
@@ -60,28 +60,12 @@ class Components:
         return Learned(net, self.path, self.predicts)
 
 
-def _coupling(text: str) -> Coupling:
-    """The registry's coupling, or another of its kind with the arguments of the text."""
-    from pushforward.coupling import COUPLINGS
-
-    return cast("Coupling", make(builders(COUPLINGS), text, "coupling"))
-
-
-def _weighting(text: str) -> Weighting:
-    """The loss weight ``(t, path, quantity, like) -> weight`` that a text names."""
-    from pushforward.objective import WEIGHTS
-
-    spec = Spec.parse(text, "weighting")
-    return spec.bind(WEIGHTS[spec.name], 4, "weighting")
-
-
 def _times(text: str, schedule: Schedule) -> TimeLaw:
-    """The training law of the time ``(n, generator) -> t`` that a text names, on a schedule; tried once."""
+    """The training law of the time ``(n, generator) -> t`` that a text names, on a schedule; drawn from once."""
     from pushforward.tensor import generator
     from pushforward.times import TIMES
 
-    spec = Spec.parse(text, "time law")
-    law = spec.bind(TIMES[spec.name], 3, "time law")
+    law = make(TIMES, text, "time law")
     try:
         law(1, generator(0), schedule)
     except ValueError as error:
@@ -93,15 +77,15 @@ def _objective(config: Config, path: Path) -> Objective:
     """The registry's objective with the weighting asked for; InputError where path or coupling do not allow it."""
     import torch
 
-    from pushforward.objective import OBJECTIVES, StableTarget
+    from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
 
-    objective: Any = OBJECTIVES[config.objective.objective]
+    objective: Any = OBJECTIVES[config.objective.objective]()
     if isinstance(objective, StableTarget) and config.path.coupling != "independent":
         raise InputError(
             f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
             f"{config.path.coupling}, or take --objective flow"
         )
-    weighting = _weighting(config.objective.weighting)
+    weighting = make(WEIGHTS, config.objective.weighting, "weighting")
     try:
         for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
             weighting(0.5, path, quantity, torch.zeros(1, 1))
@@ -207,6 +191,7 @@ def build(
     Weights are a function of the seed. InputError for what cannot be combined.
     """
     from pushforward.condition import LabelDropout, RandomMask, unconditional
+    from pushforward.coupling import COUPLINGS
     from pushforward.path import Affine
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
@@ -228,7 +213,7 @@ def build(
         config.objective.field,
         config.objective.predicts,
         objective,
-        _coupling(config.path.coupling),
+        make(COUPLINGS, config.path.coupling, "coupling"),
         times,
         LabelDropout(drop)
         if told == "labels"

@@ -7,17 +7,16 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Union, final, get_args, get_origin, get_type_hints
 
 from pushforward.errors import InputError, nearest
 
-__all__ = ["NOT_BY_NAME", "Spec", "builders", "make"]
+__all__ = ["NOT_BY_NAME", "Spec", "make"]
 
 NOT_BY_NAME = frozenset({"mixture", "empirical", "warped", "custom", "general_affine", "characteristics"})
 
@@ -87,15 +86,6 @@ class Spec:
         except ValueError as error:
             raise InputError(f"{what} {self.text!r}: {error}") from error
 
-    def bind(self, function: Callable[..., Any], fixed: int, what: str) -> Callable[..., Any]:
-        """Fill in the parameters of a plain function that follow its first ``fixed`` ones, which stay open.
-
-        An adapter for registries of functions, such as grids ``f(steps, schedule, *numbers)``: an entry that builds its
-        part goes through `build`.
-        """
-        parameters = list(_parameters(function).values())[fixed:]
-        return functools.partial(function, **self._arguments(parameters, {}, what))
-
     def _arguments(self, parameters: list[inspect.Parameter], registry: Mapping[str, Any], what: str) -> dict[str, Any]:
         """The values of the parameters that the text names; InputError with the signature where it does not fit."""
         readers = {p.name: _reader(p.annotation, registry, what) for p in parameters}
@@ -135,29 +125,14 @@ def make(registry: Mapping[str, Any], text: str, what: str) -> Any:
     return Spec.parse(text, what).build(registry, what)
 
 
-def builders(registry: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
-    """The entries of a registry as callables that build them: an adapter for registries that hold instances.
-
-    An instance of a dataclass stands for its class, with the defaults of that; any other is the part itself.
-    """
-
-    def builder(entry: Any) -> Callable[..., Any]:
-        if isinstance(entry, type):
-            return entry
-        return type(entry) if is_dataclass(entry) else lambda: entry
-
-    return {name: builder(entry) for name, entry in registry.items()}
-
-
 def _parameters(entry: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The parameters that may still be given to a callable, with their types in the place of annotations as text."""
-    bound = entry.keywords if isinstance(entry, functools.partial) else {}
+    """The parameters of a callable, with their types in the place of annotations as text."""
     try:  # of a class and not of its __init__: a field may be declared in another file
-        hints = get_type_hints(entry.func if isinstance(entry, functools.partial) else entry)
+        hints = get_type_hints(entry)
     except NameError:  # a name that only type checkers see: annotations stay as they are written
         hints = {}
     found = inspect.signature(entry).parameters
-    return {key: p.replace(annotation=hints.get(key, p.annotation)) for key, p in found.items() if key not in bound}
+    return {key: p.replace(annotation=hints.get(key, p.annotation)) for key, p in found.items()}
 
 
 def _reader(annotation: Any, registry: Mapping[str, Any], what: str) -> Reader | None:
