@@ -26,7 +26,8 @@ from safetensors.torch import load_file, save_file
 import pushforward as pf
 from pushforward import __version__, run
 from pushforward.cli import COMMANDS, main
-from pushforward.config import Config, NetConfig, ObjectiveConfig, PathConfig, TrainConfig, build
+from pushforward.config import Config, NetConfig, ObjectiveConfig, PathConfig, TrainConfig, components, network
+from pushforward.data import DataSpec
 from pushforward.errors import InputError
 from pushforward.training import Budget
 
@@ -781,7 +782,8 @@ def legal(objective="flow", predicts="velocity", schedule="condot", source="norm
             net=NetConfig(width=32, depth=1),
             train=TrainConfig(batch=64),
         )
-        build(config, (2,))
+        components(config, DataSpec((2,)))
+        network(config, DataSpec((2,)))
     except ValueError:
         return None
     return config
@@ -842,4 +844,5 @@ def test_what_needs_python_is_refused_by_name():
     matched, predicted = {"flow", "score", "noise", "data", "v"}, {"velocity", "score", "noise", "data", "v"}
     assert {(o, p) for o in matched for p in predicted} <= set(PAIRS)
     with pytest.raises(InputError):
-        build(Config(path=PathConfig(source="uniform"), objective=ObjectiveConfig(objective="score")), (2,))
+        wrong = Config(path=PathConfig(source="uniform"), objective=ObjectiveConfig(objective="score"))
+        components(wrong, DataSpec((2,)))

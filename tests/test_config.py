@@ -1,12 +1,19 @@
 """Configurations: parts written as text and built by their signatures, and what decides the network of a run."""
 
 import inspect
+import json
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import pushforward as pf
-from pushforward.config import Spec
+from pushforward import run as runs
+from pushforward.config import ConditionConfig, Config, NetConfig, Spec, TrainConfig
+from pushforward.data import save
+from pushforward.nn import NETS
 from pushforward.objective import WEIGHTS
+from pushforward.training import Budget
 
 # ---- parts as text
 
@@ -119,3 +126,80 @@ def test_every_entry_builds_from_text_or_refuses_in_one_sentence(what):
                 assert tail or "Python" in line, line  # by its name alone everything builds that can be written
             else:
                 assert not tail or inspect.signature(entry).parameters, name + tail
+
+
+# ---- what trains can be loaded
+
+
+def rows_of(kind):
+    """Sixty rows with classes, or of a table."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 60)
+    if kind == "vectors":
+        return {"x": rng.normal(size=(60, 3)) + y[:, None], "y": y}
+    if kind == "pictures":
+        return {"x": rng.integers(0, 255, (60, 9, 10)).astype(np.uint8), "y": y}
+    gaps = [None if i % 7 == 0 else float(v) for i, v in enumerate(rng.normal(size=60))]
+    return pa.table(
+        {"kind": np.array(["a", "b", "c"])[rng.integers(0, 3, 60)], "size": rng.normal(size=60), "gap": gaps}
+    )
+
+
+def config_of(net, condition="auto"):
+    return Config(
+        net=NetConfig(net=net, width=8, depth=1),
+        condition=ConditionConfig(condition=condition),
+        train=TrainConfig(batch=16),
+    )
+
+
+def trains(source, folder, config, **how):
+    """Whether three steps were made; False where the configuration is not for such data."""
+    try:
+        return runs.train(source, folder, config, Budget(3, None), **how)
+    except pf.InputError as refused:
+        assert not (folder / "config.json").exists(), refused
+        return False
+
+
+@pytest.fixture(params=["vectors", "table", "pictures"])
+def source(request, tmp_path):
+    rows = rows_of(request.param)
+    file = tmp_path / ("x.parquet" if request.param == "table" else "x.npz")
+    save(rows, file) if request.param == "table" else np.savez(file, **rows)
+    return request.param, file
+
+
+def test_every_configuration_that_trains_loads_and_samples(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.training, "preview", lambda *_: None)
+    kind, file = source
+    made = set()
+    for net in ("auto", *NETS):
+        for condition in ("none", "labels", "columns"):
+            folder = tmp_path / f"{net}-{condition}"
+            if trains(file, folder, config_of(net, condition)):
+                assert len(pf.load(folder).sample(3, steps=2)) == 3
+                made.add((net, condition))
+    conditions = {"vectors": ("none", "labels"), "pictures": ("none", "labels"), "table": ("none", "columns")}[kind]
+    nets = ["auto", "mlp", "tabular"] + (["unet", "dit"] if kind == "pictures" else [])
+    assert made == {(net, condition) for net in nets for condition in conditions}
+    for net in nets:
+        folder = tmp_path / f"reflow-{net}"
+        assert trains(None, folder, config_of(net), reflow=tmp_path / "mlp-none")
+        assert len(pf.load(folder).sample(3, steps=2)) == 3
+        assert json.loads((folder / "config.json").read_text())["data"]["pairs"] is True
+
+
+def test_pairs_have_no_marginals_and_older_runs_are_read(tmp_path):
+    folder = tmp_path / "run"
+    save(rows_of("table"), tmp_path / "x.parquet")
+    assert trains(tmp_path / "x.parquet", folder, config_of("tabular"))
+    model = pf.load(folder)
+    record, groups = model.run.data, model.transform.feature_groups
+    assert record.spec(model.transform).feature_groups == groups and len(groups) == 4
+    assert record.model_copy(update={"pairs": True}).spec(model.transform).feature_groups == ()
+    file = json.loads((folder / "config.json").read_text())
+    del file["data"]["pairs"]  # as before version 0.2
+    (folder / "config.json").write_text(json.dumps(file))
+    before = model.sample(5, steps=2)
+    assert pf.load(folder).sample(5, steps=2).equals(before)

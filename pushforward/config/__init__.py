@@ -1,7 +1,7 @@
-"""`Config`, what the command line and a run's ``config.json`` say, and `build`, the crossroads of all rooms."""
+"""`Config`, what the command line and a run's ``config.json`` say, and what it builds: the crossroads of all rooms."""
 
 from pushforward.batches import feed_for, fingerprint
-from pushforward.config.components import Components, build, resolve
+from pushforward.config.components import Components, components, network, resolve
 from pushforward.config.sections import (
     ConditionConfig,
     Config,
@@ -23,9 +23,10 @@ __all__ = [
     "Section",
     "Spec",
     "TrainConfig",
-    "build",
+    "components",
     "feed_for",
     "fingerprint",
     "make",
+    "network",
     "resolve",
 ]
