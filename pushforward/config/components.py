@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Components", "components", "network", "resolve"]
 
 SMALL = 256  # entries of a picture that a plain perceptron serves best
-MAX_LR = 1e-2  # learning rate of the narrowest
 # of tables, where what is decided last, to a hundredth of a column's spread, counts
 TABLE_TIMES = "logit_normal:1.5,2.2"
 
@@ -98,31 +97,25 @@ def resolve(config: Config, data: DataSpec) -> Config:
 
     A resolved configuration stays as it is. InputError for conditions that the data do not have.
     """
-    from pushforward.nn import SIZES
+    from pushforward.nn import NETS
 
-    net, times, groups = config.net.net, config.objective.times, data.feature_groups
+    net, times = config.net.net, config.objective.times
     if net == "auto":
-        net = "dit" if len(data.shape) > 1 and math.prod(data.shape) > SMALL else "tabular" if groups else "mlp"
+        large = len(data.shape) > 1 and math.prod(data.shape) > SMALL
+        kind = "pictures" if large else "tables" if data.feature_groups else "vectors"
+        net = next(name for name, spec in NETS.items() if spec.suits == kind)
     if times == "auto":
-        times = TABLE_TIMES if groups else "uniform"
-    condition = _condition(config, data)
-    size = config.net.size
-    if size == "auto":  # of pictures, what learns most in the first hour of a CPU
-        size = "tiny" if net in ("unet", "dit") else "small"
-    dial = SIZES[size][net]
-    width, depth = config.net.width or dial.width, config.net.depth or dial.depth
-    batch, lr = 256, 1e-3
-    if net in BATCH_AND_RATE:
-        batch, rate = BATCH_AND_RATE[net]
-        lr = min(MAX_LR, rate / width)
+        times = TABLE_TIMES if data.feature_groups else "uniform"
+    spec = NETS[net]
+    size = spec.size if config.net.size == "auto" else config.net.size
+    width, depth = config.net.width or spec.sizes[size].width, config.net.depth or spec.sizes[size].depth
+    batch, lr = config.train.batch or spec.batch, config.train.lr or spec.learning_rate(width)
     return config.model_copy(
         update={
             "objective": config.objective.model_copy(update={"times": times}),
             "net": config.net.model_copy(update={"net": net, "size": size, "width": width, "depth": depth}),
-            "train": config.train.model_copy(
-                update={"batch": config.train.batch or batch, "lr": config.train.lr or lr},
-            ),
-            "condition": condition,
+            "train": config.train.model_copy(update={"batch": batch, "lr": lr}),
+            "condition": _condition(config, data),
         }
     )
 
@@ -232,4 +225,3 @@ def network(config: Config, data: DataSpec) -> nn.Module:
 
 
 DEFAULT_DROP = {"none": 1.0, "labels": 0.1, "columns": 0.8}  # share of rows that are told nothing
-BATCH_AND_RATE = {"tabular": (512, 1.28), "dit": (64, 0.256)}  # rows of a batch, and peak learning rate times width
