@@ -11,7 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from pushforward.config import build
+from pushforward.config import components
 from pushforward.data import Transform
 from pushforward.errors import InputError
 from pushforward.evaluation.reference import Rows
@@ -104,7 +104,7 @@ def losses(model: Model, rows: Rows, draws: int, seed: int) -> tuple[Loss | None
     labelled = run.config.condition.condition == "labels"
     if labelled and rows.y is None:
         return None, "no loss: the classes of the data are not those of the run any more"
-    parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.marginals)
+    parts = components(run.config, run.data.spec(model.transform))
     both = zip((rows.trained, rows.held_out), (None, None) if rows.y is None else rows.y, strict=True)
     try:
         ours, theirs = [(x.to(device), None if y is None else y.to(device)) for x, y in both]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import build, make
+from pushforward.config import components, make, network
 from pushforward.errors import InputError
 from pushforward.run.conditions import ClassSpec, Guidance, class_numbers, drawn_classes, guided, known
 from pushforward.run.fetch import fetch, on_hub
@@ -325,13 +325,15 @@ def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None, r
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
         with at_most(weights.stat().st_size if weights.is_file() else 0):
-            parts = build(run.config, run.data.shape, len(run.data.classes), transform.marginals)
+            data = run.data.spec(transform)
+            parts, net = components(run.config, data), network(run.config, data)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
     if not weights.is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
-    load_weights(parts.net, weights)
+    load_weights(net, weights)
     if ema is not None:
-        reaverage(parts.net, folder / "averages", run.config.train.ema, ema)
-    net = parts.net.to(device).requires_grad_(False)
-    return Model(parts.field_of(net), transform, run, folder, device, read_tuned(folder))
+        reaverage(net, folder / "averages", run.config.train.ema, ema)
+    return Model(
+        parts.field_of(net.to(device).requires_grad_(False)), transform, run, folder, device, read_tuned(folder)
+    )
