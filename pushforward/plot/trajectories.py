@@ -13,7 +13,7 @@ from torch import Tensor
 from pushforward.errors import InputError
 from pushforward.plot import layers
 from pushforward.plot.pixels import strip
-from pushforward.plot.style import COLOURS, DASHES, FONT, array, axis, blank, colour, counted, legend, panels, short
+from pushforward.plot.style import COLORS, DASHES, FONT, array, axis, blank, color, counted, legend, panels, short
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -31,7 +31,7 @@ def trajectories(x: Float[Tensor, "k n *d"], t: Float[Tensor, "k"]) -> Figure:
     ``x [k, n, *d]`` are the states at times ``t [k]``. Numbers (d = 1): against time. Points in the plane (d = 2):
     first states in blue, last ones in orange, and lines between them. At most 200 lines are drawn, evenly chosen.
     Images (d = c, h, w or h, w): one row per sample and the states nearest to 8 evenly spaced times as columns. Their
-    grey or colour range is that of the states at the largest time, the data end, and noisier states are clipped to
+    grey or color range is that of the states at the largest time, the data end, and noisier states are clipped to
     it.
 
     Raises InputError for points of another shape, or times that are not one per state.
@@ -50,7 +50,7 @@ def trajectories(x: Float[Tensor, "k n *d"], t: Float[Tensor, "k"]) -> Figure:
 def _over_time(x: Tensor, t: Tensor) -> Figure:
     figure = blank(6.4, 4.2)
     ax = figure.add_subplot()
-    layers.lines(ax, layers.over_time(x[..., 0], t), colour(0), alpha=min(0.8, max(0.15, 4 / math.sqrt(x.shape[1]))))
+    layers.lines(ax, layers.over_time(x[..., 0], t), color(0), alpha=min(0.8, max(0.15, 4 / math.sqrt(x.shape[1]))))
     axis(ax, "$t$", "$x_t$")
     return figure
 
@@ -61,7 +61,7 @@ def _paths(x: Tensor, t: Tensor) -> Figure:
     layers.lines(ax, x, width=0.7, alpha=0.5)
     ends = {f"t={t[k]:.3g}": x[k] for k in (0, -1)}
     dots: list[Artist] = [
-        layers.points(ax, p, colour(i), 10, min(0.8, max(0.1, 12 / math.sqrt(len(p)))))
+        layers.points(ax, p, color(i), 10, min(0.8, max(0.1, 12 / math.sqrt(len(p)))))
         for i, p in enumerate(ends.values())
     ]
     ax.set_aspect("equal", adjustable="datalim")
@@ -94,7 +94,7 @@ def vectors(fields: dict[str, tuple[Float[Tensor, "_ 2"], Float[Tensor, "_ 2"]]]
     figure = blank(0.7 + 3.6 * width, 4.5 * rows)
     for i, (name, (x, v)) in enumerate(fields.items()):
         ax = figure.add_subplot(rows, width, i + 1)
-        layers.arrows(ax, x, v, 2 * apart * float(v.norm(dim=1).max()) / size, colour(0))
+        layers.arrows(ax, x, v, 2 * apart * float(v.norm(dim=1).max()) / size, color(0))
         ax.set_xlim(left - 2 * apart, right + 2 * apart)
         ax.set_ylim(bottom - 2 * apart, top + 2 * apart)
         ax.set_aspect("equal")
@@ -123,11 +123,11 @@ def curves(series: Mapping[str, Curve | Interval], xlabel: str, ylabel: str, log
             raise InputError(f"series {name!r} has {len(x)} x for {wrong[0]} y")
         values = np.asarray(heights, dtype=float)
         y, *ends = np.where(np.isfinite(values) & ((values > 0) | (not log_y)), values, np.nan)
-        dash, marker = DASHES[i // len(COLOURS) % len(DASHES)], "o" if len(x) <= 30 else None
+        dash, marker = DASHES[i // len(COLORS) % len(DASHES)], "o" if len(x) <= 30 else None
         at = np.asarray(x, dtype=float)
-        lines += ax.plot(at, y, dash, color=colour(i), linewidth=2, marker=marker)
+        lines += ax.plot(at, y, dash, color=color(i), linewidth=2, marker=marker)
         if ends:
-            ax.fill_between(at, *ends, color=colour(i), alpha=0.2, linewidth=0)
+            ax.fill_between(at, *ends, color=color(i), alpha=0.2, linewidth=0)
     if log_y:
         ax.set_yscale("log")
     axis(ax, xlabel, ylabel)
