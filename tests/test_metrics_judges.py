@@ -1,4 +1,6 @@
-"""Classifiers, neighbours, tables, floors; and what each metric makes of known failures, as docs/metrics.md says."""
+"""Classifiers, neighbours, tables, floors; and what each metric makes of known failures, as
+docs/explanation/metrics.md says.
+"""
 
 import inspect
 import math
@@ -371,7 +373,7 @@ SEEN = {  # for each failure, metrics that must tell it from fresh data, and met
 
 def documented():
     """``{failure: {heading: (times, seen)}}`` as printed in the documentation."""
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "metrics.md").read_text(encoding="utf-8")
     lines = [line.strip("| ").split(" | ") for line in text[text.index("| failure") :].split("\n\n")[0].split("\n")]
     return {
         line[0]: {h: (float(c.strip("*")), c.startswith("*")) for h, c in zip(lines[0][1:], line[1:], strict=True)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import Tensor
 
-from pushforward.config import build
+from pushforward.config import components
 from pushforward.data import Transform
 from pushforward.distributed import SINGLE, Processes
 from pushforward.errors import InputError
@@ -22,7 +22,7 @@ from pushforward.metrics.base import subsample
 from pushforward.objective import Estimate
 from pushforward.progress import SILENT, Progress
 from pushforward.sample import Stepper, default_grid, integrate
-from pushforward.tensor import Points, Time, dimension, per_sample
+from pushforward.tensor import Points, Time, dimension
 
 if TYPE_CHECKING:
     from pushforward.run.model import Model
@@ -83,12 +83,11 @@ def timed_samples(
 @torch.no_grad()
 def sample_trajectories(model: Model, seed: int) -> tuple[Tensor, Tensor]:
     """Integrate a few samples; their states ``[k, n, *d]`` in model units, and the times ``[k]``."""
-    shape, source = model.transform.shape, model.field.path.source
     n = IMAGES if model.transform.kind == "image" else TRAJECTORIES
-    x0 = per_sample(lambda n, g: source.sample((n, *shape), g), 0, n, seed, "source")
-    start, labels = model.field.path.start(x0).to(model.device), model.labels(n, None, seed)
+    start = model.field.path.begin(n, model.transform.shape, seed=seed).to(model.device)
+    labels = model.labels(n, None, seed)
     y = None if labels is None else labels.to(model.device)
-    run = integrate(model.field, start, default_grid(model.field, STATES), seed=seed, y=y, trajectory=True)
+    run = integrate(model.field, start, grid=default_grid(model.field, STATES), seed=seed, y=y, trajectory=True)
     return run.x.cpu(), run.t
 
 
@@ -112,7 +111,7 @@ def measure_losses(model: Model, reference: Reference, draws: int, seed: int) ->
     assert reference.trained is not None
     if run.config.condition.condition == "labels" and reference.labels is None:
         return None, "no loss: the classes of the data are not those of the run any more"
-    parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.marginals)
+    parts = components(run.config, run.data.spec(model.transform))
     labels = (None, None) if reference.labels is None else tuple(y.to(device) for y in reference.labels)
     trained, held_out = reference.trained.to(device), reference.held_out.to(device)
     try:
