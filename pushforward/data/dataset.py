@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pushforward.data.files.images import read_size
-from pushforward.data.files.read import Raw, Source, read_source
+from pushforward.data.files.read import DataSource, Raw, read_source
 from pushforward.data.schema import read_schema
 from pushforward.data.stored import DiskRows
 from pushforward.data.transform import Transform, fit
@@ -65,7 +65,7 @@ class Dataset:
 
 
 def load(
-    source: Source,
+    source: DataSource,
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
     scratch: Path | None = None,
@@ -80,8 +80,8 @@ def load(
     """
     said = read_schema(schema)
     raw = read_source(source, said, read_size(size))
-    transform = fit(raw.rows, raw.where, said)
-    x = transform.forward(raw.rows, raw.where, scratch)
+    transform = fit(raw.rows, raw.origin, said)
+    x = transform.forward(raw.rows, raw.origin, scratch)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, x, y, transform, classes, raw.notes)
 

@@ -16,20 +16,19 @@ from pushforward.data.encoders.nullable import Ignored, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
 from pushforward.data.encoders.typed import TypedNumeric
-from pushforward.data.files import arrays
-from pushforward.data.files.arrays import Array
-from pushforward.data.files.cells import Cells
+from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.images import read_size
-from pushforward.data.files.read import Source, read_source
-from pushforward.data.files.tables import Stream, Table
+from pushforward.data.files.read import DataSource, read_source
+from pushforward.data.files.rows import Array, array_columns, check_array
+from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
 
-__all__ = ["Report", "Summary", "inspect"]
+__all__ = ["DataSummary", "ColumnSummary", "inspect"]
 
 
 @dataclass(frozen=True)
-class Summary:
+class ColumnSummary:
     """One column, or all entries of an image set; the numbers are of its finite values, None for text and the like."""
 
     name: str
@@ -50,21 +49,23 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Report:
+class DataSummary:
     """What ``inspect`` found; ``duplicated`` counts rows equal to an earlier one."""
 
     name: str
     kind: str  # array, image or table
     shape: tuple[int, ...]  # [n, ...]
-    columns: tuple[Summary, ...]
+    columns: tuple[ColumnSummary, ...]
     duplicated: int
     classes: tuple[str, ...] = ()  # of the labels, if there are any
     notes: tuple[str, ...] = ()  # what of the source was left out, a line each
 
 
 def inspect(
-    source: Source, schema: str | Path | Mapping[str, Any] | None = None, size: str | int | Sequence[int] | None = None
-) -> Report:
+    source: DataSource,
+    schema: str | Path | Mapping[str, Any] | None = None,
+    size: str | int | Sequence[int] | None = None,
+) -> DataSummary:
     """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
 
     The numbers are those of the whole source, which is read into memory. ``schema`` and ``size`` as in ``load``.
@@ -76,32 +77,32 @@ def inspect(
         found = [_summarise_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
         codes = np.stack([code for _, code in found], axis=1) if found else np.zeros((0, 0))
         summaries = tuple(replace(s, model=_model(rows.select([i]), said)) for i, (s, _) in enumerate(found))
-        return Report(raw.name, "table", rows.shape, summaries, _duplicated(codes))
+        return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes))
     if rows.dtype.kind not in "biuf" or rows.size == 0:
-        arrays.check(rows, raw.where)
-    columns = {"x": rows} if rows.ndim > 2 else arrays.columns(rows)
+        check_array(rows, raw.origin)
+    columns = {"x": rows} if rows.ndim > 2 else array_columns(rows)
     classes = raw.classes or (() if raw.labels is None else tuple(map(str, np.unique(raw.labels))))
     summaries = tuple(_summarise(name, rows.dtype.name, values) for name, values in columns.items())
-    return Report(
+    return DataSummary(
         raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows), classes, raw.notes
     )
 
 
-def _summarise(name: str, kind: str, values: Array) -> Summary:
+def _summarise(name: str, kind: str, values: Array) -> ColumnSummary:
     flat = values.reshape(-1)
     finite = flat[np.isfinite(flat)].astype(np.float64)
     missing = int(np.isnan(flat).sum())
     infinite = flat.size - missing - finite.size
     if not finite.size:
-        return Summary(name, kind, missing, infinite, 0)
+        return ColumnSummary(name, kind, missing, infinite, 0)
     distinct = len(np.unique(flat)) - len(np.unique(flat[~np.isfinite(flat)]))
     with np.errstate(over="ignore"):  # the standard deviation of numbers near 1e200 is shown as inf
         low, high, mean, std = (float(f(finite)) for f in (np.min, np.max, np.mean, np.std))
-    return Summary(name, kind, missing, infinite, distinct, low, high, mean, std)
+    return ColumnSummary(name, kind, missing, infinite, distinct, low, high, mean, std)
 
 
-def _summarise_column(name: str, column: Cells) -> tuple[Summary, Array]:
-    """Summary of a pyarrow column, and per row an integer that equal values share."""
+def _summarise_column(name: str, column: ArrowColumn) -> tuple[ColumnSummary, Array]:
+    """ColumnSummary of a pyarrow column, and per row an integer that equal values share."""
     import pyarrow as pa
 
     kind = column.type
@@ -115,7 +116,7 @@ def _summarise_column(name: str, column: Cells) -> tuple[Summary, Array]:
     index: dict[str, int] = {}
     codes = np.array([index.setdefault(str(value), len(index)) for value in column.to_pylist()])
     missing = column.null_count
-    return Summary(
+    return ColumnSummary(
         name, "text" if pa.types.is_string(kind) else str(kind), missing, 0, len(index) - bool(missing)
     ), codes
 
@@ -124,7 +125,7 @@ def _duplicated(rows: Array) -> int:
     return len(rows) - len({hash(row.tobytes()) for row in rows})
 
 
-def _model(column: Table, schema: Schema) -> str:
+def _model(column: ArrowTable, schema: Schema) -> str:
     """How one column enters the model, in a few words."""
     name = column.column_names[0]
     try:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.files.arrays import Rows
 from pushforward.data.files.cells import present
+from pushforward.data.files.rows import UserRows
 from pushforward.errors import InputError
 
 __all__ = ["one_row", "restored"]
 
 
-def one_row(where: Mapping[str, Any]) -> Rows:
+def one_row(where: Mapping[str, Any]) -> UserRows:
     """Known columns as a table of one row; text is read as in a csv file, None is a missing value."""
     import pyarrow as pa
     from pyarrow import csv
@@ -31,7 +31,7 @@ def one_row(where: Mapping[str, Any]) -> Rows:
     return pa.table(cells)
 
 
-def restored(rows: Rows, given: Rows) -> Rows:
+def restored(rows: UserRows, given: UserRows) -> UserRows:
     """The table ``rows`` with the values of ``given``, of one row or as many, wherever it has one.
 
     InputError for a value that the column's type cannot hold.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.data.files.arrays import Array
+from pushforward.data.files.rows import Array
 from pushforward.errors import InputError, one_line
 
 __all__ = ["DiskRows", "materialize"]

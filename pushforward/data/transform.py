@@ -19,9 +19,8 @@ from pushforward.data.encoders.infer import fit_numbers, infer_columns
 from pushforward.data.encoders.nullable import Ignored
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
-from pushforward.data.files import arrays
-from pushforward.data.files.arrays import Array, Rows
-from pushforward.data.files.tables import Stream
+from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
+from pushforward.data.files.stream import Stream
 from pushforward.data.schema import Schema
 from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError, nearest
@@ -103,41 +102,41 @@ class Transform:
         return -torch.from_numpy(np.sum([column.log_scales(part) for column, part in parts], axis=0))
 
     @overload
-    def forward(self, raw: Rows | Stream, where: str = ...) -> Float[Tensor, "n *shape"]: ...
+    def forward(self, raw: UserRows | Stream, origin: str = ...) -> Float[Tensor, "n *shape"]: ...
     @overload
     def forward(
-        self, raw: Rows | Stream, where: str = ..., scratch: Path | None = ...
+        self, raw: UserRows | Stream, origin: str = ..., scratch: Path | None = ...
     ) -> Float[Tensor, "n *shape"] | DiskRows: ...
     def forward(
-        self, raw: Rows | Stream, where: str = "the rows", scratch: Path | None = None
+        self, raw: UserRows | Stream, origin: str = "the rows", scratch: Path | None = None
     ) -> Float[Tensor, "n *shape"] | DiskRows:
         """User rows to model units: float32 [n, *shape], contiguous.
 
         ``raw`` is an array [n, *row_shape], or a pyarrow.Table (or a Stream of its parts) whose columns are matched by
         name in any order; columns that were left out in training may be there or not. With a folder ``scratch`` rows of
         a table that are too many for memory are in a file there (see `DiskRows`).
-        InputError, which ``where`` opens: other shape or columns, values and gaps that were not there in training.
+        InputError, which ``origin`` opens: other shape or columns, values and gaps that were not there in training.
         """
         if not isinstance(raw, np.ndarray):
-            stream = raw if isinstance(raw, Stream) else Stream.of(raw, where)
+            stream = raw if isinstance(raw, Stream) else Stream.of(raw, origin)
             return materialize(self._blocks(stream), scratch)
         if self.kind == "table" or raw.shape[1:] != self.row_shape:
-            raise self._other(f"an array of shape {raw.shape}", where)
-        arrays.check(raw, where)
-        values = [raw] if self.kind == "image" else arrays.columns(raw).values()
+            raise self._other(f"an array of shape {raw.shape}", origin)
+        check_array(raw, origin)
+        values = [raw] if self.kind == "image" else array_columns(raw).values()
         kept = [(c, v) for c, v in zip(self._numbers(), values, strict=True) if not c.constant]
         parts = [column.forward(value) for column, value in kept]
         x = np.stack(parts, axis=1) if self.kind != "image" else parts[0]
         if self._channels_last():
             x = np.moveaxis(x, -1, 1)
-        _require_finite(x, where)
+        _require_finite(x, origin)
         return torch.from_numpy(np.ascontiguousarray(x).reshape(len(x), *self.shape))
 
     def _blocks(self, stream: Stream) -> Iterator[Array]:
         """Model rows of a table, part by part; at least one part."""
-        where, names = stream.where, set(stream.names)
+        origin, names = stream.origin, set(stream.names)
         if self.kind != "table":
-            raise self._other(f"a table of {len(names)} columns", where)
+            raise self._other(f"a table of {len(names)} columns", origin)
         wanted = [column.name for column in self.columns if not isinstance(column, Ignored)]
         for what, odd in (
             ("is missing", [name for name in wanted if name not in names]),
@@ -145,44 +144,44 @@ class Transform:
         ):
             if odd:
                 listed = ", ".join(map(repr, wanted[:8])) + (", ..." if len(wanted) > 8 else "")
-                raise InputError(f"{where}: column {odd[0]!r} {what}; give exactly the columns {listed}")
+                raise InputError(f"{origin}: column {odd[0]!r} {what}; give exactly the columns {listed}")
         empty = True
         for first, part in stream.parts():
             columns = [
                 column.encode(
                     part.column(column.name),
-                    f"{where}: column {column.name!r}",
-                    stream.at(first),
+                    f"{origin}: column {column.name!r}",
+                    stream.name_rows_from(first),
                 )
                 for column in self.columns
                 if column.name in wanted
             ]
             block = np.concatenate(columns, axis=1)
-            _require_finite(block, where)
+            _require_finite(block, origin)
             empty = False
             yield block
         if empty:
-            raise InputError(f"{where}: no rows after the header; give a table with rows")
+            raise InputError(f"{origin}: no rows after the header; give a table with rows")
 
-    def partial(self, raw: Rows, where: str = "the rows", gaps: bool = True) -> Float[Tensor, "n d"]:
+    def partial(self, raw: UserRows, origin: str = "the rows", gaps: bool = True) -> Float[Tensor, "n d"]:
         """Rows of a table of which some is known, in model units: NaN for columns that are not there and for gaps.
 
         A gap stands for a value that exists but is unknown, also where gaps were learned; without ``gaps`` it says that
         the value is missing. InputError as in ``forward``.
         """
         if self.kind != "table" or isinstance(raw, np.ndarray):
-            raise InputError(f"{where}: only rows of a table, of a model of tables, can be known in part")
+            raise InputError(f"{origin}: only rows of a table, of a model of tables, can be known in part")
         known = {column.name: column for column in self.columns if not isinstance(column, Ignored)}
         for name in raw.column_names:
             if name not in known:
-                raise InputError(f"{where}: {nearest(name, known, 'column')}")
-        stream, blocks = Stream.of(raw, where), []
+                raise InputError(f"{origin}: {nearest(name, known, 'column')}")
+        stream, blocks = Stream.of(raw, origin), []
         for first, part in stream.parts():
             blocks.append(
                 np.concatenate(
                     [
                         (column.partial if gaps else column.encode)(
-                            part.column(name), f"{where}: column {name!r}", stream.at(first)
+                            part.column(name), f"{origin}: column {name!r}", stream.name_rows_from(first)
                         )
                         if name in part.column_names
                         else np.full((len(part), column.width), np.nan, np.float32)
@@ -193,7 +192,7 @@ class Transform:
             )
         return torch.from_numpy(np.concatenate(blocks))
 
-    def inverse(self, x: Float[Tensor, "n *shape"]) -> Rows:
+    def inverse(self, x: Float[Tensor, "n *shape"]) -> UserRows:
         """Model rows [n, *shape] to user units, dtype, columns and order: array [n, *row_shape] or pyarrow.Table.
 
         Integers are rounded; images are clipped to the range of the training rows. InputError: other shape, NaN, inf.
@@ -203,7 +202,7 @@ class Transform:
             raise InputError(f"model rows have shape {rows.shape[1:]}; this transform takes {self.shape}")
         bad = ~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if bad.any():
-            first = arrays.row_name(int(np.argmax(bad)))
+            first = row_name(int(np.argmax(bad)))
             raise InputError(f"{int(bad.sum())} model rows hold NaN or inf, the first is {first}; the model diverged")
         if self.kind == "image":
             rows = np.moveaxis(rows, 1, -1) if self._channels_last() else rows
@@ -291,37 +290,37 @@ class Transform:
         shape = self.row_shape
         return self.kind == "image" and len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
 
-    def _other(self, given: str, where: str) -> InputError:
+    def _other(self, given: str, origin: str) -> InputError:
         sizes = ", ".join(["n", *map(str, self.row_shape)])
         wanted = f"a table of {len(self.columns)} columns" if self.kind == "table" else f"an array [{sizes}]"
-        return InputError(f"{where}: expected {wanted}, as in training, found {given}")
+        return InputError(f"{origin}: expected {wanted}, as in training, found {given}")
 
 
-def fit(raw: Rows | Stream, where: str = "the data", schema: Schema | None = None) -> Transform:
+def fit(raw: UserRows | Stream, origin: str = "the data", schema: Schema | None = None) -> Transform:
     """The transform that standardises ``raw``: an array [n], [n, d], [n, h, w], ... or a table, n ≥ 2.
 
     ``raw`` may be a Stream, whose parts are looked at one after the other, three times. ``schema`` says of the columns
-    of a table what is not to be inferred. InputError, which ``where`` opens: fewer than 2 rows, every column constant,
+    of a table what is not to be inferred. InputError, which ``origin`` opens: fewer than 2 rows, every column constant,
     infinite values, missing values in an array, texts like identifiers.
     """
     columns: tuple[ColumnEncoder, ...]
     if isinstance(raw, np.ndarray):
         if schema:
-            raise InputError(f"{where}: a schema is for the columns of a table, and this is an array")
-        arrays.check(raw, where)
+            raise InputError(f"{origin}: a schema is for the columns of a table, and this is an array")
+        check_array(raw, origin)
         if len(raw) < 2:
-            raise InputError(f"{where}: found 1 row; a fit needs at least 2 rows")
-        found = {"x": raw} if raw.ndim > 2 else arrays.columns(raw)
-        columns, shape = tuple(fit_numbers(name, values, where) for name, values in found.items()), raw.shape[1:]
+            raise InputError(f"{origin}: found 1 row; a fit needs at least 2 rows")
+        found = {"x": raw} if raw.ndim > 2 else array_columns(raw)
+        columns, shape = tuple(fit_numbers(name, values, origin) for name, values in found.items()), raw.shape[1:]
     else:
-        columns, _ = infer_columns(raw if isinstance(raw, Stream) else Stream.of(raw, where), schema)
+        columns, _ = infer_columns(raw if isinstance(raw, Stream) else Stream.of(raw, origin), schema)
         shape = (len(columns),)
     if not any(column.width for column in columns):
-        raise InputError(f"{where}: every row is the same, so there is nothing to learn; give rows that differ")
+        raise InputError(f"{origin}: every row is the same, so there is nothing to learn; give rows that differ")
     kind: Kind = "table" if not isinstance(raw, np.ndarray) else "image" if raw.ndim > 2 else "array"
     return Transform(kind, shape, columns)
 
 
-def _require_finite(x: Array, where: str) -> None:
+def _require_finite(x: Array, origin: str) -> None:
     if not np.isfinite(x).all():
-        raise InputError(f"{where}: a value lies 1e38 standard deviations from the training mean; drop that row")
+        raise InputError(f"{origin}: a value lies 1e38 standard deviations from the training mean; drop that row")

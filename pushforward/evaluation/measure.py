@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
+from pushforward.data import DataSource as Source
 from pushforward.data import Transform
-from pushforward.data.files.read import Source
 from pushforward.errors import InputError
 from pushforward.evaluation.budget import allowance
 from pushforward.evaluation.fidelity import tables

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pushforward.config import fingerprint
 from pushforward.data import BUILTIN, Dataset, Raw, Transform, numbered_classes, read_raw
-from pushforward.data.files.read import Source
+from pushforward.data import DataSource as Source
+from pushforward.data.files.formats import endings
 from pushforward.errors import InputError
 from pushforward.evaluation.result import ReferenceInfo
 from pushforward.metrics.base import some
@@ -40,7 +41,7 @@ class Rows:
 def raw_rows(source: Source, transform: Transform) -> Raw:
     """The rows of a source as a run takes them: pictures in its size."""
     pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
-    if pictures and Path(str(source)).suffix.lower() not in (".npy", ".npz"):
+    if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):
         return read_raw(source, size=transform.row_shape[:2])
     return read_raw(source)
 
@@ -54,7 +55,7 @@ def dataset(source: Source, transform: Transform) -> Dataset:
     """All rows of a source, in model units."""
     raw = raw_rows(source, transform)
     y, classes = numbered_classes(raw)
-    return Dataset(raw.name, transform.forward(raw.rows, raw.where), y, transform, classes)
+    return Dataset(raw.name, transform.forward(raw.rows, raw.origin), y, transform, classes)
 
 
 def trained_rows(model: Model) -> Tensor | None:

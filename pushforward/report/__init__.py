@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pushforward.data.files.read import Source
+from pushforward.data import DataSource as Source
 from pushforward.evaluation.measure import measure
 from pushforward.report.page import Report
 from pushforward.run import Model

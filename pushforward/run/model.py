@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.data import Transform
-    from pushforward.data.files.arrays import Rows
+    from pushforward.data import UserRows as Rows
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
     from pushforward.sample import Stepper

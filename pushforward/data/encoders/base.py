@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from pushforward.data.files import cells as _cells
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells
+from pushforward.data.files.cells import ArrowColumn
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.tensor import GaussianMixture
 
 __all__ = ["ColumnEncoder", "mixture"]
@@ -76,21 +76,21 @@ class ColumnEncoder(ABC):
         return tuple(mixture(np.zeros((1, width)), np.ones(1), np.ones(1)) for width in self.feature_groups)
 
     @abstractmethod
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
-        """Model units, float32 [n, width]; InputError, which ``where`` opens, for what was not there in training."""
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Model units, float32 [n, width]; InputError, which ``origin`` opens, for what was not there in training."""
 
-    def partial(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def partial(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """``encode`` with NaN for the entries of gaps, which are not known."""
         import pyarrow as pa
 
         there = _cells.present(cells)
         index, x = np.flatnonzero(there), np.full((len(cells), self.width), np.nan, np.float32)
         if len(index):
-            x[there] = self.encode(cells.filter(pa.array(there)), where, lambda row: place(int(index[row])))
+            x[there] = self.encode(cells.filter(pa.array(there)), origin, lambda row: name_row(int(index[row])))
         return x
 
     @abstractmethod
-    def decode(self, x: Array) -> Cells | None:
+    def decode(self, x: Array) -> ArrowColumn | None:
         """A pyarrow array [n] in the column's own type from model units [n, width]; None: not part of the output."""
 
     @abstractmethod

@@ -21,8 +21,8 @@ import numpy as np
 from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import LEAST, QuantileNormal
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells, arrow_type, present
+from pushforward.data.files.cells import ArrowColumn, arrow_type, present
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
@@ -59,10 +59,10 @@ class Categorical(ColumnEncoder):
         k = len(self.categories)
         if k <= ONE_HOT:
             return None
-        place = tuple(map(float, range(k)))
+        numbers = tuple(map(float, range(k)))
         weight = tuple(max(share, LEAST) / LEAST**2 for share in self.shares)  # of rows so many that no others count
         return QuantileNormal(
-            NumericEncoder(self.name, "int64", 0, k - 1, k / 2, k / 4, None, (0, k - 1)), place, place, weight
+            NumericEncoder(self.name, "int64", 0, k - 1, k / 2, k / 4, None, (0, k - 1)), numbers, numbers, weight
         )
 
     @property
@@ -110,16 +110,16 @@ class Categorical(ColumnEncoder):
         """Points of the cube, or of the cell."""
         return self.ranks.dequantize(x, u) if self.ranks else super().dequantize(x, u)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Model units [n, width]. InputError names the first value that was not there in training."""
         if self.width == 0:
             return np.zeros((len(cells), 0), np.float32)
-        codes = self.codes(cells, where, place)
+        codes = self.codes(cells, origin, name_row)
         if self.ranks:
             return self.ranks.to_normal(codes.astype(np.float64)).astype(np.float32)[:, None]
         return np.asarray(((self.words - self.mean) / self.scale).astype(np.float32)[codes])
 
-    def codes(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def codes(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """The number of each value's category, int64 [n]; InputError as in ``encode``."""
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -131,7 +131,7 @@ class Categorical(ColumnEncoder):
                 plain = plain.take(pa.array(np.arange(len(plain)), mask=~present(plain)))  # NaN is a gap
             plain = plain.cast(kind)
         except pa.ArrowInvalid as error:
-            raise InputError(f"{where} has type {cells.type}, in training {self.type}; give that type") from error
+            raise InputError(f"{origin} has type {cells.type}, in training {self.type}; give that type") from error
         known = self._known()
         codes = pc.fill_null(pc.index_in(plain, value_set=pa.array(known, kind)), -1).to_numpy(zero_copy_only=False)
         empty = ~present(plain)
@@ -140,10 +140,10 @@ class Categorical(ColumnEncoder):
             first = int(np.argmax(codes < 0))
             value = "an empty cell" if empty[first] else repr(plain[first].as_py())[:42]
             listed = ", ".join(map(repr, known[:8])) + (", ..." if len(known) > 8 else "")
-            raise InputError(f"{where}, {place(first)}: {value} was not there in training; known are {listed}")
+            raise InputError(f"{origin}, {name_row(first)}: {value} was not there in training; known are {listed}")
         return np.asarray(codes)
 
-    def decode(self, x: Array) -> Cells:
+    def decode(self, x: Array) -> ArrowColumn:
         """The category of the nearest word, or of the cell."""
         import pyarrow as pa
 
@@ -178,8 +178,8 @@ class Categorical(ColumnEncoder):
         return getattr(kind, "value_type", kind)
 
 
-def categorical_from_json(entry: dict[str, Any], where: str) -> Categorical:
-    """The inverse of ``Categorical.to_json``; InputError, which ``where`` opens, for what no fit gives."""
+def categorical_from_json(entry: dict[str, Any], origin: str) -> Categorical:
+    """The inverse of ``Categorical.to_json``; InputError, which ``origin`` opens, for what no fit gives."""
     name, kind = entry["name"], entry["type"]
     categories, shares, dictionary = entry["categories"], entry["shares"], entry["dictionary"]
     if (
@@ -195,6 +195,6 @@ def categorical_from_json(entry: dict[str, Any], where: str) -> Categorical:
         or (dictionary is not None) != kind.startswith("dictionary")
         or not (dictionary is None or set(categories) - {None} <= set(dictionary))
     ):
-        raise InputError(f"{where} has categories that no fit gives; restore the file")
+        raise InputError(f"{origin} has categories that no fit gives; restore the file")
     held = None if dictionary is None else tuple(dictionary)
     return Categorical(name, kind, tuple(categories), tuple(map(float, shares)), held)

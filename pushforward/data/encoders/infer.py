@@ -17,10 +17,10 @@ from pushforward.data.encoders.numeric import NumericEncoder, above
 from pushforward.data.encoders.order import in_order
 from pushforward.data.encoders.quantile import QuantileNormal, fit_quantiles
 from pushforward.data.encoders.typed import TypedNumeric
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells, counts, is_number, is_text, is_time, present, stray
-from pushforward.data.files.tables import Stream
-from pushforward.data.schema import DIGITS, Field, Schema
+from pushforward.data.files.cells import ArrowColumn, counts, is_number, is_text, is_time, present, stray
+from pushforward.data.files.rows import Array, RowNamer
+from pushforward.data.files.stream import Stream
+from pushforward.data.schema import DIGITS, ColumnSchema, Schema
 from pushforward.errors import InputError
 
 __all__ = ["fit_numbers", "infer_columns"]
@@ -37,29 +37,30 @@ YEARS = (-62135596800, 253402300799)  # the seconds from year 1 to 9999
 def infer_columns(stream: Stream, schema: Schema | None = None) -> tuple[tuple[ColumnEncoder, ...], int]:
     """Every column of a table as it enters the model, and the number of rows. InputError names the column at fault."""
     schema = schema or {}
-    where, names = stream.where, stream.names
+    origin, names = stream.origin, stream.names
     if not names:
-        raise InputError(f"{where}: no columns; give a table with rows")
+        raise InputError(f"{origin}: no columns; give a table with rows")
     if len(set(names)) < len(names):
         repeated = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{where}: column {repeated!r} appears twice; give every column its own name")
+        raise InputError(f"{origin}: column {repeated!r} appears twice; give every column its own name")
     for name in schema:
         if name not in names and name != OTHERS:
             close = difflib.get_close_matches(name, names, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise InputError(f"{where}: the schema speaks of a column {name!r}, which is not there{hint}")
+            raise InputError(f"{origin}: the schema speaks of a column {name!r}, which is not there{hint}")
     found = [
-        ColumnStats(name, f"{where}: column {name!r}", schema.get(name, schema.get(OTHERS, Field()))) for name in names
+        ColumnStats(name, f"{origin}: column {name!r}", schema.get(name, schema.get(OTHERS, ColumnSchema())))
+        for name in names
     ]
     rows = 0
     for first, part in stream.parts():
         for one in found:
-            one.see(part.column(one.name), stream.at(first))
+            one.see(part.column(one.name), stream.name_rows_from(first))
         rows += len(part)
     if rows == 0:
-        raise InputError(f"{where}: no rows after the header; give a table with rows")
+        raise InputError(f"{origin}: no rows after the header; give a table with rows")
     if rows < 2:
-        raise InputError(f"{where}: found 1 row; a fit needs at least 2 rows")
+        raise InputError(f"{origin}: found 1 row; a fit needs at least 2 rows")
     for add in ("add_mean", "add_square") if any(one.low < one.high for one in found) else ():
         for _, part in stream.parts():
             for one in found:
@@ -68,9 +69,9 @@ def infer_columns(stream: Stream, schema: Schema | None = None) -> tuple[tuple[C
     return in_order(stream, [one.coder(rows) for one in found]), rows
 
 
-def fit_numbers(name: str, values: Array, where: str) -> NumericEncoder:
+def fit_numbers(name: str, values: Array, origin: str) -> NumericEncoder:
     """The column of an array, or of all entries of a set of images."""
-    found = ColumnStats(name, f"{where}: column {name!r}", Field())
+    found = ColumnStats(name, f"{origin}: column {name!r}", ColumnSchema())
     number = int if values.dtype.kind in "biu" else float
     found.low, found.high, found.present = number(values.min()), number(values.max()), values.size
     found.decimals = DIGITS + 1
@@ -85,8 +86,8 @@ class ColumnStats:
     """What is known of one column so far."""
 
     name: str
-    where: str
-    said: Field
+    origin: str
+    declared: ColumnSchema
     type: Any = None  # arrow type
     present: int = 0
     low: int | float = 0
@@ -107,33 +108,33 @@ class ColumnStats:
         """number, categorical, datetime or drop."""
         import pyarrow as pa
 
-        if self.said.kind is not None:
-            return self.said.kind
+        if self.declared.kind is not None:
+            return self.declared.kind
         if is_text(self.type) or pa.types.is_null(self.type):
             return "categorical"
         return "datetime" if is_time(self.type) else "number"
 
-    def see(self, cells: Cells, place: RowNamer) -> None:
+    def see(self, cells: ArrowColumn, name_row: RowNamer) -> None:
         """Take in the next rows."""
         if self.type is None:
             self.type = cells.type
-            self._require_kind(cells, place)
+            self._require_kind(cells, name_row)
         if self.kind == "drop":
             return
         there = present(cells)
         if self.kind == "categorical":
-            self._see_values(cells, there, place)
+            self._see_values(cells, there, name_row)
         elif there.any():
             values = self._present(cells, there)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 bad = np.flatnonzero(there)[~np.isfinite(values)]
                 raise InputError(
-                    f"{self.where} has infinite values (NaN or inf): {len(bad)} here, the first at "
-                    f"{place(int(bad[0]))}; drop those rows"
+                    f"{self.origin} has infinite values (NaN or inf): {len(bad)} here, the first at "
+                    f"{name_row(int(bad[0]))}; drop those rows"
                 )
             self._see_numbers(values)
 
-    def _require_kind(self, cells: Cells, place: RowNamer) -> None:
+    def _require_kind(self, cells: ArrowColumn, name_row: RowNamer) -> None:
         import pyarrow as pa
 
         kind, wanted = self.type, self.kind
@@ -149,19 +150,19 @@ class ColumnStats:
         if fits[wanted]:
             return
         if wanted == "number" and plain:
-            raise stray(cells, self.where, place) or InputError(
-                f"{self.where} holds text, where the schema says number"
+            raise stray(cells, self.origin, name_row) or InputError(
+                f"{self.origin} holds text, where the schema says number"
             )
-        if self.said.kind is None:
+        if self.declared.kind is None:
             raise InputError(
-                f"{self.where} has type {kind}, which is not supported; leave it out with --schema FILE holding "
+                f"{self.origin} has type {kind}, which is not supported; leave it out with --schema FILE holding "
                 f'{{"{self.name}": "drop"}}'
             )
         form = " (dates are written 2024-12-31, times 2024-12-31 23:59:59)" if wanted == "datetime" else ""
-        raise InputError(f"{self.where} has type {kind}, where the schema says {wanted}{form}")
+        raise InputError(f"{self.origin} has type {kind}, where the schema says {wanted}{form}")
 
     def _see_numbers(self, values: Array) -> None:
-        if self.said.scaling != "linear" and values.dtype.kind != "b":
+        if self.declared.scaling != "linear" and values.dtype.kind != "b":
             self._see_sample(values)
         number = int if values.dtype.kind in "biu" else float
         low, high = number(values.min()), number(values.max())
@@ -180,7 +181,7 @@ class ColumnStats:
         while sum(map(len, self.sample)) > SAMPLE:
             self.sample, self.stride = [np.concatenate(self.sample)[::2]], 2 * self.stride
 
-    def _see_values(self, cells: Cells, there: Array, place: RowNamer) -> None:
+    def _see_values(self, cells: ArrowColumn, there: Array, name_row: RowNamer) -> None:
         import pyarrow as pa
 
         if pa.types.is_dictionary(cells.type):
@@ -188,7 +189,7 @@ class ColumnStats:
             for chunk in chunks:
                 self.dictionary |= dict.fromkeys(chunk.dictionary.to_pylist())
             cells = cells.cast(cells.type.value_type)
-        elif is_text(cells.type) and self.said.kind is None and (error := stray(cells, self.where, place)):
+        elif is_text(cells.type) and self.declared.kind is None and (error := stray(cells, self.origin, name_row)):
             raise error
         plain = cells.filter(pa.array(there))
         self.present += len(plain)
@@ -199,7 +200,7 @@ class ColumnStats:
 
     # ---- moments
 
-    def numbers(self, cells: Cells) -> Array:
+    def numbers(self, cells: ArrowColumn) -> Array:
         """The values present, as they are standardised."""
         values = self._present(cells, present(cells))
         return values // self._step() if self.kind == "datetime" else values
@@ -219,10 +220,10 @@ class ColumnStats:
         low, high = (self.low // step, self.high // step) if step > 1 else (self.low, self.high)
         spread = float(high - low)
         if not 1e-300 < spread < math.inf:
-            raise InputError(f"{self.where} reaches from {low} to {high}; rescale it into the float64 range")
+            raise InputError(f"{self.origin} reaches from {low} to {high}; rescale it into the float64 range")
         return low, spread
 
-    def _present(self, cells: Cells, there: Array) -> Array:
+    def _present(self, cells: ArrowColumn, there: Array) -> Array:
         import pyarrow as pa
 
         cells = cells if there.all() else cells.filter(pa.array(there))
@@ -267,7 +268,7 @@ class ColumnStats:
 
     def _ranked(self, column: NumericEncoder) -> NumericEncoder | QuantileNormal:
         """By its ranks, if they are asked for or there are enough of them."""
-        asked = self.said.scaling == "quantile"
+        asked = self.declared.scaling == "quantile"
         if column.constant or not self.sample or (self.present < FEWEST and not asked):
             return column
         sample = np.concatenate(self.sample)
@@ -277,13 +278,13 @@ class ColumnStats:
         """The column of the numbers themselves."""
         step = self._step()
         low, high = (self.low // step, self.high // step) if step > 1 else (self.low, self.high)
-        decimals = self.said.decimals if self.said.decimals is not None else self.decimals
+        decimals = self.declared.decimals if self.declared.decimals is not None else self.decimals
         rounded = decimals if dtype.kind == "f" and decimals <= DIGITS else None
-        limits = (low, high) if self.said.bounds == "data" else self.said.bounds or bounds
+        limits = (low, high) if self.declared.bounds == "data" else self.declared.bounds or bounds
         if limits is not None:
             least, most = limits
             if (least is not None and low < least) or (most is not None and high > most):
-                raise InputError(f"{self.where} reaches from {low} to {high}, beyond its bounds {least} and {most}")
+                raise InputError(f"{self.origin} reaches from {low} to {high}, beyond its bounds {least} and {most}")
         if low == high:
             return NumericEncoder(self.name, dtype.name, low, high, 0.0, 0.0, None, limits)
         spread = self._low_and_spread()[1]
@@ -295,7 +296,7 @@ class ColumnStats:
     def _categorical(self, rows: int) -> Categorical:
         import pyarrow as pa
 
-        inferred = is_text(self.type) and self.said.kind is None and not pa.types.is_dictionary(self.type)
+        inferred = is_text(self.type) and self.declared.kind is None and not pa.types.is_dictionary(self.type)
         if inferred and len(self.tally) > max(FEW, self.present / 2):
             raise self._identifier(f"{len(self.tally):,} different values in {self.present:,} rows")
         position = {value: i for i, value in enumerate(self.dictionary)}
@@ -308,7 +309,7 @@ class ColumnStats:
 
     def _identifier(self, words: str) -> InputError:
         return InputError(
-            f"{self.where} holds text with {words}, as an identifier does; leave it out or keep it with --schema FILE "
+            f"{self.origin} holds text with {words}, as an identifier does; leave it out or keep it with --schema FILE "
             f'holding {{"{self.name}": "drop"}} or {{"{self.name}": "categorical"}}'
         )
 

@@ -13,8 +13,8 @@ from pushforward.data.encoders.categorical import UNIFORM
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
 from pushforward.data.encoders.typed import TypedNumeric
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells, present
+from pushforward.data.files.cells import ArrowColumn, present
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.tensor import GaussianMixture
 
 __all__ = ["Ignored", "Nullable"]
@@ -98,7 +98,7 @@ class Nullable(ColumnEncoder):
     def _missing(self, x: Array) -> Array:
         return np.asarray(x[:, -1] * self.scale + self.share > 0.5)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Model units [n, width]."""
         import pyarrow as pa
 
@@ -106,17 +106,19 @@ class Nullable(ColumnEncoder):
         index = np.flatnonzero(there)
         x = np.zeros((len(cells), self.width), np.float32)
         if len(index):
-            x[there, :-1] = self.inner.encode(cells.filter(pa.array(there)), where, lambda row: place(int(index[row])))
+            x[there, :-1] = self.inner.encode(
+                cells.filter(pa.array(there)), origin, lambda row: name_row(int(index[row]))
+            )
         x[:, -1] = (~there - self.share) / self.scale
         return x
 
-    def partial(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def partial(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """A gap is a value that is there but unknown."""
-        x = super().partial(cells, where, place)
+        x = super().partial(cells, origin, name_row)
         x[:, -1] = -self.share / self.scale
         return x
 
-    def decode(self, x: Array) -> Cells:
+    def decode(self, x: Array) -> ArrowColumn:
         """The inner values, null where the indicator says so."""
         import pyarrow as pa
 
@@ -145,7 +147,7 @@ class Ignored(ColumnEncoder):
         """Nothing."""
         return []
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Nothing, for each row."""
         return np.zeros((len(cells), 0), np.float32)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
 from pushforward.data.files import cells as _cells
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells
+from pushforward.data.files.cells import ArrowColumn
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
@@ -113,12 +113,12 @@ class NumericEncoder(ColumnEncoder):
         exact = [min(max(int(step) + int(self.low), int(low)), int(high)) for step in above.flat]
         return np.array(exact, dtype).reshape(above.shape)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Model units [n, width]. InputError: text, gaps and infinities, in a constant column too."""
-        values = _cells.numbers(cells, where, place)
+        values = _cells.numbers(cells, origin, name_row)
         return np.zeros((len(values), 0), np.float32) if self.constant else self.forward(values)[:, None]
 
-    def decode(self, x: Array) -> Cells:
+    def decode(self, x: Array) -> ArrowColumn:
         """Numbers in the column's own type."""
         import pyarrow as pa
 
@@ -162,15 +162,17 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int] | tuple[float, float]:
     return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
 
 
-def column_from_json(entry: Any, where: str) -> NumericEncoder:
-    """The inverse of ``NumericEncoder.to_json``; InputError, which ``where`` opens, for numbers that no fit gives."""
+def column_from_json(entry: Any, origin: str) -> NumericEncoder:
+    """The inverse of ``NumericEncoder.to_json``; InputError, which ``origin`` opens, for numbers that no fit gives."""
     keys = {field.name for field in fields(NumericEncoder)}
     if not isinstance(entry, dict) or not keys - set(OPTIONAL) <= set(entry) <= keys:
-        raise InputError(f"{where} must be an object with the keys {', '.join(f.name for f in fields(NumericEncoder))}")
+        raise InputError(
+            f"{origin} must be an object with the keys {', '.join(f.name for f in fields(NumericEncoder))}"
+        )
     if not isinstance(entry["name"], str):
-        raise InputError(f"{where} must have a name that is text")
+        raise InputError(f"{origin} must have a name that is text")
     if entry["type"] not in TYPES:
-        raise InputError(f"{where} has an unknown type")
+        raise InputError(f"{origin} has an unknown type")
     number = float if entry["type"].startswith("float") else int
     low, high, mean, scale = entry["low"], entry["high"], entry["mean"], entry["scale"]
     decimals, bounds = entry.get("decimals"), entry.get("bounds")
@@ -183,7 +185,7 @@ def column_from_json(entry: Any, where: str) -> NumericEncoder:
         or not (decimals is None or (type(decimals) is int and 0 <= decimals < 16))
         or not (bounds is None or (isinstance(bounds, list) and len(bounds) == 2 and all(map(_is_bound, bounds))))
     ):
-        raise InputError(f"{where} has numbers that no fit gives; restore the file")
+        raise InputError(f"{origin} has numbers that no fit gives; restore the file")
     edges = None if bounds is None else (bounds[0], bounds[1])
     return NumericEncoder(
         entry["name"], entry["type"], number(low), number(high), float(mean), float(scale), decimals, edges

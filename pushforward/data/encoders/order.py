@@ -10,8 +10,8 @@ import numpy as np
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import ONE_HOT, Categorical
 from pushforward.data.encoders.nullable import Nullable
-from pushforward.data.files.arrays import Array
-from pushforward.data.files.tables import Stream
+from pushforward.data.files.rows import Array
+from pushforward.data.files.stream import Stream
 
 __all__ = ["in_order"]
 
@@ -31,10 +31,10 @@ def in_order(stream: Stream, coders: Sequence[ColumnEncoder]) -> tuple[ColumnEnc
         return tuple(coders)
     sums = {c.name: np.zeros((len(numbers), len(c.categories))) for c in many}
     for first, part in stream.parts():
-        at = stream.at(first)
-        x = [c.encode(part.column(c.name), f"{stream.where}: column {c.name!r}", at)[:, 0] for c in numbers]
+        at = stream.name_rows_from(first)
+        x = [c.encode(part.column(c.name), f"{stream.origin}: column {c.name!r}", at)[:, 0] for c in numbers]
         for column in many:
-            codes = column.codes(part.column(column.name), f"{stream.where}: column {column.name!r}", at)
+            codes = column.codes(part.column(column.name), f"{stream.origin}: column {column.name!r}", at)
             sums[column.name] += [np.bincount(codes, row, len(column.categories)) for row in x]
     return tuple(_sorted(c, sums[c.name]) if isinstance(c, Categorical) and c.name in sums else c for c in coders)
 

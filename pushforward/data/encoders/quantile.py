@@ -18,8 +18,8 @@ import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder, mixture
 from pushforward.data.encoders.numeric import NumericEncoder, above, column_from_json
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells, numbers
+from pushforward.data.files.cells import ArrowColumn, numbers
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
@@ -169,12 +169,12 @@ class QuantileNormal(ColumnEncoder):
         density = -0.5 * x[:, 0].astype(np.float64) ** 2 - 0.5 * math.log(2 * math.pi)
         return np.where(beyond == 0, np.log(per) + density, math.log(self.column.scale) - edge)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Model units [n, 1]. InputError: text, gaps, infinities."""
         with np.errstate(over="ignore"):
-            return self.to_normal(self.to_grid(numbers(cells, where, place))).astype(np.float32)[:, None]
+            return self.to_normal(self.to_grid(numbers(cells, origin, name_row))).astype(np.float32)[:, None]
 
-    def decode(self, x: Array) -> Cells:
+    def decode(self, x: Array) -> ArrowColumn:
         """Numbers in the column's own type, rounded and bounded as it is."""
         import pyarrow as pa
 
@@ -190,7 +190,7 @@ class QuantileNormal(ColumnEncoder):
     def to_json(self) -> dict[str, Any]:
         """All four, as ``kind`` ranked."""
         cells = {"first": list(self.first), "last": list(self.last), "weight": list(self.weight)}
-        return {"kind": "fit_quantiles", "column": self.column.to_json(), **cells}
+        return {"kind": "ranked", "column": self.column.to_json(), **cells}
 
 
 def fit_quantiles(column: NumericEncoder, sample: Array) -> QuantileNormal:
@@ -245,9 +245,9 @@ def _whole(column: NumericEncoder, cells: list[tuple[float, float, float]]) -> Q
     return QuantileNormal(column, first, last, weights)
 
 
-def ranked_from_json(entry: dict[str, Any], where: str) -> QuantileNormal:
-    """The inverse of ``QuantileNormal.to_json``; InputError, which ``where`` opens, for what no fit gives."""
-    column = column_from_json(entry["column"], where)
+def ranked_from_json(entry: dict[str, Any], origin: str) -> QuantileNormal:
+    """The inverse of ``QuantileNormal.to_json``; InputError, which ``origin`` opens, for what no fit gives."""
+    column = column_from_json(entry["column"], origin)
     lists = [entry["first"], entry["last"], entry["weight"]]
     finite = all(
         isinstance(line, list) and all(type(v) in (int, float) and abs(v) < 1e300 for v in line) for line in lists
@@ -263,6 +263,6 @@ def ranked_from_json(entry: dict[str, Any], where: str) -> QuantileNormal:
         or not all(0 < weight < 1e18 for weight in lists[2])
         or min(lists[2]) < LEAST / 2 * sum(lists[2])
     ):
-        raise InputError(f"{where} has cells that no fit gives; restore the file")
+        raise InputError(f"{origin} has cells that no fit gives; restore the file")
     first, last, weight = (tuple(map(float, line)) for line in lists)
     return QuantileNormal(column, first, last, weight)

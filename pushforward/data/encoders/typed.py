@@ -10,8 +10,8 @@ import numpy as np
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells, arrow_type, counts, present
+from pushforward.data.files.cells import ArrowColumn, arrow_type, counts, present
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
@@ -68,7 +68,7 @@ class TypedNumeric(ColumnEncoder):
         """As the numbers."""
         return self.numbers.dequantize(x, u)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Model units [n, width]. InputError: what cannot be turned into the column's type, gaps."""
         import pyarrow as pa
 
@@ -76,17 +76,17 @@ class TypedNumeric(ColumnEncoder):
         try:
             cells = cells.cast(pa.float64() if pa.types.is_decimal(kind) else kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(f"{where} has type {cells.type}, in training {self.type}; give that type") from error
+            raise InputError(f"{origin} has type {cells.type}, in training {self.type}; give that type") from error
         if pa.types.is_decimal(kind):
-            return self.numbers.encode(cells, where, place)
+            return self.numbers.encode(cells, origin, name_row)
         if cells.null_count:
-            first = place(int(np.argmin(present(cells))))
-            raise InputError(f"{where} has missing values, the first at {first}, and had none in training; drop them")
+            first = name_row(int(np.argmin(present(cells))))
+            raise InputError(f"{origin} has missing values, the first at {first}, and had none in training; drop them")
         count = counts(cells)
         steps = count // self.step if not (count % self.step).any() else count / self.step
-        return self.numbers.encode(pa.array(steps), where, place)
+        return self.numbers.encode(pa.array(steps), origin, name_row)
 
-    def decode(self, x: Array) -> Cells:
+    def decode(self, x: Array) -> ArrowColumn:
         """The numbers in the arrow type."""
         import pyarrow as pa
 
