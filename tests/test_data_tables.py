@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from test_data import equal_tables, fails, write
 
 from pushforward.data import Transform, fit, inspect, load, plot_values, read_raw, read_schema, save, stored
+from pushforward.data.encoders.histogram import Cells, fit_cells
 from pushforward.data.encoders.quantile import FILL
 from pushforward.data.files import delimited, stream
 from pushforward.errors import InputError
@@ -847,7 +848,7 @@ def test_columns_by_rank_in_words_and_bounds():
 
 
 def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
-    from pushforward.data.encoders import infer as infer_columns
+    from pushforward.data.encoders import statistics
 
     save(skewed(), tmp_path / "t.parquet")
     whole = load(tmp_path / "t.parquet")
@@ -860,10 +861,10 @@ def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
             other.get(key) for key in ("first", "last", "weight")
         ]
     torch.testing.assert_close(parts.x, whole.x, atol=0, rtol=0)
-    monkeypatch.setattr(infer_columns, "SAMPLE", 999)
+    monkeypatch.setattr(statistics, "SAMPLE", 999)
     thinned = load(tmp_path / "t.parquet")
-    assert thinned.transform.columns[0].weight[0] > 0
-    assert sum(thinned.transform.columns[0].weight) == pytest.approx(750, abs=2)  # of 3000 values every fourth
+    assert thinned.transform.columns[0].cells.weight[0] > 0
+    assert sum(thinned.transform.columns[0].cells.weight) == pytest.approx(750, abs=2)  # of 3000 values every fourth
     torch.testing.assert_close(thinned.x[:, 0].sort()[0][100:-100], whole.x[:, 0].sort()[0][100:-100], atol=0.2, rtol=0)
     row = skewed().slice(0, 1)
     fails({"c": {"scaling": "quantile", "kind": "categorical"}}, "scaling", call=read_schema)
@@ -892,3 +893,22 @@ def test_malformed_json_of_columns_by_rank(change):
     assert Transform.from_json(good).to_json() == good
     columns = [good["columns"][0], good["columns"][1] | change, *good["columns"][2:]]
     fails(good | {"columns": columns}, "transform: column 1", call=Transform.from_json)
+
+
+def test_kinds_of_columns_in_a_run_keep_their_names():
+    """Runs of any version are read by these."""
+    table = skewed().append_column("date", pa.array([dt.date(2024, 1, 1 + i % 9) for i in range(len(skewed()))]))
+    table = table.append_column("word", pa.array(["a", "b"] * (len(table) // 2)))
+    columns = fit(table, schema=read_schema({table.column_names[0]: "drop"})).to_json()["columns"]
+    inner = [column["inner"] for column in columns if column.get("kind") == "nullable"]
+    kinds = {column.get("kind") for column in [*columns, *inner]}
+    assert kinds - {None} == {"dropped", "ranked", "nullable", "carried", "categorical"}
+
+
+@pytest.mark.parametrize(("rounded", "gap"), [(True, (1.0, 2.0)), (False, (math.nextafter(0, 1), 3.0))])
+def test_two_values_that_repeat_have_a_cell_each_and_one_row_between(rounded, gap):
+    cells = fit_cells(np.repeat([0.0, 3.0], [6, 10]), rounded)
+    assert cells == Cells((0.0, gap[0], 3.0), (0.0, gap[1], 3.0), (6.0, 1.0, 10.0))
+    begin, width, lower, upper = cells.edges(rounded)
+    assert np.array_equal(begin + width, np.array(cells.last) + rounded / 2)
+    np.testing.assert_allclose((lower, upper), np.array([[0.5, 6.5, 7.5], [6.5, 7.5, 17.5]]) / 18, rtol=1e-15)

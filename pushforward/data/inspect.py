@@ -1,4 +1,4 @@
-"""What a source holds, before anything is learned from it."""
+"""Describe a source, before anything is learned from it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import ColumnEncoder
-from pushforward.data.encoders.categorical import Categorical
 from pushforward.data.encoders.infer import infer_columns
-from pushforward.data.encoders.nullable import Ignored, Nullable
-from pushforward.data.encoders.numeric import NumericEncoder
-from pushforward.data.encoders.quantile import QuantileNormal
-from pushforward.data.encoders.typed import TypedNumeric
 from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.images import read_size
 from pushforward.data.files.read import DataSource, read_source
@@ -50,7 +44,7 @@ class ColumnSummary:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What ``inspect`` found; ``duplicated`` counts rows equal to an earlier one."""
+    """A source described by ``inspect``; ``duplicated`` counts rows equal to an earlier one."""
 
     name: str
     kind: str  # array, image or table
@@ -70,25 +64,25 @@ def inspect(
 
     The numbers are those of the whole source, which is read into memory. ``schema`` and ``size`` as in ``load``.
     """
-    said = read_schema(schema)
-    raw = read_source(source, said, read_size(size))
+    declared = read_schema(schema)
+    raw = read_source(source, declared, read_size(size))
     rows = raw.rows.table() if isinstance(raw.rows, Stream) else raw.rows
     if not isinstance(rows, np.ndarray):
-        found = [_summarise_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
-        codes = np.stack([code for _, code in found], axis=1) if found else np.zeros((0, 0))
-        summaries = tuple(replace(s, model=_model(rows.select([i]), said)) for i, (s, _) in enumerate(found))
+        described = [_summarize_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
+        codes = np.stack([code for _, code in described], axis=1) if described else np.zeros((0, 0))
+        summaries = tuple(replace(s, model=_model(rows.select([i]), declared)) for i, (s, _) in enumerate(described))
         return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes))
     if rows.dtype.kind not in "biuf" or rows.size == 0:
         check_array(rows, raw.origin)
     columns = {"x": rows} if rows.ndim > 2 else array_columns(rows)
     classes = raw.classes or (() if raw.labels is None else tuple(map(str, np.unique(raw.labels))))
-    summaries = tuple(_summarise(name, rows.dtype.name, values) for name, values in columns.items())
+    summaries = tuple(_summarize(name, rows.dtype.name, values) for name, values in columns.items())
     return DataSummary(
         raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows), classes, raw.notes
     )
 
 
-def _summarise(name: str, kind: str, values: Array) -> ColumnSummary:
+def _summarize(name: str, kind: str, values: Array) -> ColumnSummary:
     flat = values.reshape(-1)
     finite = flat[np.isfinite(flat)].astype(np.float64)
     missing = int(np.isnan(flat).sum())
@@ -101,7 +95,7 @@ def _summarise(name: str, kind: str, values: Array) -> ColumnSummary:
     return ColumnSummary(name, kind, missing, infinite, distinct, low, high, mean, std)
 
 
-def _summarise_column(name: str, column: ArrowColumn) -> tuple[ColumnSummary, Array]:
+def _summarize_column(name: str, column: ArrowColumn) -> tuple[ColumnSummary, Array]:
     """ColumnSummary of a pyarrow column, and per row an integer that equal values share."""
     import pyarrow as pa
 
@@ -112,7 +106,7 @@ def _summarise_column(name: str, column: ArrowColumn) -> tuple[ColumnSummary, Ar
         column = column.cast(pa.float64())
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         values = column.to_numpy()
-        return _summarise(name, str(kind), values), np.unique(values, return_inverse=True)[1]
+        return _summarize(name, str(kind), values), np.unique(values, return_inverse=True)[1]
     index: dict[str, int] = {}
     codes = np.array([index.setdefault(str(value), len(index)) for value in column.to_pylist()])
     missing = column.null_count
@@ -129,34 +123,9 @@ def _model(column: ArrowTable, schema: Schema) -> str:
     """How one column enters the model, in a few words."""
     name = column.column_names[0]
     try:
-        (coder,), _ = infer_columns(
+        (encoder,) = infer_columns(
             Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema}
         )
     except InputError as error:
         return "refused: " + str(error).removeprefix(f"here: column {name!r} ")
-    return _words(coder)
-
-
-def _words(coder: ColumnEncoder) -> str:
-    if isinstance(coder, Nullable):
-        return f"{_words(coder.inner)}, or missing"
-    if isinstance(coder, Ignored):
-        return "dropped"
-    if coder.width == 0:
-        return "constant"
-    if isinstance(coder, Categorical):
-        form = "by rank" if coder.normal else "one-hot"
-        return f"one of {len(coder.categories)} categories, {form}"
-    if isinstance(coder, QuantileNormal):
-        return f"{_words(coder.column)}, by rank"
-    if isinstance(coder, TypedNumeric) and isinstance(coder.numbers, QuantileNormal):
-        return f"{_words(replace(coder, numbers=coder.plain))}, by rank"
-    if isinstance(coder, TypedNumeric) and coder.step > 1:
-        return f"datetime, in steps of {coder.describe_step()}"
-    numbers = coder.plain if isinstance(coder, TypedNumeric) else coder
-    assert isinstance(numbers, NumericEncoder)
-    bounds = "" if numbers.bounds is None or isinstance(coder, TypedNumeric) else f" in {list(numbers.bounds)}"
-    if numbers.integer:
-        return "datetime" if isinstance(coder, TypedNumeric) else f"whole number{bounds}"
-    digits = "" if numbers.decimals is None else f", {numbers.decimals} decimal{'s' * (numbers.decimals != 1)}"
-    return f"number{bounds}{digits}"
+    return encoder.form()

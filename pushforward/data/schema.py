@@ -1,4 +1,4 @@
-"""What a user says of the columns of a table: a dict, or the same as a JSON file. What is not said is inferred.
+"""The schema of a table: what a user declares of its columns, as a dict or a JSON file. All else is inferred.
 
 ``{"id": "drop", "zip": "categorical", "age": {"kind": "number", "bounds": [0, null], "decimals": 0}}``
 """
@@ -24,7 +24,7 @@ DIGITS = 8  # of a rounded column, after the point
 
 @dataclass(frozen=True)
 class ColumnSchema:
-    """What is said of one column; None: inferred from the rows.
+    """What is declared of one column; None: inferred from the rows.
 
     ``bounds``, for numbers: samples are clipped to [low, high], of which either may be None; ``"data"`` is the range of
     the training rows. ``decimals``, for floats: how many digits after the point samples are rounded to.
@@ -42,7 +42,7 @@ Schema: TypeAlias = dict[str, ColumnSchema]
 
 
 def read_schema(source: str | Path | Mapping[str, Any] | None) -> Schema:
-    """The schema in a JSON file, or in a dict of the same form; None is empty: everything is inferred.
+    """Read the schema in a JSON file, or in a dict of the same form; None is empty: everything is inferred.
 
     Each column name stands for a kind (number, categorical, datetime, drop) or for an object with the keys kind,
     bounds, decimals and scaling; the name ``*`` for all columns that are not named. InputError names the file, the

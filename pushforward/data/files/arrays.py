@@ -47,8 +47,8 @@ def read_npz(source: FileSet) -> Contents:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: damaged .npz file; save it again with numpy.savez") from error
     if labels.dtype.kind == "f" or labels.shape != rows.shape[:1]:
-        wanted = f"integers or strings of shape {rows.shape[:1]}"
-        raise InputError(f"{path}: labels 'y' must be {wanted}, found {labels.dtype} of shape {labels.shape}")
+        expected = f"integers or strings of shape {rows.shape[:1]}"
+        raise InputError(f"{path}: labels 'y' must be {expected}, found {labels.dtype} of shape {labels.shape}")
     return Contents(rows, labels)
 
 

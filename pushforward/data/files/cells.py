@@ -153,7 +153,7 @@ def _plot_values(cells: ArrowColumn) -> Array:
 
 
 def _text_error(cells: ArrowColumn, origin: str) -> InputError:
-    shown = ", ".join(repr(str(value)[:20]) for value in dict.fromkeys(cells[:1000].drop_null().to_pylist()[:3]))
+    examples = ", ".join(repr(str(value)[:20]) for value in dict.fromkeys(cells[:1000].drop_null().to_pylist()[:3]))
     return InputError(
-        f"{origin} holds text ({shown}, ...), where numbers are expected; drop it or turn it into numbers"
+        f"{origin} holds text ({examples}, ...), where numbers are expected; drop it or turn it into numbers"
     )

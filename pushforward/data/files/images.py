@@ -18,7 +18,7 @@ from pushforward.data.files.formats import Contents, FileSet, Format, Size
 from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
 
-__all__ = ["decode", "read_folder", "read_size", "resize"]
+__all__ = ["decode_pictures", "read_picture_folder", "read_size", "resize"]
 
 PIXELS = 1 << 26  # of one picture, at most
 ENTRIES = 1 << 33  # of all of them
@@ -29,16 +29,16 @@ def read_size(size: str | int | Sequence[int] | None) -> Size | None:
     """Parse height and width from ``32``, ``"32"``, ``"32x48"`` or ``(32, 48)``; InputError for anything else."""
     if size is None:
         return None
-    words = size.lower().split("x") if isinstance(size, str) else [size] if isinstance(size, int) else list(size)
-    if len(words) not in (1, 2) or not all(re.fullmatch(r"[1-9]\d{0,4}", str(word)) for word in words):
+    sides = size.lower().split("x") if isinstance(size, str) else [size] if isinstance(size, int) else list(size)
+    if len(sides) not in (1, 2) or not all(re.fullmatch(r"[1-9]\d{0,4}", str(side)) for side in sides):
         raise InputError(f"size {size!r}: give pixels, as 32, or height x width, as 32x48")
-    return int(words[0]), int(words[-1])
+    return int(sides[0]), int(sides[-1])
 
 
-def read_folder(source: FileSet) -> Contents:
+def read_picture_folder(source: FileSet) -> Contents:
     """Decode the pictures of a folder, in the order of their names; its sub-folders, if all lie in such, are classes.
 
-    Grey levels uint8 [n, h, w], or colours uint8 [n, h, w, 3]; see `decode`.
+    Grey levels uint8 [n, h, w], or colours uint8 [n, h, w, 3]; see `decode_pictures`.
     """
     files = [file for file in source.files if isinstance(file, Path)]
     folder = source.folder or files[0].parent
@@ -49,7 +49,7 @@ def read_folder(source: FileSet) -> Contents:
             f"{folder}: pictures lie beside the sub-folders, such as {loose.name}; put each into the sub-folder of its "
             "class, or all into one folder"
         )
-    rows, kept, notes = decode(str(folder), [(str(file), file) for file in files], source.size)
+    rows, kept, notes = decode_pictures(str(folder), [(str(file), file) for file in files], source.size)
     names = sorted({home[0] for home in homes if home})
     if len(names) < 2:
         return Contents(rows, None, (), notes)
@@ -74,7 +74,7 @@ def resize(rows: Array, size: Size, origin: str) -> Array:
     return out
 
 
-def decode(
+def decode_pictures(
     origin: str, sources: Sequence[tuple[str, Path | bytes | None]], size: Size | None
 ) -> tuple[Array, list[int], tuple[str, ...]]:
     """Decode named pictures into one array; return also the numbers of those that could be, and a line on the others.
@@ -173,7 +173,7 @@ def _fitted(image: Any, size: Size) -> Array:
     return np.asarray(image)
 
 
-FOLDER = Format("picture", read_folder)
+FOLDER = Format("picture", read_picture_folder)
 READ_ONLY = {
     ".png": FOLDER,
     ".jpg": FOLDER,

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from pushforward.data.files.formats import Contents, FileSet, Format
-from pushforward.data.files.images import decode
+from pushforward.data.files.images import decode_pictures
 from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
 from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
@@ -75,9 +75,9 @@ def _read_table(source: FileSet) -> Contents:
         require_distinct(schema.names, str(path))
         require_same(schema.names, kinds.names, path, paths[0])
         for name in kinds.names:
-            if (kind := schema.field(name).type) != (wanted := kinds.field(name).type):
+            if (kind := schema.field(name).type) != (expected := kinds.field(name).type):
                 raise InputError(
-                    f"{path}: column {name!r} has type {kind}, in {paths[0]} it has {wanted}; make them one"
+                    f"{path}: column {name!r} has type {kind}, in {paths[0]} it has {expected}; make them one"
                 )
 
     def read_parts(path: File) -> Iterator[ArrowTable]:
@@ -143,7 +143,9 @@ def _read_pictures(source: FileSet) -> Contents:
     assert column is not None
     cells = table.column(column).to_pylist()
     data = [cell["bytes"] if isinstance(cell, dict) else cell for cell in cells]
-    rows, kept, notes = decode(origin, [(f"{origin}, row {i + 1}", cell) for i, cell in enumerate(data)], source.size)
+    rows, kept, notes = decode_pictures(
+        origin, [(f"{origin}, row {i + 1}", cell) for i, cell in enumerate(data)], source.size
+    )
 
     # labels are classes by number where the metadata names the classes, otherwise whatever they are
     name = next((name for name in LABELS if name in table.column_names and name != column), None)

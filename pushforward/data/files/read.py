@@ -86,12 +86,12 @@ def _read(source: DataSource, schema: Schema, size: Size | None) -> Raw:
         files = _remote_files(name) if is_url(name) else _local_files(path)
         form = format_of(files[0])
         assert form is not None  # the files were found by their formats
-        found = form.read(FileSet(name, tuple(files), path if path.is_dir() else None, schema, size))
+        contents = form.read(FileSet(name, tuple(files), path if path.is_dir() else None, schema, size))
     except OSError as error:
         raise InputError(
             f"{path}: cannot read: {error.strerror or error}; check the file and its permissions"
         ) from error
-    return Raw(path.stem, name, found.rows, found.labels, found.classes, found.notes)
+    return Raw(path.stem, name, contents.rows, contents.labels, contents.classes, contents.notes)
 
 
 def _remote_files(url: str) -> Sequence[File]:
@@ -138,5 +138,5 @@ def _local_files(path: Path) -> Sequence[File]:
     suffixes = sorted({p.suffix.lower() for p in files})
     if set(suffixes) <= set(pictures) or (len(suffixes) == 1 and suffixes[0] in tables):
         return files
-    wanted = f"pictures, or tables of one ending ({', '.join(tables)})"
-    raise InputError(f"{path}: files read together must be {wanted}, found {', '.join(suffixes)}")
+    expected = f"pictures, or tables of one ending ({', '.join(tables)})"
+    raise InputError(f"{path}: files read together must be {expected}, found {', '.join(suffixes)}")

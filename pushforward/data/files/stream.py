@@ -82,8 +82,8 @@ def require_distinct(names: Sequence[str], origin: str) -> None:
         raise InputError(f"{origin}: column {repeated!r} appears twice; give every column its own name")
 
 
-def require_same(names: Sequence[str], wanted: Sequence[str], path: File, first: File) -> None:
-    """Raise InputError unless the columns of ``path`` are the ``wanted`` ones, those of ``first``, in any order."""
-    for name in sorted(set(names) ^ set(wanted)):
+def require_same(names: Sequence[str], expected: Sequence[str], path: File, first: File) -> None:
+    """Raise InputError unless the columns of ``path`` are the ``expected`` ones, those of ``first``, in any order."""
+    for name in sorted(set(names) ^ set(expected)):
         odd, other = (path, first) if name in names else (first, path)
         raise InputError(f"{odd}: column {name!r} is not in {other}; files read together must have the same columns")

@@ -19,7 +19,7 @@ __all__ = ["save"]
 
 
 def save(rows: UserRows, path: Path, labels: Sequence[str] | None = None) -> None:
-    """Write rows in user units to a file, .csv, .tsv, .parquet, .npy or .npz by its ending, all or nothing.
+    """Write rows in user units to a file, in the format that its ending names (`ENDINGS`), all or nothing.
 
     An array [n, d] gets the column names x0, x1, ...; a table becomes a float64 matrix in .npy and .npz (key ``x``).
     Labels [n] go to key ``y`` of .npz, as integers if all are, and are left out of any other file.
