@@ -100,13 +100,14 @@ def encode(
     import pyarrow as pa
 
     from pushforward.data import read_raw, save
+    from pushforward.data.files.formats import endings
     from pushforward.run import load
 
     model = load(run, pick_device(device))
     source = read_raw(data)
     codes = model.encode(source.rows, where=source.origin).numpy()
     try:
-        if out.suffix.lower() in (".npy", ".npz"):
+        if out.suffix.lower() in endings("array", written=True):
             save(codes, out)
         else:
             flat = codes.reshape(len(codes), -1)

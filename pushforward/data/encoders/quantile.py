@@ -26,7 +26,7 @@ from pushforward.tensor import GaussianMixture
 __all__ = ["FILL", "QuantileNormal", "fit_quantiles", "quantile_from_json"]
 
 FILL = 0.5  # of a cell that noise covers: what is between two cells is learned sooner than a wall
-POINTS = 16  # of a cell, for its mean and spread
+POINTS = 16  # of a cell, for its mean and standard deviation
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class QuantileNormal(ColumnEncoder):
         return [0.0]
 
     def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
-        """Approximate the marginal by the cells, merged to at most ``most``: mean and spread of what training draws."""
+        """Approximate the marginal by the cells, merged to at most ``most``: moments of what training draws."""
         from scipy.special import ndtri
 
         # points within each cell that has training rows, over the part of it that noise covers
