@@ -27,12 +27,13 @@ def work(steps, warm, shard):
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
     import torch
 
-    from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for
+    from pushforward.config import Config, NetConfig, TrainConfig, components, feed_for, network
+    from pushforward.data import DataSpec
     from pushforward.training import Budget, OptimizerConfig, fit, process_group
 
     torch.set_num_threads(1)
     config = Config(net=NetConfig(width=512, depth=6), train=TrainConfig(batch=BATCH))
-    parts = build(config, (DIMENSION,))
+    parts, net = components(config, DataSpec((DIMENSION,))), network(config, DataSpec((DIMENSION,)))
     data = torch.randn(20_000, DIMENSION, generator=torch.Generator().manual_seed(0))
     feed = feed_for(data, None, parts.path, parts.coupling, parts.times, BATCH, 0, ahead=4)
     marks = []
@@ -48,7 +49,7 @@ def work(steps, warm, shard):
     with process_group() as team:
         optimizer = OptimizerConfig(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
         how = {"seed": 0, "folder": None, "processes": team, "shard": shard and team.count > 1}
-        fit(parts.net, loss, watched, Budget(warm + steps, None), optimizer, **how)
+        fit(net, loss, watched, Budget(warm + steps, None), optimizer, **how)
         wall, cpu = time.perf_counter() - marks[0][0], time.process_time() - marks[0][1]
         if team.main:
             print(json.dumps({"wall": wall / steps, "cpu": cpu / steps}))

@@ -8,12 +8,16 @@ anything is imported.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
+import inspect
 import pkgutil
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["merged", "names"]
+__all__ = ["configurable", "merged", "names"]
 
 PACKAGE = Path(__file__).parent
 
@@ -33,6 +37,7 @@ def merged(room: str, name: str) -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def names(room: str, name: str) -> tuple[str, ...]:
     """The names of a registry, in the order of `merged`, read from the text of a room's files or of a single file."""
     path = PACKAGE / room
@@ -40,9 +45,30 @@ def names(room: str, name: str) -> tuple[str, ...]:
     return tuple(entry for file in files for entry in _keys(file, name))
 
 
+def configurable(function: Callable[..., Any], given: int) -> Callable[..., Any]:
+    """A builder of ``function`` with the parameters after its first ``given`` ones set: what a registry holds.
+
+    ``configurable(logit_normal, 3)(0.5, 1.2)`` is the time law ``logit_normal(n, generator, schedule, 0.5, 1.2)``. The
+    builder has the signature of those parameters, by which words of the command line are cast.
+    """
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[given:]
+    signature = inspect.Signature(parameters)
+
+    def build(*values: Any, **named: Any) -> Callable[..., Any]:
+        chosen = signature.bind(*values, **named).arguments
+        return functools.partial(function, **chosen) if chosen else function
+
+    functools.update_wrapper(build, function)
+    build.__signature__ = signature  # type: ignore[attr-defined]
+    return build
+
+
 def _keys(file: Path, name: str) -> list[str]:
     """The literal keys of the dict assigned to ``name`` in a file."""
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    text = file.read_text(encoding="utf-8")
+    # registries stand at the foot, so that what follows the name is all that needs to be parsed
+    start = re.search(rf"^{name}\b", text, re.MULTILINE)
+    for node in ast.parse(text[start.start() :]).body if start else []:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             value = getattr(node, "value", None)

@@ -10,8 +10,8 @@ import torch
 from laws import ENDS, inner, predictions, randn, schedules
 
 import pushforward as pf
-from pushforward.config import Config, ObjectiveConfig, PathConfig, build
-from pushforward.data import load
+from pushforward.config import Config, ObjectiveConfig, PathConfig, components, network
+from pushforward.data import DataSpec, load
 from pushforward.nn import ColumnPriors, Tabular, flops
 from pushforward.nn.posterior import Posterior, straight
 from pushforward.path import prediction_coefficients
@@ -34,7 +34,7 @@ PIECES = (  # a number near four values, three categories, a number of which not
 
 def net_of(feature_groups, mix=straight):
     d = sum(law.width for law in feature_groups)
-    return Tabular((d,), 16, 1, laws=ColumnPriors(feature_groups, mix)).double().requires_grad_(False)
+    return Tabular((d,), 16, 1, marginals=ColumnPriors(feature_groups, mix)).double().requires_grad_(False)
 
 
 @schedules
@@ -141,7 +141,7 @@ def test_columns_of_few_values_that_depend_on_each_other_are_learned():
         g = torch.Generator().manual_seed(1)
         with torch.random.fork_rng():
             torch.random.manual_seed(0)
-            net = Tabular((2,), 64, 2, laws=laws)
+            net = Tabular((2,), 64, 2, marginals=laws)
         adam, steps = torch.optim.Adam(net.parameters()), 300
         for step in range(steps):
             adam.param_groups[0]["lr"] = 5e-3 * (1 + math.cos(math.pi * step / steps)) / 2
@@ -217,8 +217,9 @@ def test_laws_of_columns_have_the_moments_of_what_training_draws():
 )
 def test_only_a_learned_field_begins_with_the_laws(field, predicts):
     config = Config(path=PathConfig(schedule="cosine"), objective=ObjectiveConfig(field=field, predicts=predicts))
-    parts = build(config, (7,), 0, PIECES)
-    found = parts.field_of(parts.net).velocity(randn(5, 7).float(), 0.5)
+    data = DataSpec((7,), 0, PIECES)
+    parts = components(config, data)
+    found = parts.field_of(network(config, data)).velocity(randn(5, 7).float(), 0.5)
     law, x = PIECES[0], randn(5, 7)[:, :1]
     exact = pf.MixtureField(parts.path, *law).velocity(x, 0.5)
     assert torch.allclose(found[:, :1].double(), exact, rtol=1e-4, atol=1e-4) == (field == "learned")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from pushforward.cli.terminal import pick_device, print_table, progress_bar
-from pushforward.config import choices, make
+from pushforward.config import Spec, make
 from pushforward.errors import InputError, nearest
 from pushforward.registry import names
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sample", "tune"]
 
-STEPPERS = [name for name in choices("sample/__init__.py", "STEPPERS") if name != "langevin"]
-GRIDS = choices("times.py", "GRIDS")
+STEPPERS = [name for name in names("sample", "STEPPERS") if name != "langevin"]  # which samples one law, no path
+GRIDS = names("times", "GRIDS")
 OUTPUTS = [*names("data/files", "FORMATS"), ".png"]
 
 
@@ -77,9 +77,7 @@ def sample(
         raise InputError(f"--tol {tol}: a positive number, without --stepper, --steps, --grid or --sigma")
     if fill is not None and any(way is not None for way in (stepper, grid, sigma, tol)):
         raise InputError("--fill: takes --steps, not --stepper, --grid, --sigma or --tol")
-    for spec, registered, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
-        if spec is not None and spec.partition(":")[0] not in registered:
-            raise InputError(nearest(spec.partition(":")[0], registered, what))
+    check_names(stepper, grid)
     columns = dict(pair.partition("=")[::2] for pair in where)
     if odd := [pair for pair in where if "=" not in pair]:
         raise InputError(f"--where {odd[0]}: write COLUMN=VALUE")
@@ -154,6 +152,13 @@ def sample(
     print(f"{len(rows):,} {'rows' if fill is not None else 'samples'}: {out}")
 
 
+def check_names(stepper: str | None, grid: str | None) -> None:
+    """InputError for a stepper or a grid of an unknown name."""
+    for text, known, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
+        if text is not None and (name := Spec.parse(text, what).name) not in known:
+            raise InputError(nearest(name, known, what))
+
+
 def check_ending(model: Model, out: Path) -> None:
     """InputError for a file that cannot hold what the model makes."""
     from pushforward.data.files.formats import endings
@@ -201,13 +206,12 @@ def sampler(
 ) -> tuple[Stepper | None, Tensor | None]:
     """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
     from pushforward import sample as samplers
-    from pushforward.path import affine_schedule
     from pushforward.sample import DormandPrince, EulerMaruyama, StochasticHeun, reverse_sigma
     from pushforward.times import GRIDS as registry
 
     if stepper is None and grid is None and sigma is None:
         return None, None
-    schedule = affine_schedule(path)
+    schedule = path.affine_schedule()
     kind = "stochastic_heun" if stepper is None and sigma is not None else stepper
     method = None if kind is None else make(samplers.STEPPERS, kind, "stepper")
     if sigma is not None:
@@ -217,13 +221,9 @@ def sampler(
             method = type(method)(reverse_sigma(path) if sigma == "reverse" else float(sigma))
         except ValueError as error:
             raise InputError(f"--sigma {sigma}: a number from 0, or reverse on a Gaussian path ({error})") from error
-    name, _, numbers = ("shifted" if grid is None else grid).partition(":")
     usual = 1 if isinstance(method, DormandPrince) else samplers.DEFAULT_STEPS
-    try:
-        values = [float(a) for a in numbers.split(",") if a]
-        return method, registry[name](usual if steps is None else steps, schedule, *values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--grid {grid}: {error}") from error
+    given = {"steps": usual if steps is None else steps, "schedule": schedule}
+    return method, Spec.parse("shifted" if grid is None else grid, "grid").build(registry, "grid", given)
 
 
 def tune(

@@ -13,6 +13,7 @@ from pushforward.data.files.rows import UserRows
 from pushforward.data.files.write import save
 from pushforward.data.inspect import ColumnSummary, DataSummary, inspect
 from pushforward.data.schema import ColumnSchema, Schema, read_schema
+from pushforward.data.spec import DataSpec
 from pushforward.data.transform import Transform, fit
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ColumnSchema",
     "ColumnSummary",
     "DataSource",
+    "DataSpec",
     "DataSummary",
     "Dataset",
     "Format",

@@ -20,6 +20,7 @@ from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
 from pushforward.data.files.stream import Stream
 from pushforward.data.schema import Schema
+from pushforward.data.spec import DataSpec
 from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
@@ -74,6 +75,10 @@ class Transform:
             return ()
         most = min(max(COMPONENTS // len(self.feature_groups), FEWEST), MOST)
         return tuple(marginal for column in self.columns for marginal in column.marginals(most))
+
+    def spec(self, classes: int = 0) -> DataSpec:
+        """What the network of a run on such rows, with so many classes, is built from."""
+        return DataSpec(self.shape, classes, self.marginals)
 
     @property
     def numeric(self) -> bool:

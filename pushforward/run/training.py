@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
+from pushforward.config import Config, Section, components, feed_for, fingerprint, network, resolve
 from pushforward.errors import InputError
+from pushforward.evaluation.losses import losses, no_floor
 from pushforward.run.folder import DataRecord, RunFile, history, read
-from pushforward.run.losses import losses, no_floor
 from pushforward.run.model import Model
 from pushforward.run.picture import PREVIEW, preview
 from pushforward.run.plan import plan
@@ -56,13 +56,9 @@ def _not_sharded(config: Config) -> str:
     return "--objective maximum_likelihood" if config.objective.objective == "maximum_likelihood" else ""
 
 
-def _described(source: str, config: Config, data: Dataset, net: nn.Module) -> RunFile:
-    """What is written down of a run when it begins."""
-    import torch
-
-    from pushforward.nn import count_parameters, flops
-
-    record = DataRecord(
+def _record(source: str, data: Dataset, pairs: bool) -> DataRecord:
+    """What is written down of the data of a run."""
+    return DataRecord(
         source=source,
         name=data.name,
         rows=len(data),
@@ -71,14 +67,23 @@ def _described(source: str, config: Config, data: Dataset, net: nn.Module) -> Ru
         transform=data.transform.to_json(),
         classes=data.classes,
         shares=() if data.y is None else tuple((data.y.bincount(minlength=len(data.classes)) / len(data)).tolist()),
+        pairs=pairs,
     )
+
+
+def _described(config: Config, data: DataRecord, net: nn.Module) -> RunFile:
+    """What is written down of a run when it begins."""
+    import torch
+
+    from pushforward.nn import count_parameters, flops
+
     return RunFile(
         pushforward=__version__,
         torch=torch.__version__,
         parameters=count_parameters(net),
-        flops=flops(net, data.transform.shape),
+        flops=flops(net, data.shape),
         config=config,
-        data=record,
+        data=data,
     )
 
 
@@ -161,17 +166,18 @@ def train(
         if source is None:
             raise InputError("nothing to train on: give DATA, or --reflow RUN")
         data = load_data(source, schema, resize, folder)
-        laws, name = data.transform.marginals, str(source) if isinstance(source, (str, Path)) else data.name
+        name = str(source) if isinstance(source, (str, Path)) else data.name
     else:
         if source is not None or config.path.coupling != "independent" or config.objective.objective != "flow":
             raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
         run, seed = reflow, config.train.seed
         told = told_of("pairs of the model")
         made = processes.on_main(lambda: pairs(run, folder, seed, device, told)) or pairs(run, folder, seed, device)
-        data, laws, name = made.data, (), read(reflow).data.source
-    shape, classes = data.transform.shape, len(data.classes)
-    config = resolve(config, shape, classes, tuple(law.width for law in laws))
-    parts = build(config, shape, classes, laws)
+        data, name = made.data, read(reflow).data.source
+    record = _record(name, data, made is not None)
+    spec = record.spec(data.transform)
+    config = resolve(config, spec)
+    parts, net = components(config, spec), network(config, spec)
     c, on = config.train, torch.device(device)
     assert c.batch is not None and c.lr is not None  # resolved
     if c.batch < accumulate * processes.count:
@@ -186,7 +192,7 @@ def train(
         raise InputError(f"--shard: does not go with {odd}, which takes derivatives inside the network; leave out one")
     if compiled and (shard or (on.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))))):
         raise InputError("--compile: does not go with --shard, and needs a C++ compiler on a CPU; leave it out")
-    described = _described(name, config, data, parts.net)
+    described = _described(config, record, net)
     processes.on_main(lambda: _claim(folder, described))
     train_rows, held_out_rows = data.parts(c.held_out, c.seed)
     spread = None if made is not None or data.transform.continuous else data.transform.dequantize
@@ -229,7 +235,7 @@ def train(
                 f"{folder}: give the same command again, or more minutes"
             )
         budget = replace(budget, minutes=left)
-    net = parts.net if shard else parts.net.to(on)
+    net = net if shard else net.to(on)
     if compiled:
         net.compile()  # in place: names and state stay, and the copy that holds the average is not compiled
 
