@@ -122,7 +122,7 @@ def verify(
 
         model = load(run)
         source = read_raw(model.run.data.source if data is None else data)
-        checks = equations.verify_learned(model.field, model.transform.forward(source.rows, source.where))
+        checks = equations.verify_learned(model.field, model.transform.forward(source.rows, source.origin))
     failed = [check for check in checks if check.verdict == "FAIL"]
     if json:
         print(dumps([{**asdict(check), "verdict": check.verdict} for check in checks], indent=1))

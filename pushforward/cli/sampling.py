@@ -25,11 +25,12 @@ __all__ = ["sample", "tune"]
 
 STEPPERS = [name for name in names("sample", "STEPPERS") if name != "langevin"]  # which samples one law, no path
 GRIDS = names("times", "GRIDS")
+OUTPUTS = [*names("data/files", "FORMATS"), ".png"]
 
 
 def sample(
     run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a trained run")],
-    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="by ending: .csv .tsv .parquet .npy .npz .png")],
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help=f"by ending: {' '.join(OUTPUTS)}")],
     n: Annotated[int | None, arg(aliases=["-n"], metavar="INT", help="how many rows or images")] = None,
     y: Annotated[str | None, arg(metavar="CLASS", help="class of all samples, by its label")] = None,
     per_class: Annotated[int | None, arg(metavar="INT", help="so many of each class, instead of -n")] = None,
@@ -81,12 +82,11 @@ def sample(
     if odd := [pair for pair in where if "=" not in pair]:
         raise InputError(f"--where {odd[0]}: write COLUMN=VALUE")
     from pushforward import run as runs
-    from pushforward.data import ENDINGS, read_raw, save
+    from pushforward.data import read_raw, save
     from pushforward.training import process_group
 
-    endings = [*ENDINGS, ".png"]
-    if out.suffix.lower() not in endings:
-        raise InputError(f"{out}: unknown ending {out.suffix!r}; use one of {' '.join(endings)}")
+    if out.suffix.lower() not in OUTPUTS:
+        raise InputError(f"{out}: unknown ending {out.suffix!r}; use one of {' '.join(OUTPUTS)}")
     if not out.parent.is_dir():
         raise InputError(f"{out}: the folder {out.parent} does not exist")
     if out.is_dir():
@@ -161,10 +161,14 @@ def check_names(stepper: str | None, grid: str | None) -> None:
 
 def check_ending(model: Model, out: Path) -> None:
     """InputError for a file that cannot hold what the model makes."""
-    if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        raise InputError(f"{out}: images do not fit a table; save them as .npy, .npz or .png")
-    if not model.transform.numeric and out.suffix.lower() in (".npy", ".npz"):
-        raise InputError(f"{out}: the columns are not all numbers without gaps; save them as .csv, .tsv or .parquet")
+    from pushforward.data.files.formats import endings
+
+    arrays, tables = endings("array", written=True), endings("table", written=True)
+    if model.transform.kind == "image" and out.suffix.lower() in tables:
+        raise InputError(f"{out}: images do not fit a table; save them as {', '.join(arrays)} or .png")
+    if not model.transform.numeric and out.suffix.lower() in arrays:
+        others = f"{', '.join(tables[:-1])} or {tables[-1]}"
+        raise InputError(f"{out}: the columns are not all numbers without gaps; save them as {others}")
 
 
 def guidance_from_flags(

@@ -10,18 +10,18 @@ from tyro.conf import Positional, arg
 
 from pushforward.cli.terminal import pick_device, progress_bar
 from pushforward.errors import InputError
+from pushforward.registry import names
 
 __all__ = ["encode", "score"]
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="folder of a trained run")]
 Data = Annotated[Positional[str], arg(metavar="DATA", help="rows like those of the training data: a file or built-in")]
-Out = Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="by ending: .csv .tsv .parquet .npy .npz")]
+ENDINGS = names("data/files", "FORMATS")
+Out = Annotated[Path, arg(aliases=["-o"], metavar="FILE", help=f"by ending: {' '.join(ENDINGS)}")]
 
 
 def check_out(out: Path) -> None:
     """InputError for a file that cannot be written, before anything is computed."""
-    from pushforward.data import ENDINGS
-
     if out.suffix.lower() not in ENDINGS:
         raise InputError(f"{out}: unknown ending {out.suffix!r}; use one of {' '.join(ENDINGS)}")
     if not out.parent.is_dir() or out.is_dir():
@@ -63,7 +63,7 @@ def score(
                     tol=tol,
                     draws=draws,
                     seed=seed,
-                    where=source.where,
+                    where=source.origin,
                     on_batch=(lambda done, total: show(done / total, f"{done:,}")) if processes.main else None,
                     processes=processes,
                 )
@@ -100,13 +100,14 @@ def encode(
     import pyarrow as pa
 
     from pushforward.data import read_raw, save
+    from pushforward.data.files.formats import endings
     from pushforward.run import load
 
     model = load(run, pick_device(device))
     source = read_raw(data)
-    codes = model.encode(source.rows, where=source.where).numpy()
+    codes = model.encode(source.rows, where=source.origin).numpy()
     try:
-        if out.suffix.lower() in (".npy", ".npz"):
+        if out.suffix.lower() in endings("array", written=True):
             save(codes, out)
         else:
             flat = codes.reshape(len(codes), -1)

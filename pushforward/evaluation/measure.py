@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from pushforward.data import Transform
-from pushforward.data.files.read import Source
+from pushforward.data import DataSource, Transform
 from pushforward.distributed import SINGLE, Processes
 from pushforward.errors import InputError
 from pushforward.evaluation.budget import EvaluationBudget, evaluation_budget
@@ -42,7 +41,7 @@ PLOTTED = 1000  # rows that pictures are drawn from, at most
 
 def measure(
     models: Sequence[Model],
-    against: Source | None = None,
+    against: DataSource | None = None,
     *,
     n: int = 2000,
     seed: int = 0,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.data import Transform
-    from pushforward.data.files.arrays import Rows
+    from pushforward.data import UserRows as Rows
     from pushforward.field import Field
     from pushforward.run.folder import RunFile
 
@@ -61,14 +61,16 @@ def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
 
 
 def known(transform: Transform, run: RunFile, rows: Rows, where: str, gaps: bool) -> Tensor:
-    """Rows known in part, in model units, NaN for the rest (see `Transform.partial`).
+    """Rows known in part, in model units, NaN for the rest (see `encode_partial`).
 
     InputError for a model that was not told columns."""
     if run.config.condition.condition != "columns":
         raise InputError(
             f"{where}: this model has not learned to be told columns; train it on a table with --condition columns"
         )
-    return transform.partial(rows, where, gaps)
+    from pushforward.data.partial import encode_partial
+
+    return encode_partial(transform, rows, where, gaps)
 
 
 def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:

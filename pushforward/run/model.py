@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.data import Transform
-    from pushforward.data.files.arrays import Rows
+    from pushforward.data import UserRows as Rows
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
     from pushforward.sample import Stepper
@@ -99,14 +99,14 @@ class Model:
             told = self.labels(n, y, seed, first)
             x = self._generate(n, told, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
             return self.transform.inverse(x)
-        from pushforward.data.partial import one_row, restored
+        from pushforward.data.partial import overwrite_observed, table_of_one_row
 
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
-        given = one_row(where)
+        given = table_of_one_row(where)
         there = known(self.transform, self.run, given, "where", False).expand(n, -1)
         x = self._generate(n, there, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
-        return restored(self.transform.inverse(there.where(~there.isnan(), x)), given)
+        return overwrite_observed(self.transform.inverse(there.where(~there.isnan(), x)), given)
 
     def labels(self, n: int, y: ClassSpec = None, seed: int = 0, first: int = 0) -> Tensor | None:
         """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
@@ -132,7 +132,7 @@ class Model:
         import pyarrow as pa
         import torch
 
-        from pushforward.data.partial import restored
+        from pushforward.data.partial import overwrite_observed
         from pushforward.tensor import generator
 
         there = known(self.transform, self.run, rows, where, True)
@@ -148,7 +148,7 @@ class Model:
             gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)
             todo = torch.from_numpy(np.flatnonzero(gaps))
             if not len(todo):
-                return restored(table, rows)
+                return overwrite_observed(table, rows)
         raise InputError(
             f"{where}: {len(todo)} rows were not filled after {ATTEMPTS} attempts: the model has learned that these "
             "values are missing whenever the rest is as it is here"
