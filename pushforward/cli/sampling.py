@@ -202,13 +202,12 @@ def sampler(
 ) -> tuple[Stepper | None, Tensor | None]:
     """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
     from pushforward import sample as samplers
-    from pushforward.path import affine_schedule
+    from pushforward.path import Affine
     from pushforward.sample import DormandPrince, EulerMaruyama, StochasticHeun, reverse_sigma
     from pushforward.times import GRIDS as registry
 
     if stepper is None and grid is None and sigma is None:
         return None, None
-    schedule = affine_schedule(path)
     kind = "stochastic_heun" if stepper is None and sigma is not None else stepper
     method = None if kind is None else make(samplers.STEPPERS, kind, "stepper")
     if sigma is not None:
@@ -219,8 +218,9 @@ def sampler(
         except ValueError as error:
             raise InputError(f"--sigma {sigma}: a number from 0, or reverse on a Gaussian path ({error})") from error
     usual = 1 if isinstance(method, DormandPrince) else samplers.DEFAULT_STEPS
+    schedule, usual_grid = (path.schedule, "shifted") if isinstance(path, Affine) else (None, "linear")
     given = {"steps": usual if steps is None else steps, "schedule": schedule}
-    return method, Spec.parse("shifted" if grid is None else grid, "grid").build(registry, "grid", given)
+    return method, Spec.parse(usual_grid if grid is None else grid, "grid").build(registry, "grid", given)
 
 
 def tune(

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pushforward.config.sections import ConditionConfig, Config
-from pushforward.config.spec import make
+from pushforward.config.sections import ConditionConfig, Config, PathConfig
+from pushforward.config.spec import Spec, make
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.nn import Conditions
     from pushforward.objective import Objective
-    from pushforward.path import Affine, Path
+    from pushforward.path import Path
     from pushforward.schedule import Schedule
     from pushforward.times import TimeLaw
 
@@ -74,6 +74,7 @@ def _objective(config: Config, path: Path) -> Objective:
     import torch
 
     from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
+    from pushforward.path import affine_schedule
 
     objective: Any = OBJECTIVES[config.objective.objective]()
     if isinstance(objective, StableTarget) and config.path.coupling != "independent":
@@ -84,6 +85,8 @@ def _objective(config: Config, path: Path) -> Objective:
     weighting = make(WEIGHTS, config.objective.weighting, "weighting")
     try:
         for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
+            if quantity != "velocity":  # which every path has
+                affine_schedule(path, quantity)
             weighting(0.5, path, quantity, torch.zeros(1, 1))
     except ValueError as error:
         raise InputError(
@@ -139,14 +142,18 @@ def _condition(config: Config, data: DataSpec) -> ConditionConfig:
     return ConditionConfig(condition=condition, drop=DEFAULT_DROP[condition] if drop is None else drop)
 
 
-def _path(config: Config) -> Affine:
-    """The path of a configuration, without data."""
-    from pushforward.path import Affine
+def _path(config: Config) -> tuple[Path, Schedule]:
+    """The path of a configuration, and its schedule: that of the time law where a path has none of its own."""
+    from pushforward.path import PATHS, Affine
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
 
-    schedule = make(SCHEDULES, config.path.schedule, "schedule")
-    return Affine(schedule, make(SOURCES, config.path.source, "source"))
+    asked = config.path
+    schedule, source = make(SCHEDULES, asked.schedule, "schedule"), make(SOURCES, asked.source, "source")
+    path = cast("Path", Spec.parse(asked.path, "path").build(PATHS, "path", {"schedule": schedule, "source": source}))
+    if not isinstance(path, Affine) and asked.schedule != PathConfig().schedule:
+        raise InputError(f"--path {asked.path}: has no schedule; leave out --schedule {asked.schedule}")
+    return path, schedule
 
 
 def components(config: Config, data: DataSpec) -> Components:
@@ -160,7 +167,7 @@ def components(config: Config, data: DataSpec) -> Components:
     from pushforward.coupling import COUPLINGS
 
     config = resolve(config, data)
-    path, drop = _path(config), config.condition.drop
+    (path, schedule), drop = _path(config), config.condition.drop
     assert drop is not None  # resolved
     draws: dict[str, ConditionDraw] = {
         "none": unconditional,
@@ -173,7 +180,7 @@ def components(config: Config, data: DataSpec) -> Components:
         config.objective.predicts,
         _objective(config, path),
         make(COUPLINGS, config.path.coupling, "coupling"),
-        _times(config.objective.times, path.schedule),
+        _times(config.objective.times, schedule),
         draws[config.condition.condition],
     )
     try:
@@ -192,7 +199,7 @@ def network(config: Config, data: DataSpec) -> nn.Module:
     import torch
 
     from pushforward.nn import Classes, ColumnPriors, Scalar, SpatialCondition, TwoHeads, sized
-    from pushforward.path import prediction_coefficients
+    from pushforward.path import Affine, prediction_coefficients
     from pushforward.tensor import generator
 
     config = resolve(config, data)
@@ -203,10 +210,10 @@ def network(config: Config, data: DataSpec) -> nn.Module:
     }
     width, depth = config.net.width, config.net.depth
     assert width is not None and depth is not None  # resolved
-    field, predicts, path = config.objective.field, config.objective.predicts, _path(config)
-    # other fields do not read the network's answer as a prediction at x and t
+    field, predicts, path = config.objective.field, config.objective.predicts, _path(config)[0]
+    # other fields do not read the network's answer as a prediction at x and t, other paths have no such rows
     priors = None
-    if data.marginals and field == "learned":
+    if data.marginals and field == "learned" and isinstance(path, Affine):
         priors = ColumnPriors(data.marginals, lambda t: prediction_coefficients(path, t, predicts))
     # a network of two heads is a plain one of twice the entries
     shape = (2 * data.shape[0], *data.shape[1:]) if field == "joint" else data.shape

@@ -62,6 +62,7 @@ def chosen(default: str, help: str, room: str, registry: str, what: str, argumen
 class PathConfig(Section):
     """Which trajectories carry the source to the data."""
 
+    path: str = chosen("affine", "the family of trajectories", "path", "PATHS", "path")
     schedule: str = chosen("condot", "how data and noise are mixed over time", "schedule", "SCHEDULES", "schedule")
     source: str = chosen("normal", "the law in which trajectories begin", "source", "SOURCES", "source")
     coupling: str = chosen("independent", "which source point travels where", "coupling", "COUPLINGS", "coupling")
