@@ -1,7 +1,7 @@
 """The whole theory in one sitting: a path, a loss, a network, samples by ODE and by SDE, a density, a picture.
 
 ``python examples/tour.py`` takes less than a minute and writes ``tour.png``. The data are drawn from a known law, so
-every step is held against the exact answer; `docs/tour.md` tells the same in words.
+every step is held against the exact answer; `docs/tutorials/tour.md` tells the same in words.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main(out: Path, steps: int, n: int = 4000) -> dict[str, float]:
     # one network, many samplers: the flow, and a diffusion that has the same marginals by the score of the same network
     by_ode = pf.generate(field, n, (2,), steps=20, seed=1)
     diffusion = pf.EulerMaruyama(lambda t: (1 - t).sqrt())
-    by_sde = pf.generate(field, n, (2,), diffusion, steps=100, seed=1)
+    by_sde = pf.generate(field, n, (2,), stepper=diffusion, steps=100, seed=1)
     for name, x in (("ode", by_ode), ("sde", by_sde), ("data", other)):
         found[name] = pf.metrics.sliced_wasserstein(x, fresh)
 

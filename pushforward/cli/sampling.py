@@ -202,8 +202,7 @@ def sampler(
 ) -> tuple[Stepper | None, Tensor | None]:
     """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
     from pushforward import sample as samplers
-    from pushforward.path import Affine
-    from pushforward.sample import DormandPrince, EulerMaruyama, StochasticHeun, reverse_sigma
+    from pushforward.sample import EulerMaruyama, StochasticHeun, reverse_sigma
     from pushforward.times import GRIDS as registry
 
     if stepper is None and grid is None and sigma is None:
@@ -217,8 +216,8 @@ def sampler(
             method = type(method)(reverse_sigma(path) if sigma == "reverse" else float(sigma))
         except ValueError as error:
             raise InputError(f"--sigma {sigma}: a number from 0, or reverse on a Gaussian path ({error})") from error
-    usual = 1 if isinstance(method, DormandPrince) else samplers.DEFAULT_STEPS
-    schedule, usual_grid = (path.schedule, "shifted") if isinstance(path, Affine) else (None, "linear")
+    usual = 1 if method is not None and method.adaptive else samplers.DEFAULT_STEPS
+    schedule, usual_grid = (path.affine_schedule(), "shifted") if path.predictions else (None, "linear")
     given = {"steps": usual if steps is None else steps, "schedule": schedule}
     return method, Spec.parse(usual_grid if grid is None else grid, "grid").build(registry, "grid", given)
 

@@ -74,7 +74,6 @@ def _objective(config: Config, path: Path) -> Objective:
     import torch
 
     from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
-    from pushforward.path import affine_schedule
 
     objective: Any = OBJECTIVES[config.objective.objective]()
     if isinstance(objective, StableTarget) and config.path.coupling != "independent":
@@ -86,7 +85,7 @@ def _objective(config: Config, path: Path) -> Objective:
     try:
         for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
             if quantity != "velocity":  # which every path has
-                affine_schedule(path, quantity)
+                path.affine_schedule(quantity)
             weighting(0.5, path, quantity, torch.zeros(1, 1))
     except ValueError as error:
         raise InputError(
@@ -144,14 +143,14 @@ def _condition(config: Config, data: DataSpec) -> ConditionConfig:
 
 def _path(config: Config) -> tuple[Path, Schedule]:
     """The path of a configuration, and its schedule: that of the time law where a path has none of its own."""
-    from pushforward.path import PATHS, Affine
+    from pushforward.path import PATHS
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
 
     asked = config.path
     schedule, source = make(SCHEDULES, asked.schedule, "schedule"), make(SOURCES, asked.source, "source")
     path = cast("Path", Spec.parse(asked.path, "path").build(PATHS, "path", {"schedule": schedule, "source": source}))
-    if not isinstance(path, Affine) and asked.schedule != PathConfig().schedule:
+    if not path.predictions and asked.schedule != PathConfig().schedule:
         raise InputError(f"--path {asked.path}: has no schedule; leave out --schedule {asked.schedule}")
     return path, schedule
 
@@ -199,7 +198,7 @@ def network(config: Config, data: DataSpec) -> nn.Module:
     import torch
 
     from pushforward.nn import Classes, ColumnPriors, Scalar, SpatialCondition, TwoHeads, sized
-    from pushforward.path import Affine, prediction_coefficients
+    from pushforward.path import prediction_coefficients
     from pushforward.tensor import generator
 
     config = resolve(config, data)
@@ -213,7 +212,7 @@ def network(config: Config, data: DataSpec) -> nn.Module:
     field, predicts, path = config.objective.field, config.objective.predicts, _path(config)[0]
     # other fields do not read the network's answer as a prediction at x and t, other paths have no such rows
     priors = None
-    if data.marginals and field == "learned" and isinstance(path, Affine):
+    if data.marginals and field == "learned" and path.predictions:
         priors = ColumnPriors(data.marginals, lambda t: prediction_coefficients(path, t, predicts))
     # a network of two heads is a plain one of twice the entries
     shape = (2 * data.shape[0], *data.shape[1:]) if field == "joint" else data.shape

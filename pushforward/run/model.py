@@ -13,7 +13,7 @@ from pushforward.config import components, make, network
 from pushforward.errors import InputError
 from pushforward.run.conditions import ClassSpec, Guidance, class_numbers, drawn_classes, guided, known
 from pushforward.run.fetch import fetch, on_hub
-from pushforward.run.folder import RunFile, TunedSampler, read, read_tuned
+from pushforward.run.folder import RunFile, TunedSampler, history, read, read_tuned
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -158,6 +158,10 @@ class Model:
         """The sampler tuned for so many evaluations, or the latest one with None; None where there is none."""
         return next((t for t in reversed(self.tuned) if steps in (None, t.nfe)), None)
 
+    def history(self, name: str = "metrics.jsonl") -> list[dict[str, float]]:
+        """The lines of the run's ``metrics.jsonl``, or of its ``floor.jsonl``."""
+        return history(self.folder, name)
+
     def _generate(
         self,
         n: int,
@@ -188,15 +192,15 @@ class Model:
                 field,
                 count,
                 self.transform.shape,
-                stepper,
-                steps,
-                seed,
+                stepper=stepper,
+                steps=steps,
+                seed=seed,
                 y=None if condition is None else condition[start : start + count],
                 grid=grid,
                 tol=tol,
                 first=first + start,
                 device=self.device,
-                on_batch=on_batch,
+                progress=None if on_batch is None else lambda share, words: on_batch(round(share * count), count),
             )
 
         return (processes or SINGLE).map_rows(n, part)
@@ -238,6 +242,7 @@ class Model:
         if draws < 1:
             raise InputError(f"draws {draws}: at least 1")
         tol = NATS if steps is None and tol is None else tol
+        show = None if on_batch is None else lambda share, words: on_batch(round(share * len(x)), len(x))
         parts: list[Likelihood] = []
         dets: list[Tensor] = []
         for k in range(draws if spread else 1):
@@ -249,7 +254,7 @@ class Model:
             with torch.no_grad():
                 point = point.to(self.device)
                 how = functools.partial(
-                    log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch
+                    log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, progress=show
                 )
                 parts.append(_shared(processes or SINGLE, how, point, condition))
         # the mean density; its error, of independent directions, by the shares of the draws
@@ -274,7 +279,7 @@ class Model:
 
         x = self.transform.forward(rows, where)
         with torch.no_grad():
-            return encode(self.field, x.to(self.device), self._told(y, len(x))).cpu()
+            return encode(self.field, x.to(self.device), y=self._told(y, len(x))).cpu()
 
     def decode(self, x0: Float[Tensor, "n *d"], *, y: ClassSpec = None) -> Rows:
         """The rows to which source draws are carried, in the user's units: the inverse of `encode`."""
@@ -283,7 +288,7 @@ class Model:
         from pushforward.likelihood import decode
 
         with torch.no_grad():
-            return self.transform.inverse(decode(self.field, x0.to(self.device), self._told(y, len(x0))).cpu())
+            return self.transform.inverse(decode(self.field, x0.to(self.device), y=self._told(y, len(x0))).cpu())
 
     def _told(self, y: ClassSpec, n: int) -> Tensor | None:
         """Classes for a density; InputError where the law without a class was not learned and none is given."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.config import Config, Section, components, feed_for, fingerprint, network, resolve
 from pushforward.errors import InputError
+from pushforward.evaluation.losses import losses, no_floor
 from pushforward.run.folder import DataRecord, RunFile, history, read
-from pushforward.run.losses import losses, no_floor
 from pushforward.run.model import Model
 from pushforward.run.picture import PREVIEW, preview
 from pushforward.run.plan import plan
