@@ -31,7 +31,7 @@ from pushforward.errors import InputError, nearest
 __all__ = ["COMMANDS", "main", "progress_bar"]
 
 
-def one_line(text: str) -> str:
+def parser_message(text: str) -> str:
     """The parser's boxed message as one line: what is wrong, and the nearest right word where it has one."""
     words = " ".join(re.sub("[╭╮╰╯│─]", " ", text).split())
     if match := re.search(r"Value error, (.*?) \[type=", words):
@@ -82,7 +82,7 @@ def run(args: list[str] | None) -> None:
             )
     except SystemExit as stop:
         if stop.code:
-            fail(one_line(message.getvalue()))
+            fail(parser_message(message.getvalue()))
         raise
     try:
         command()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sample", "tune"]
 
-STEPPERS = [name for name in names("sample", "STEPPERS") if name != "langevin"]  # which samples one law, no path
-GRIDS = names("times", "GRIDS")
+STEPPER_NAMES = [name for name in names("sample", "STEPPERS") if name != "langevin"]  # which samples one law, no path
+GRID_NAMES = names("times", "GRIDS")
 
 
 def sample(
@@ -49,10 +49,10 @@ def sample(
         Path | None, arg(metavar="RUN", help="guide away from this worse run of the same data (autoguidance)")
     ] = None,
     stepper: Annotated[
-        str | None, arg(metavar="NAME", help=f"method: {', '.join(STEPPERS)} (tuned or default)")
+        str | None, arg(metavar="NAME", help=f"method: {', '.join(STEPPER_NAMES)} (tuned or default)")
     ] = None,
     steps: Annotated[int | None, arg(metavar="INT", help="steps of the method")] = None,
-    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRIDS)} (shifted)")] = None,
+    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRID_NAMES)} (shifted)")] = None,
     sigma: Annotated[
         str | None, arg(metavar="FLOAT", help="diffusion: a number, or reverse for the reverse SDE")
     ] = None,
@@ -154,7 +154,7 @@ def sample(
 
 def check_names(stepper: str | None, grid: str | None) -> None:
     """InputError for a stepper or a grid of an unknown name."""
-    for text, known, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
+    for text, known, what in ((stepper, STEPPER_NAMES, "stepper"), (grid, GRID_NAMES, "grid")):
         if text is not None and (name := Spec.parse(text, what).name) not in known:
             raise InputError(nearest(name, known, what))
 
@@ -203,7 +203,7 @@ def sampler(
     """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
     from pushforward import sample as samplers
     from pushforward.sample import EulerMaruyama, StochasticHeun, reverse_sigma
-    from pushforward.times import GRIDS as registry
+    from pushforward.times import GRIDS
 
     if stepper is None and grid is None and sigma is None:
         return None, None
@@ -219,7 +219,7 @@ def sampler(
     usual = 1 if method is not None and method.adaptive else samplers.DEFAULT_STEPS
     schedule, usual_grid = (path.affine_schedule(), "shifted") if path.predictions else (None, "linear")
     given = {"steps": usual if steps is None else steps, "schedule": schedule}
-    return method, Spec.parse(usual_grid if grid is None else grid, "grid").build(registry, "grid", given)
+    return method, Spec.parse(usual_grid if grid is None else grid, "grid").build(GRIDS, "grid", given)
 
 
 def tune(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pushforward.cli.sampling import GRIDS, check_names, sampler
+from pushforward.cli.sampling import GRID_NAMES, check_names, sampler
 from pushforward.cli.terminal import progress_bar
 from pushforward.errors import InputError
 
@@ -35,7 +35,7 @@ def export(
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="to write, ending in .pt2")],
     steps: Annotated[int | None, arg(metavar="INT", help="steps of the method (tuned, or 20)")] = None,
     stepper: Annotated[str | None, arg(metavar="NAME", help="method, as for sample: adams_moulton, heun, ...")] = None,
-    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRIDS)} (shifted)")] = None,
+    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRID_NAMES)} (shifted)")] = None,
     guidance: Annotated[float | None, arg(metavar="FLOAT", help="its scale, fixed in the file")] = None,
     batch: Annotated[int | None, arg(aliases=["-n"], metavar="INT", help="batches of this size only (any)")] = None,
     only_net: Annotated[FlagCreatePairsOff[bool], arg(help="the network alone, without the sampler")] = False,

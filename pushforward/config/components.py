@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Components", "components", "network", "resolve"]
 
-SMALL = 256  # entries of a picture that a plain perceptron serves best
+MLP_ENTRIES = 256  # entries of a picture that a plain perceptron serves best
 # of tables, where what is decided last, to a hundredth of a column's spread, counts
 TABLE_TIMES = "logit_normal:1.5,2.2"
 
@@ -103,7 +103,7 @@ def resolve(config: Config, data: DataSpec) -> Config:
 
     net, times = config.net.net, config.objective.times
     if net == "auto":
-        large = len(data.shape) > 1 and math.prod(data.shape) > SMALL
+        large = len(data.shape) > 1 and math.prod(data.shape) > MLP_ENTRIES
         kind = "pictures" if large else "tables" if data.feature_groups else "vectors"
         net = next(name for name, spec in NETS.items() if spec.suits == kind)
     if times == "auto":
@@ -147,11 +147,11 @@ def _path(config: Config) -> tuple[Path, Schedule]:
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
 
-    asked = config.path
-    schedule, source = make(SCHEDULES, asked.schedule, "schedule"), make(SOURCES, asked.source, "source")
-    path = cast("Path", Spec.parse(asked.path, "path").build(PATHS, "path", {"schedule": schedule, "source": source}))
-    if not path.predictions and asked.schedule != PathConfig().schedule:
-        raise InputError(f"--path {asked.path}: has no schedule; leave out --schedule {asked.schedule}")
+    section = config.path
+    schedule, source = make(SCHEDULES, section.schedule, "schedule"), make(SOURCES, section.source, "source")
+    path = cast("Path", Spec.parse(section.path, "path").build(PATHS, "path", {"schedule": schedule, "source": source}))
+    if not path.predictions and section.schedule != PathConfig().schedule:
+        raise InputError(f"--path {section.path}: has no schedule; leave out --schedule {section.schedule}")
     return path, schedule
 
 
