@@ -335,6 +335,22 @@ def test_the_command_line_asks_for_classes(labelled, tmp_path, capsys):
     assert "dark" in (out := capsys.readouterr().out) and "FLOP" in out
 
 
+def test_the_command_line_scores_and_encodes_by_class(labelled, tmp_path, capsys):
+    run, file, model = labelled / "run", tmp_path / "rows.npz", pf.load(labelled / "run")
+    rows = model.sample(3, y="dark", steps=2)
+    save(rows, file)
+    call("score", run, file, "--y", "light", "--steps", 2, "-o", tmp_path / "s.csv")
+    found = torch.tensor(read_raw(tmp_path / "s.csv").rows["log_prob"].to_pylist()).float()
+    torch.testing.assert_close(found, model.log_prob(rows, y="light", steps=2).float(), rtol=1e-5, atol=1e-3)
+    assert not torch.allclose(found, model.log_prob(rows, steps=2).float(), rtol=1e-3)
+    call("encode", run, file, "--y", "dark", "-o", tmp_path / "z.npy")
+    assert np.allclose(np.load(tmp_path / "z.npy"), model.encode(rows, y="dark"), atol=1e-5)
+    for command in ("score", "encode"):
+        with pytest.raises(SystemExit, match="2"):
+            call(command, run, file, "--y", "drak", "-o", tmp_path / "no.npy")
+        assert "did you mean 'dark'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

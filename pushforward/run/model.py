@@ -39,12 +39,12 @@ def _shared(processes: Processes, how: Callable[..., Likelihood], x: Tensor, y: 
     from pushforward.likelihood import Likelihood
 
     if processes.count == 1:
-        return how(x, y)
+        return how(x, y=y)
     nfe = []
 
     def part(start: int, count: int) -> Tensor:
         some = slice(start, start + count)
-        found = how(x[some], None if y is None else y[some], first=start)
+        found = how(x[some], y=None if y is None else y[some], first=start)
         nfe.append(found.nfe)
         numbers = torch.stack([found.log_prob, found.std_error, found.step_error], 1)
         return torch.cat([numbers.double(), found.x0.flatten(1).double()], 1)
