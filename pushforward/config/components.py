@@ -110,6 +110,8 @@ def resolve(config: Config, data: DataSpec) -> Config:
         times = TABLE_TIMES if data.feature_groups else "uniform"
     spec = NETS[net]
     size = spec.size if config.net.size == "auto" else config.net.size
+    if size not in spec.sizes:
+        raise InputError(f"--size {size}: --net {net} comes in {', '.join(spec.sizes)}")
     width, depth = config.net.width or spec.sizes[size].width, config.net.depth or spec.sizes[size].depth
     batch, lr = config.train.batch or spec.batch, config.train.lr or spec.learning_rate(width)
     return config.model_copy(
