@@ -85,7 +85,7 @@ def training(args, theirs):
         field = pf.Learned(net, pf.Affine())
         feed = feed_for(data, None, field.path, pf.OptimalTransport(), pf.TIMES["uniform"], 256, seed=0)
         how = OptimizerConfig(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0)
-        fit(net, lambda _, b, g: objective(field, *b, g), feed, Budget(steps, None), how, seed=0, folder=None)
+        fit(net, lambda _, b, g: objective(field, *b, g), feed, Budget(steps, None), how)
 
     def peer(steps):
         from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalFlowMatcher

@@ -28,7 +28,7 @@ def work(steps, warm, shard):
     import torch
 
     from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for
-    from pushforward.training import Budget, OptimizerConfig, fit, process_group
+    from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit, process_group
 
     torch.set_num_threads(1)
     config = Config(net=NetConfig(width=512, depth=6), train=TrainConfig(batch=BATCH))
@@ -47,8 +47,8 @@ def work(steps, warm, shard):
 
     with process_group() as team:
         optimizer = OptimizerConfig(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
-        how = {"seed": 0, "folder": None, "processes": team, "shard": shard and team.count > 1}
-        fit(parts.net, loss, watched, Budget(warm + steps, None), optimizer, **how)
+        options = TrainingOptions(processes=team, shard=shard and team.count > 1)
+        fit(parts.net, loss, watched, Budget(warm + steps, None), optimizer, options=options)
         wall, cpu = time.perf_counter() - marks[0][0], time.process_time() - marks[0][1]
         if team.main:
             print(json.dumps({"wall": wall / steps, "cpu": cpu / steps}))

@@ -80,8 +80,6 @@ def ours(data, steps):
         feed,
         Budget(steps, None),
         OptimizerConfig(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0),
-        seed=0,
-        folder=None,
     )
     return steps / (time.perf_counter() - start)
 

@@ -65,7 +65,7 @@ def train(net, batch, seconds):
 
     steps = Budget(None, seconds / 60)
     optimizer = OptimizerConfig(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
-    fit(net, loss, feed, steps, optimizer, seed=0, folder=None)
+    fit(net, loss, feed, steps, optimizer)
     return 1 / statistics.median(b - a for a, b in itertools.pairwise(ticks[1:]))
 
 

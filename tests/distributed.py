@@ -20,7 +20,7 @@ from pushforward.evaluation import budget as allowance
 from pushforward.evaluation import quality
 from pushforward.nn import MLP
 from pushforward.report import evaluate
-from pushforward.training import SINGLE, Budget, OptimizerConfig, fit, process_group
+from pushforward.training import SINGLE, Budget, OptimizerConfig, TrainingOptions, fit, process_group
 
 ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2]] + [3.0, -50.0]).astype(np.float32)
 ROWS_HERE = torch.from_numpy(ROWS[:64])
@@ -136,10 +136,7 @@ def sharded(folder, team):
             lambda step: ROWS_HERE,
             Budget(3, None),
             OPTIMISER,
-            seed=0,
-            folder=None,
-            shard=shard,
-            processes=team,
+            options=TrainingOptions(shard=shard, processes=team),
         )
         size.append(state.weights.size)
         taken.append(bytes_alive() - before)

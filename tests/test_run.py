@@ -31,7 +31,7 @@ from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
-from pushforward.training import Budget, Feed, OptimizerConfig, fit, latest
+from pushforward.training import Budget, Feed, OptimizerConfig, TrainingOptions, fit, latest
 from pushforward.training.weights import flatten
 
 CLOCK = ("seconds", "steps_per_second")  # what no second run can repeat
@@ -79,7 +79,7 @@ def assert_same_run(a, b, step=60):
     assert first.keys() == second.keys() and {key.partition(".")[0] for key in first} == {
         "net",
         "ema",
-        "optimizer",
+        "optimiser",
         "sharp",
     }
     for key, value in first.items():
@@ -232,7 +232,7 @@ def test_average_is_the_power_function_average(gamma):
 
     rows = torch.randn(steps, 8, 3, generator=torch.Generator().manual_seed(0))
     optimizer = OptimizerConfig(lr=0.1, warmup=0, weight_decay=0.0, clip=1e9, ema=gamma)
-    state, finished = fit(net, loss, rows.__getitem__, Budget(steps, None), optimizer, seed=0, folder=None)
+    state, finished = fit(net, loss, rows.__getitem__, Budget(steps, None), optimizer)
     assert finished and state.step == steps
     w = np.stack([*seen[1:], weights(state.net)])  # the first look is before the first step
     k = np.arange(steps + 1, dtype=np.float64) ** (gamma + 1)
@@ -402,10 +402,7 @@ def test_last_good_checkpoint_is_kept(report_every, tmp_path):
             lambda step: torch.full((4, 2), float(step)),
             Budget(100, None),
             OptimizerConfig(1e-3, 0, 0.0, 1.0, 7.0),
-            seed=0,
-            folder=tmp_path / "checkpoints",
-            report_every=report_every,
-            checkpoint_every=10,
+            options=TrainingOptions(folder=tmp_path / "checkpoints", report_every=report_every, checkpoint_every=10),
         )
     assert latest(tmp_path / "checkpoints").name == "step-20"
     finite(tmp_path)
@@ -548,7 +545,7 @@ def test_any_batch_can_be_asked_for_first(n, batch):
 
 def test_feed_jitters_within_half_a_width_and_leaves_the_rows_alone():
     width = torch.tensor([0.5, 0.0])
-    feed = feed_of(50, 10, spread=lambda x, u: x + (u - 0.5) * width)
+    feed = feed_of(50, 10, dequantize=lambda x, u: x + (u - 0.5) * width)
     before = feed.x.clone()
     x = torch.cat([feed(step) for step in range(100)])
     rounded = x[:, 1]

@@ -14,7 +14,7 @@ import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.training import Budget, OptimizerConfig, fit
+from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit
 from pushforward.training.average import (
     SNAPSHOTS,
     Profile,
@@ -106,10 +106,7 @@ def trained(tmp_path_factory):
         rows.__getitem__,
         Budget(STEPS, None),
         OptimizerConfig(lr=0.1, warmup=0, weight_decay=0.0, clip=1e9, ema=6.94),
-        seed=0,
-        folder=folder / "checkpoints",
-        snapshots=folder / "averages",
-        checkpoint_every=25,
+        options=TrainingOptions(folder=folder / "checkpoints", snapshots=folder / "averages", checkpoint_every=25),
     )
     return folder, state, torch.stack([*seen[1:], flat(state.net)])
 

@@ -240,8 +240,8 @@ def test_cut_goes_through_whatever_a_batch_is_made_of():
 def test_one_process_needs_no_accelerate():
     code = (
         "import sys; sys.modules['accelerate'] = None\n"
-        "from pushforward.training import joined, ALONE\n"
-        "with joined() as team: assert team is ALONE and team.main\n"
+        "from pushforward.training import SINGLE, process_group\n"
+        "with process_group() as team: assert team is SINGLE and team.main\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     values = torch.ones(2)

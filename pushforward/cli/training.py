@@ -13,7 +13,7 @@ from pushforward.config import Config
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
-    from pushforward.training import Progress
+    from pushforward.training import TrainingStatus
 
 __all__ = ["train"]
 
@@ -64,9 +64,8 @@ def train(
     budget = Budget(DEFAULT_STEPS if steps is None and minutes is None else steps, minutes)
     with process_group(pick_device(device)) as processes, progress_bar("train") as show:
 
-        def report(p: Progress) -> None:
-            held = "" if p.held_out is None else f"  held-out {p.held_out:.4f}"
-            show(p.spent, f"step {p.step:,}  loss {p.loss:.4f}{held}  {p.steps_per_second:,.0f} steps/s")
+        def report(status: TrainingStatus) -> None:
+            show(status.spent, status.describe())
 
         def warn(words: str) -> None:
             print(f"warning: {words}", file=sys.stderr)

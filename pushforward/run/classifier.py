@@ -42,7 +42,7 @@ def train_classifier(
     from pushforward.nn import Logits, sized
     from pushforward.tensor import generator
     from pushforward.times import TIMES
-    from pushforward.training import Budget, OptimizerConfig, fit
+    from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit
 
     classes = int(y.max()) + 1 if len(y) else 0
     if y.shape != x.shape[:1] or y.is_floating_point() or classes < 2 or int(y.min()) < 0:
@@ -62,5 +62,5 @@ def train_classifier(
     uniform = TIMES["uniform"]
     feed = feed_for(x, y, path, independent, lambda n, g: uniform(n, g), batch, seed)
     optimizer = OptimizerConfig(lr, warmup=min(100, steps // 10), weight_decay=0.0, clip=1.0, ema=7.0)
-    state, _ = fit(net, loss, feed, Budget(steps, None), optimizer, seed=seed, folder=None)
+    state, _ = fit(net, loss, feed, Budget(steps, None), optimizer, options=TrainingOptions(seed=seed))
     return state.ema

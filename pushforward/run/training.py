@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pushforward.coupling import SemidiscretePlan
     from pushforward.data import Dataset
     from pushforward.path import Draw
-    from pushforward.training import Budget, Feed, Processes, Progress
+    from pushforward.training import Budget, Feed, Processes, TrainingStatus
 
 __all__ = ["train"]
 
@@ -118,7 +118,7 @@ def train(
     schema: Path | None = None,
     resize: str | None = None,
     reflow: Path | None = None,
-    report: Callable[[Progress], None] | None = None,
+    report: Callable[[TrainingStatus], None] | None = None,
     warn: Callable[[str], None] | None = None,
     checkpoint_every: int = 5000,
     report_every: int = 250,
@@ -149,7 +149,7 @@ def train(
     from pushforward.coupling import Semidiscrete
     from pushforward.data import load as load_data
     from pushforward.files import save_weights, written_whole
-    from pushforward.training import SINGLE, OptimizerConfig, fit
+    from pushforward.training import SINGLE, Hooks, OptimizerConfig, TrainingOptions, fit
 
     processes, begun_at = processes or SINGLE, time.monotonic()
 
@@ -296,7 +296,7 @@ def train(
             with written_whole(folder / name) as scratch:
                 scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
 
-    def log(progress: Progress) -> None:
+    def log(progress: TrainingStatus) -> None:
         try:
             with (folder / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps(asdict(progress)) + "\n")
@@ -318,22 +318,18 @@ def train(
             feed,
             budget,
             optimizer,
-            seed=c.seed,
-            folder=folder / "checkpoints",
-            snapshots=folder / "averages",
-            held_out=held_out,
-            begun=begun,
-            report=log,
-            warn=draw_condition,
-            kept=kept,
-            shown=shown,
-            report_every=report_every,
-            checkpoint_every=checkpoint_every,
-            keep=keep,
-            accumulate=accumulate,
-            precision=c.precision,
-            processes=processes,
-            shard=shard,
-            ending=looked_at / (3 * c.batch),
+            Hooks(held_out, begun, log, kept, shown, draw_condition, looked_at / (3 * c.batch)),
+            TrainingOptions(
+                seed=c.seed,
+                folder=folder / "checkpoints",
+                snapshots=folder / "averages",
+                report_every=report_every,
+                checkpoint_every=checkpoint_every,
+                keep=keep,
+                accumulate=accumulate,
+                precision=c.precision,
+                processes=processes,
+                shard=shard,
+            ),
         )
     return finished
