@@ -81,9 +81,9 @@ def training(args, theirs):
     plain, data = run_path(str(Path(__file__).parent / "loop.py"))["Plain"], batch(10_000, 2, 0)[1]
 
     def ours(steps):
-        net, objective = plain(), pf.OBJECTIVES["flow"]
+        net, objective = plain(), pf.OBJECTIVES["flow"]()
         field = pf.Learned(net, pf.Affine())
-        feed = feed_for(data, None, field.path, pf.OptimalTransport(), pf.TIMES["uniform"], 256, seed=0)
+        feed = feed_for(data, None, field.path, pf.OptimalTransport(), pf.TIMES["uniform"](), 256, seed=0)
         how = OptimizerConfig(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0)
         fit(net, lambda _, b, g: objective(field, *b, g), feed, Budget(steps, None), how)
 
@@ -105,7 +105,7 @@ def training(args, theirs):
 
 
 def step(args, theirs):
-    net, path, objective = sized("unet", (1, 28, 28), "tiny"), pf.Affine(), pf.OBJECTIVES["flow"]
+    net, path, objective = sized("unet", (1, 28, 28), "tiny"), pf.Affine(), pf.OBJECTIVES["flow"]()
     field, adam = pf.Learned(net, path), torch.optim.Adam(net.parameters())
     g, data = torch.Generator().manual_seed(0), images(4096)
 

@@ -70,8 +70,8 @@ def torchcfm_loop(data, steps):
 
 def ours(data, steps):
     torch.manual_seed(0)
-    net, path, objective = Plain(), pf.Affine(), pf.OBJECTIVES["flow"]
-    feed = feed_for(data, None, path, pf.COUPLINGS["independent"], pf.TIMES["uniform"], BATCH, seed=0)
+    net, path, objective = Plain(), pf.Affine(), pf.OBJECTIVES["flow"]()
+    feed = feed_for(data, None, path, pf.COUPLINGS["independent"](), pf.TIMES["uniform"](), BATCH, seed=0)
     field = pf.Learned(net, path)
     start = time.perf_counter()
     fit(

@@ -44,7 +44,7 @@ def variances():
     torch.manual_seed(0)
     for state, net in (("initial", SHARED["Small"]()), ("trained", trained)):
         print(f"{state} weights, t =    " + "".join(f"{t:8.2f}" for t in TIMES))
-        plain = [variance(pf.OBJECTIVES["flow"], net, t) for t in TIMES]
+        plain = [variance(pf.OBJECTIVES["flow"](), net, t) for t in TIMES]
         for name, objective in ways.items():
             ratios = [variance(objective, net, t) / p for t, p in zip(TIMES, plain, strict=True)]
             print(f"{name:24s}" + "".join(f"{r:8.2f}" for r in ratios), flush=True)
@@ -93,7 +93,7 @@ def main():
         variances()
     data = digits()
     ways = {
-        "flow": pf.OBJECTIVES["flow"],
+        "flow": pf.OBJECTIVES["flow"](),
         "marginal, the batch": pf.StableTarget(),
         "marginal, all rows": pf.StableTarget("velocity", data),
     }

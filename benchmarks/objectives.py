@@ -63,24 +63,24 @@ class Way:
     objective: object
     field_of: object = straight
     outputs: int = 2
-    times: object = pf.TIMES["uniform"]
+    times: object = pf.TIMES["uniform"]()
     sampler: dict = field(default_factory=lambda: {"steps": 20})
     batch: int = BATCH
     share: float = 1.0  # of the steps, where one is that much dearer
 
 
 def rungs(n, g, schedule):
-    return pf.TIMES["ladder"](n, g, schedule, 40, 10.0, 0.02)
+    return pf.TIMES["ladder"]()(n, g, schedule, 40, 10.0, 0.02)
 
 
 WAYS = {
-    name: Way(pf.OBJECTIVES[name]) for name in ("flow", "score", "noise", "v", "marginal", "implicit", "sliced")
+    name: Way(pf.OBJECTIVES[name]()) for name in ("flow", "score", "noise", "v", "marginal", "implicit", "sliced")
 } | {
-    "data": Way(pf.OBJECTIVES["data"], times=pf.TIMES["log_normal"]),
-    "joint": Way(pf.OBJECTIVES["joint"], joint, 4),
-    "energy": Way(pf.OBJECTIVES["flow"], energy),
-    "ncsn": Way(pf.OBJECTIVES["score"], preconditioned, times=rungs),
-    "edm": Way(pf.Matching("data", pf.WEIGHTS["edm"]), preconditioned, times=pf.TIMES["log_normal"]),
+    "data": Way(pf.OBJECTIVES["data"](), times=pf.TIMES["log_normal"]()),
+    "joint": Way(pf.OBJECTIVES["joint"](), joint, 4),
+    "energy": Way(pf.OBJECTIVES["flow"](), energy),
+    "ncsn": Way(pf.OBJECTIVES["score"](), preconditioned, times=rungs),
+    "edm": Way(pf.Matching("data", pf.WEIGHTS["edm"]()), preconditioned, times=pf.TIMES["log_normal"]()),
     "maximum_likelihood": Way(
         pf.MaximumLikelihood(method=pf.Hutchinson(1), gradient="store"), batch=BATCH // 2, share=0.5
     ),

@@ -62,7 +62,7 @@ def train(coupling, steps, seed, classes):
         x1, y = data[rows], labels[rows] if classes else None
         x0, x1, y = coupling(torch.randn(x1.shape, generator=g), x1, y, g)
         draw = path.draw(x0, x1, torch.rand(BATCH, generator=g))
-        loss = pf.OBJECTIVES["flow"](field, draw, y, g).mean()
+        loss = pf.OBJECTIVES["flow"]()(field, draw, y, g).mean()
         adam.zero_grad()
         loss.backward()
         adam.step()

@@ -54,8 +54,8 @@ def step_operations(net, batch):
 def train(net, batch, seconds):
     """Steps per second after the first."""
     data, y = torch.randn(2048, *SHAPE), torch.randint(10, (2048,))
-    path, objective = pf.Affine(), pf.OBJECTIVES["flow"]
-    feed = feed_for(data, y, path, pf.COUPLINGS["independent"], pf.TIMES["uniform"], batch, seed=0)
+    path, objective = pf.Affine(), pf.OBJECTIVES["flow"]()
+    feed = feed_for(data, y, path, pf.COUPLINGS["independent"](), pf.TIMES["uniform"](), batch, seed=0)
     field = pf.Learned(net, path)
     ticks = []
 

@@ -27,13 +27,13 @@ def train(path, data, steps, g):
         torch.default_generator.manual_seed(0)
         net = pf.nn.MLP((2,), width=64, depth=2)  # any module called as net(x, t, y) will do
     field = pf.Learned(net, path, predicts="velocity")
-    loss = pf.OBJECTIVES["flow"]
+    loss = pf.OBJECTIVES["flow"]()
     adam = torch.optim.Adam(net.parameters(), lr=3e-3)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
         x1 = data[torch.randint(len(data), (512,), generator=g)]
         x0 = path.source.sample(x1.shape, g)
-        draw = path.draw(x0, x1, pf.TIMES["even"](512, g))  # the point x_t and its velocity u_t
+        draw = path.draw(x0, x1, pf.TIMES["even"]()(512, g))  # the point x_t and its velocity u_t
         adam.zero_grad()
         loss(field, draw, None, g).mean().backward()
         adam.step()
@@ -49,9 +49,9 @@ def main(out: Path, steps: int, n: int = 4000) -> dict[str, float]:
     found = {}
 
     # the loss cannot reach 0: lines through one point disagree. What is above that floor is the network's own error
-    draw = exact.path.draw(exact.path.source.sample(fresh.shape, g), fresh, pf.TIMES["even"](len(fresh), g))
-    found["floor"] = pf.irreducible_loss(pf.OBJECTIVES["flow"], exact, draw).value
-    found["excess"] = pf.excess_loss(pf.OBJECTIVES["flow"], field, exact, draw).value
+    draw = exact.path.draw(exact.path.source.sample(fresh.shape, g), fresh, pf.TIMES["even"]()(len(fresh), g))
+    found["floor"] = pf.irreducible_loss(pf.OBJECTIVES["flow"](), exact, draw).value
+    found["excess"] = pf.excess_loss(pf.OBJECTIVES["flow"](), field, exact, draw).value
 
     # one network, many samplers: the flow, and a diffusion that has the same marginals by the score of the same network
     by_ode = pf.generate(field, n, (2,), steps=20, seed=1)

@@ -230,7 +230,7 @@ def _matching(quantity: str) -> float:
     x0, x1, w = _quadrature_draws(field, t)
     draw = field.path.draw(x0, x1, t)
     exact = getattr(field, quantity)(draw.xt, t)
-    objective, g = Matching(quantity, WEIGHTS[quantity]), generator(0, "unused")  # the bare squared error
+    objective, g = Matching(quantity, WEIGHTS[quantity]()), generator(0, "unused")  # the bare squared error
     floor = (w * objective(field, draw, None, g)).sum()
     differences = []
     for a in (0.3, -1.2):

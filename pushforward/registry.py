@@ -8,12 +8,15 @@ anything is imported.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
+import inspect
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["merged", "names"]
+__all__ = ["configurable", "merged", "names"]
 
 PACKAGE = Path(__file__).parent
 
@@ -37,6 +40,24 @@ def names(room: str, name: str) -> tuple[str, ...]:
     path = PACKAGE / room
     files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
     return tuple(entry for file in files for entry in _keys(file, name))
+
+
+def configurable(function: Callable[..., Any], given: int) -> Callable[..., Any]:
+    """A builder of ``function`` with the parameters after its first ``given`` ones set: what a registry holds.
+
+    ``configurable(logit_normal, 3)(0.5, 1.2)`` is the time law ``logit_normal(n, generator, schedule, 0.5, 1.2)``. The
+    builder has the signature of those parameters, by which words of the command line are cast.
+    """
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())[given:]
+    signature = inspect.Signature(parameters)
+
+    def build(*values: Any, **named: Any) -> Callable[..., Any]:
+        chosen = signature.bind(*values, **named).arguments
+        return functools.partial(function, **chosen) if chosen else function
+
+    functools.update_wrapper(build, function)
+    build.__signature__ = signature  # type: ignore[attr-defined]
+    return build
 
 
 def _keys(file: Path, name: str) -> list[str]:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.registry import configurable
 from pushforward.schedule import CondOT, Schedule
 
 __all__ = [
@@ -223,15 +224,17 @@ def quadratic(steps: int, schedule: Schedule | None = None) -> Float[Tensor, "ti
     return 1 - (1 - _steps(steps)).square()
 
 
-TIMES: dict[str, TimeLaw] = {
-    "uniform": uniform,
-    "logit_normal": logit_normal,
-    "log_normal": log_normal,
-    "antithetic": antithetic,
-    "even": even,
-    "ladder": ladder,
+# name -> what builds the law from its parameters
+TIMES: dict[str, Callable[..., TimeLaw]] = {
+    "uniform": configurable(uniform, 3),
+    "logit_normal": configurable(logit_normal, 3),
+    "log_normal": configurable(log_normal, 3),
+    "antithetic": configurable(antithetic, 3),
+    "even": configurable(even, 3),
+    "ladder": configurable(ladder, 3),
 }
 
+# name -> what builds the grid from its number of steps, the schedule and its parameters
 GRIDS: dict[str, Grid] = {
     "linear": linear,
     "shifted": shifted,

@@ -572,7 +572,7 @@ def gradient(objective, theta, rng, batches=40, n=500):
 
 @pytest.mark.parametrize("name", pf.OBJECTIVES)
 def test_objective_gradient_vanishes_at_the_oracle(name, rng):
-    objective, size = pf.OBJECTIVES[name], (40, 500)
+    objective, size = pf.OBJECTIVES[name](), (40, 500)
     if isinstance(objective, pf.MaximumLikelihood):  # a whole flow for each row, and less noise
         objective, size = replace(objective, steps=4, gradient="store"), (6, 200)
     assert bool((gradient(objective, 0.0, rng, *size).abs() < 4.5).all())
@@ -581,7 +581,7 @@ def test_objective_gradient_vanishes_at_the_oracle(name, rng):
 
 @weightings
 def test_objective_gradient_vanishes_at_the_oracle_with_any_weight(weighting, rng):
-    objective = pf.Matching("velocity", pf.WEIGHTS[weighting])
+    objective = pf.Matching("velocity", pf.WEIGHTS[weighting]())
     assert bool((gradient(objective, 0.0, rng).abs() < 4.5).all())
     assert bool((gradient(objective, 0.3, rng) > 6).all())
 
@@ -594,8 +594,8 @@ def test_objective_gives_each_row_a_number_and_the_weights_a_gradient(name, shap
     x0, x1 = torch.randn(5, *shape, generator=rng), torch.randn(5, *shape, generator=rng)
     draw = field.path.draw(x0, x1, torch.linspace(0.1, 0.9, 5, dtype=torch.float64))
     state = torch.random.get_rng_state()
-    loss = pf.OBJECTIVES[name](field, draw, None, torch.Generator().manual_seed(1))
-    again = pf.OBJECTIVES[name](field, draw, None, torch.Generator().manual_seed(1))
+    loss = pf.OBJECTIVES[name]()(field, draw, None, torch.Generator().manual_seed(1))
+    again = pf.OBJECTIVES[name]()(field, draw, None, torch.Generator().manual_seed(1))
     assert loss.shape == (5,) and loss.dtype == torch.float32 and torch.equal(loss, again)
     assert torch.equal(torch.random.get_rng_state(), state)
     loss.mean().backward()
@@ -605,13 +605,13 @@ def test_objective_gives_each_row_a_number_and_the_weights_a_gradient(name, shap
 @pytest.mark.parametrize("name", MATCHING)
 def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
     # of a field beside the exact one, whose error is known without any draw of a target
-    exact, objective = mixture(), pf.OBJECTIVES[name]
+    exact, objective = mixture(), pf.OBJECTIVES[name]()
     field = beside(exact, torch.tensor([0.3, -0.2], dtype=torch.float64))
     above, apart, said = [], [], []
     for _ in range(16):
         draw, other = drawn(exact, 200, rng), drawn(exact, 200, rng)
         error = sum(
-            pf.WEIGHTS["own"](draw.t, exact.path, q, draw.xt)
+            pf.WEIGHTS["default"]()(draw.t, exact.path, q, draw.xt)
             * (getattr(field, q)(draw.xt, draw.t) - getattr(exact, q)(draw.xt, draw.t)).square().mean(1)
             for q in objective.quantities
         )
@@ -628,12 +628,12 @@ def test_objective_less_its_floor_is_the_error_against_the_oracle(name, rng):
 
 
 @schedules
-@pytest.mark.parametrize("weighting", sorted(set(pf.WEIGHTS) - {"own"}))
+@pytest.mark.parametrize("weighting", sorted(set(pf.WEIGHTS) - {"default"}))
 def test_weighted_loss_is_one_number_whatever_is_compared(schedule, weighting, rng):
     exact = mixture(pf.Affine(schedule))
     field = pf.Learned(lambda x, t, y: exact.v(x, t) + torch.cos(x), exact.path, "v")
     draw = exact.path.draw(randn(7, 2, seed=21), randn(7, 2, seed=22), inner(schedule))
-    losses = [pf.Matching(name, pf.WEIGHTS[weighting])(field, draw, None, rng) for name in pf.PREDICTIONS]
+    losses = [pf.Matching(name, pf.WEIGHTS[weighting]())(field, draw, None, rng) for name in pf.PREDICTIONS]
     for loss in losses[1:]:
         torch.testing.assert_close(loss, losses[0], rtol=1e-7, atol=1e-9)
 
@@ -643,13 +643,13 @@ def test_weights_are_those_of_their_papers(schedule):
     path, t, like = pf.Affine(schedule), inner(schedule), randn(7, 2)
     alpha, beta, d_alpha, _, beta_d_beta = schedule.coefficients(t)
     sigma, close = beta / alpha, torch.testing.assert_close
-    close(pf.WEIGHTS["min_snr"](t, path, "data", like, 3.0), (1 / sigma.square()).clamp(max=3.0))
-    close(pf.WEIGHTS["min_snr"](t, path, "noise", like), (5 * sigma.square()).clamp(max=1.0))
-    close(pf.WEIGHTS["edm"](t, path, "data", like, 0.5), (sigma.square() + 0.25) / (sigma * 0.5).square())
+    close(pf.WEIGHTS["min_snr"](3.0)(t, path, "data", like), (1 / sigma.square()).clamp(max=3.0))
+    close(pf.WEIGHTS["min_snr"]()(t, path, "noise", like), (5 * sigma.square()).clamp(max=1.0))
+    close(pf.WEIGHTS["edm"](0.5)(t, path, "data", like), (sigma.square() + 0.25) / (sigma * 0.5).square())
     half = beta.square() * d_alpha / alpha - beta_d_beta  # g^2 / 2
-    close(pf.WEIGHTS["likelihood"](t, path, "score", like), half)
-    close(pf.WEIGHTS["own"](t, path, "score", like), beta.square())
-    close(pf.WEIGHTS["own"](t, path, "v", like), torch.ones(7).double())
+    close(pf.WEIGHTS["likelihood"]()(t, path, "score", like), half)
+    close(pf.WEIGHTS["default"]()(t, path, "score", like), beta.square())
+    close(pf.WEIGHTS["default"]()(t, path, "v", like), torch.ones(7).double())
 
 
 # -- couplings, times, grids -------------------------------------------------------------------------------------------
@@ -669,7 +669,7 @@ KEEPS = {
 
 
 def coupled(name, x0, x1, y, rng):
-    coupling = pf.Semidiscrete(steps=30).fit(x1, y) if name == "semidiscrete" else pf.COUPLINGS[name]
+    coupling = pf.Semidiscrete(steps=30).fit(x1, y) if name == "semidiscrete" else pf.COUPLINGS[name]()
     return coupling(x0, x1, y, rng)
 
 
@@ -744,7 +744,7 @@ def rung(schedule, i, levels=10):
 @schedules
 @pytest.mark.parametrize("name", pf.TIMES)
 def test_time_law_stays_in_the_unit_interval_and_follows_its_generator(name, schedule):
-    law, n = pf.TIMES[name], 1000
+    law, n = pf.TIMES[name](), 1000
     t = law(n, torch.Generator().manual_seed(5), schedule)
     assert t.dtype == torch.float64 and t.shape == (n,) and bool(((t >= 0) & (t < 1)).all())
     assert torch.equal(t, law(n, torch.Generator().manual_seed(5), schedule))

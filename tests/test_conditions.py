@@ -61,7 +61,7 @@ def test_labels_decide_on_the_coupling_before_they_are_dropped():
     x = torch.randn(64, 2, generator=seeded())
     y = torch.arange(64) % 2
     path = pf.Affine()
-    args = (x, y, path, pf.OptimalTransport(), pf.TIMES["uniform"], 32, 0)
+    args = (x, y, path, pf.OptimalTransport(), pf.TIMES["uniform"](), 32, 0)
     (draw, kept), (same, dropped) = feed_for(*args)(0), feed_for(*args, tell=LabelDropout(0.5))(0)
     assert (draw.x1 == same.x1).all() and (draw.x0 == same.x0).all()
     assert 0 < (dropped == -1).sum() < 32 and (dropped[dropped >= 0] == kept[dropped >= 0]).all()

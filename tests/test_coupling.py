@@ -408,7 +408,7 @@ def test_config_builds_couplings_with_their_numbers():
 def test_a_pool_is_coupled_as_one(conditions):
     """Same noise and rows, coupled 16 or 64 at a time: ways grow shorter, batches keep their size."""
     data, y = randn(640, 2, seed=19).float(), torch.arange(640) % 3
-    path, times = pf.Affine(), pf.TIMES["uniform"]
+    path, times = pf.Affine(), pf.TIMES["uniform"]()
 
     def feed(pool):
         return feed_for(data, y if conditions else None, path, pf.OptimalTransport(), times, 16, seed=1, pool=pool)
@@ -437,7 +437,7 @@ def test_a_pool_is_coupled_as_one(conditions):
 
 def test_feed_fits_semidiscrete_to_its_rows():
     data = randn(100, 2, seed=20).float()
-    args = (data, None, pf.Affine(), pf.Semidiscrete(steps=50), pf.TIMES["uniform"], 32, 3)
+    args = (data, None, pf.Affine(), pf.Semidiscrete(steps=50), pf.TIMES["uniform"](), 32, 3)
     width = torch.tensor([0.5, 0.0])
     draw, plain = feed_for(*args, lambda x, u: x + (u - 0.5) * width)(0)[0], feed_for(*args)(0)[0]
     assert set(map(tuple, plain.x1.tolist())) <= set(map(tuple, data.tolist()))

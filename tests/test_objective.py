@@ -53,7 +53,7 @@ def test_conditional_and_marginal_gradients_agree_as_the_root_of_n(quantity, rng
             draw = drawn(exact, n, rng)
             conditional = gradient_of(objective(field, draw, None, rng).mean(), body)
             (mine,), (best,) = (f.evaluate((quantity,), draw.xt, draw.t) for f in (field, exact))
-            scale = pf.WEIGHTS["own"](draw.t, exact.path, quantity, draw.xt)
+            scale = pf.WEIGHTS["default"]()(draw.t, exact.path, quantity, draw.xt)
             marginal = gradient_of((scale * (mine - best).square().mean(1)).mean(), body)
             gaps.append(conditional - marginal)
         gaps = torch.stack(gaps)
@@ -105,7 +105,7 @@ def test_implicit_and_denoising_losses_differ_by_exactly_one(schedule, rng):
     t = inner(schedule)[torch.randint(7, (n,), generator=rng)]
     draw = exact.path.draw(randn(n, 2, seed=4), draw_mixture(exact, n, rng), t)
     field = pf.Learned(lambda x, t, y: exact.v(x, t) + 0.3 * torch.cos(x), exact.path, "v")
-    denoising = pf.OBJECTIVES["score"](field, draw, None, rng)
+    denoising = pf.OBJECTIVES["score"]()(field, draw, None, rng)
     for objective in (pf.ImplicitScore(), pf.SlicedScore(), pf.SlicedScore(3, variance_reduced=False)):
         gap = denoising - objective(field, draw, None, rng) - 1
         assert abs(float(gap.mean())) < 4.5 * float(gap.std()) / math.sqrt(n), objective
@@ -279,7 +279,7 @@ def test_likelihood_says_what_is_missing(rng, monkeypatch):
     with pytest.raises(pf.InputError, match=r"pushforward\[adjoint\]"):
         pf.MaximumLikelihood(gradient="adjoint")(field, draw, None, rng)
     with pytest.raises(pf.InputError, match="no weights"):
-        pf.MaximumLikelihood(weighting=pf.WEIGHTS["data"])(field, draw, None, rng)
+        pf.MaximumLikelihood(weighting=pf.WEIGHTS["data"]())(field, draw, None, rng)
     for bad in ({"steps": 0}, {"gradient": "none"}, {"method": "exactly"}):
         with pytest.raises((ValueError, TypeError), match=r"step|gradient|exact"):
             pf.MaximumLikelihood(**bad)
@@ -407,7 +407,7 @@ def test_energy_learns_through_its_slope_and_says_what_is_wrong(rng):
     field = pf.Energy(lambda x, t, y: net(x, t, y)[:, 0], pf.Affine())
     draw = drawn(mixture(), 50, rng)
     for name in pf.OBJECTIVES:
-        loss = pf.OBJECTIVES[name](field, draw, None, rng).mean()
+        loss = pf.OBJECTIVES[name]()(field, draw, None, rng).mean()
         assert bool((gradient_of_first(loss, body) != 0).any()), name
     with pytest.raises(ValueError, match=r"one number per point.*sum"):
         pf.Energy(net, pf.Affine()).score(draw.xt, 0.5)
@@ -465,7 +465,7 @@ def test_preconditioned_has_inputs_and_targets_of_variance_one(schedule, std, rn
     assert float(seen[0][0].var()) == pytest.approx(1, rel=0.05)
     assert float(seen[0][1][0]) == pytest.approx(math.log(float(beta / alpha)) / 4)
     # the loss is uniform in the network's output: of a target of variance 1 for the zero network
-    loss = pf.Matching("data", lambda *a: pf.WEIGHTS["edm"](*a, std))(field, draw, None, rng)
+    loss = pf.Matching("data", pf.WEIGHTS["edm"](std))(field, draw, None, rng)
     assert float(loss.mean()) == pytest.approx(1, rel=0.05)
     for end in (0.0, 1.0):
         for name in pf.PREDICTIONS:
@@ -520,7 +520,7 @@ def test_score_over_a_ladder_is_the_loss_of_ncsn(rng):
     t = ladder(20, rng, path.schedule)
     x, z = randn(20, 2), randn(20, 2, seed=1)
     field = pf.Learned(lambda x, t, y: torch.sin(x), path, "score")
-    loss = pf.OBJECTIVES["score"](field, path.draw(z, x, t), None, rng)
+    loss = pf.OBJECTIVES["score"]()(field, path.draw(z, x, t), None, rng)
     sigma = path.schedule(t)[1][:, None]
     noisy = x + sigma * z
     torch.testing.assert_close(loss, (sigma**2 * (torch.sin(noisy) + (noisy - x) / sigma**2) ** 2).mean(1))
@@ -531,14 +531,14 @@ def test_importance_looks_where_the_loss_is_and_keeps_its_mean(rng):
     def loss(t):
         return torch.where(t > 0.9, 10.0, 0.1).double() * (1 + 0.1 * torch.sin(20 * t))
 
-    t = pf.TIMES["uniform"](5000, rng)
+    t = pf.TIMES["uniform"]()(5000, rng)
     law = pf.Importance.fit(t, loss(t), bins=10)
     s = law(20_000, rng, pf.CondOT())
     assert bool(((s >= 0) & (s < 1)).all()) and float((s > 0.9).double().mean()) > 0.7
     for k in range(10):
         share = float(((s >= k / 10) & (s < (k + 1) / 10)).double().mean())
         assert share == pytest.approx(float(law.density[k]) / 10, abs=0.015)
-    plain, weighted = loss(pf.TIMES["uniform"](20_000, rng)), loss(s) * law.weight(s)
+    plain, weighted = loss(pf.TIMES["uniform"]()(20_000, rng)), loss(s) * law.weight(s)
     error = float(weighted.std()) / math.sqrt(20_000)
     grid = torch.linspace(0, 1, 200_001, dtype=DOUBLE)
     assert abs(float(weighted.mean() - loss(grid).mean())) < 4.5 * error
@@ -557,8 +557,8 @@ def test_unbiased_keeps_the_gradient_of_uniform_times(rng):
     field = beside(exact, 0.3)
     rows = []
     for times_of, objective in (
-        (pf.TIMES["uniform"], pf.OBJECTIVES["flow"]),
-        (law, pf.ImportanceWeighted(pf.OBJECTIVES["flow"], law)),
+        (pf.TIMES["uniform"](), pf.OBJECTIVES["flow"]()),
+        (law, pf.ImportanceWeighted(pf.OBJECTIVES["flow"](), law)),
     ):
         n = 20_000
         draw = exact.path.draw(randn(n, 2, seed=3), draw_mixture(exact, n, rng), times_of(n, rng))
@@ -577,7 +577,7 @@ def test_floor_is_the_mean_of_the_squared_targets_less_the_marginal_ones(quantit
     draw = path.draw(randn(n, 2, seed=1), data[torch.randint(40, (n,), generator=rng)], times(n, rng))
     low = pf.irreducible_loss(pf.Matching(quantity), oracle, draw)
     goal, best = target(draw, oracle, quantity), getattr(oracle, quantity)(draw.xt, draw.t)
-    weight = pf.WEIGHTS["own"](draw.t, path, quantity, draw.xt)
+    weight = pf.WEIGHTS["default"]()(draw.t, path, quantity, draw.xt)
     rows = weight * (goal.square() - best.square()).mean(1)
     assert low.n == n and low.value > 0 and low.error < float(rows.std()) / math.sqrt(n)
     assert abs(low.value - float(rows.mean())) < 4.5 * float(rows.std()) / math.sqrt(n)
@@ -590,9 +590,9 @@ def test_floor_says_when_there_is_none(rng):
     path = pf.Affine()
     oracle = pf.EmpiricalField(path, randn(4, 2))
     with pytest.raises(pf.InputError, match="at least 2"):
-        pf.irreducible_loss(pf.OBJECTIVES["flow"], oracle, path.draw(randn(1, 2), randn(1, 2), 0.5))
+        pf.irreducible_loss(pf.OBJECTIVES["flow"](), oracle, path.draw(randn(1, 2), randn(1, 2), 0.5))
     with pytest.raises(pf.InputError, match="below 1"):
-        pf.irreducible_loss(pf.OBJECTIVES["score"], oracle, path.draw(randn(4, 2), randn(4, 2, seed=1), 1.0))
+        pf.irreducible_loss(pf.OBJECTIVES["score"](), oracle, path.draw(randn(4, 2), randn(4, 2, seed=1), 1.0))
 
 
 def config(**how):
@@ -605,9 +605,9 @@ def test_weighting_is_chosen_by_name_with_its_numbers(rng):
     draw = path.draw(randn(5, 2), randn(5, 2, seed=1), times(5, rng))
     field = pf.Learned(lambda x, t, y: torch.sin(x), path)
     for spec, expected in {
-        "own": pf.WEIGHTS["own"],
-        "data": pf.WEIGHTS["data"],
-        "min_snr:2": lambda *a: pf.WEIGHTS["min_snr"](*a, 2.0),
+        "default": pf.WEIGHTS["default"](),
+        "data": pf.WEIGHTS["data"](),
+        "min_snr:2": pf.WEIGHTS["min_snr"](2.0),
     }.items():
         objective = build(config(weighting=spec), (2,)).objective
         torch.testing.assert_close(
@@ -637,7 +637,8 @@ def test_time_laws_see_the_schedule_of_the_path():
 
 
 def test_objectives_are_frozen_and_name_what_they_ask():
-    for name, objective in pf.OBJECTIVES.items():
+    for name, make in pf.OBJECTIVES.items():
+        objective = make()
         assert dataclasses.is_dataclass(objective) and set(objective.quantities) <= set(pf.PREDICTIONS), name
     assert SCHEDULES
 

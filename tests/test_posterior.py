@@ -34,7 +34,7 @@ PIECES = (  # a number near four values, three categories, a number of which not
 
 def net_of(feature_groups, mix=straight):
     d = sum(law.width for law in feature_groups)
-    return Tabular((d,), 16, 1, laws=ColumnPriors(feature_groups, mix)).double().requires_grad_(False)
+    return Tabular((d,), 16, 1, marginals=ColumnPriors(feature_groups, mix)).double().requires_grad_(False)
 
 
 @schedules
@@ -141,7 +141,7 @@ def test_columns_of_few_values_that_depend_on_each_other_are_learned():
         g = torch.Generator().manual_seed(1)
         with torch.random.fork_rng():
             torch.random.manual_seed(0)
-            net = Tabular((2,), 64, 2, laws=laws)
+            net = Tabular((2,), 64, 2, marginals=laws)
         adam, steps = torch.optim.Adam(net.parameters()), 300
         for step in range(steps):
             adam.param_groups[0]["lr"] = 5e-3 * (1 + math.cos(math.pi * step / steps)) / 2

@@ -64,8 +64,8 @@ def _coupling(spec: str) -> Coupling:
 
     name, colon, arguments = spec.partition(":")
     if not colon:
-        return COUPLINGS[name]
-    kind: Any = type(COUPLINGS[name])
+        return COUPLINGS[name]()
+    kind: Any = COUPLINGS[name]
     if not hasattr(kind, "__dataclass_fields__"):
         raise InputError(f"coupling {spec!r}: takes no arguments, write {name}")
     try:
@@ -80,7 +80,7 @@ def _objective(config: Config, path: Path) -> Objective:
 
     from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
 
-    objective: Any = OBJECTIVES[config.objective.objective]
+    objective: Any = OBJECTIVES[config.objective.objective]()
     if isinstance(objective, StableTarget) and config.path.coupling != "independent":
         raise InputError(
             f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
@@ -90,7 +90,7 @@ def _objective(config: Config, path: Path) -> Objective:
     numbers = [float(a) for a in arguments.split(",") if arguments]
 
     def weighting(t: Time, path: Path, quantity: str, like: Tensor) -> Tensor:
-        return WEIGHTS[name](t, path, quantity, like, *numbers)
+        return WEIGHTS[name](*numbers)(t, path, quantity, like)
 
     try:
         for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
@@ -212,9 +212,9 @@ def build(
     net = _network(config, path, shape, classes, marginals)
     objective = _objective(config, path)
     name, _, arguments = config.objective.times.partition(":")
-    law, numbers = TIMES[name], [float(a) for a in arguments.split(",") if arguments]
     try:
-        law(1, generator(0), path.schedule, *numbers)
+        law = TIMES[name](*[float(a) for a in arguments.split(",") if arguments])
+        law(1, generator(0), path.schedule)
     except (TypeError, ValueError) as error:
         raise InputError(f"time law {config.objective.times!r}: {error}") from error
     told, drop = config.condition.condition, config.condition.drop
@@ -226,7 +226,7 @@ def build(
         config.objective.predicts,
         objective,
         _coupling(config.path.coupling),
-        lambda n, generator: law(n, generator, path.schedule, *numbers),
+        lambda n, generator: law(n, generator, path.schedule),
         LabelDropout(drop)
         if told == "labels"
         else RandomMask(drop, feature_groups)

@@ -6,37 +6,34 @@ registry are read from the source of the file that holds it, so that ``--help`` 
 
 from __future__ import annotations
 
-import ast
 import functools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pushforward.errors import InputError, nearest
+from pushforward.registry import names
 
 __all__ = ["Config", "Section", "choices", "make"]
 
 
 @functools.cache
 def choices(room: str, registry: str) -> list[str]:
-    """The names in a registry, read from the dict literal at the foot of its file without importing it."""
-    tree = ast.parse((Path(__file__).parent.parent / room).read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", None) == registry:
-            assert isinstance(node.value, ast.Dict)
-            return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
-    raise KeyError(f"{room} has no registry {registry}")
+    """The names in a registry, read from the text of the room or file that holds it, without importing it."""
+    found = list(names(room.removesuffix("/__init__.py").removesuffix(".py"), registry))
+    if not found:
+        raise KeyError(f"{room} has no registry {registry}")
+    return found
 
 
 def _known(spec: str, room: str, registry: str, what: str, takes_numbers: bool = True, more: Sequence[str] = ()) -> str:
     """Check the name in ``name`` or ``name:number,number``."""
     name, colon, arguments = spec.partition(":")
-    names = [*more, *choices(room, registry)]
-    if name not in names:
-        raise InputError(nearest(name, set(names) - NOT_BY_NAME, what))
+    offered = [*more, *choices(room, registry)]
+    if name not in offered:
+        raise InputError(nearest(name, set(offered) - NOT_BY_NAME, what))
     if name in NOT_BY_NAME:
         raise InputError(f"{what} {name!r} needs tensors or functions: use it from Python")
     if colon and not takes_numbers:

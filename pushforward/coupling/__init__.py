@@ -4,10 +4,13 @@ A coupling is called as ``(x0, x1, y, generator) -> (x0, x1, y)`` on a batch: x0
 tensor with n rows. Whole rows travel; each coupling's docstring says what it keeps exactly.
 """
 
+from collections.abc import Callable
+
 from pushforward.coupling.base import Coupling, PendingPairs, Transport, independent
 from pushforward.coupling.immiscible import Immiscible
 from pushforward.coupling.semidiscrete import Semidiscrete, SemidiscretePlan
 from pushforward.coupling.transport import OptimalTransport, SchrodingerBridge, Sinkhorn, Unbalanced
+from pushforward.registry import merged
 
 __all__ = [
     "COUPLINGS",
@@ -24,12 +27,4 @@ __all__ = [
     "independent",
 ]
 
-COUPLINGS: dict[str, Coupling] = {
-    "independent": independent,
-    "optimal_transport": OptimalTransport(),
-    "sinkhorn": Sinkhorn(),
-    "schrodinger_bridge": SchrodingerBridge(),
-    "unbalanced": Unbalanced(),
-    "semidiscrete": Semidiscrete(),
-    "immiscible": Immiscible(),
-}
+COUPLINGS: dict[str, Callable[..., Coupling]] = merged("coupling", "COUPLINGS")

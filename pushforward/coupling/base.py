@@ -169,3 +169,6 @@ class Transport(ABC):
             y.flatten(1) if y.ndim > 1 else y, dim=0, return_inverse=True, return_counts=True
         )[1:]
         return [(rows.to(every.device), None) for rows in classes.argsort(stable=True).split(counts.tolist())]
+
+
+COUPLINGS: dict[str, Callable[..., Coupling]] = {"independent": lambda: independent}

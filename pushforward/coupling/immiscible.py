@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from pushforward.coupling.base import check_rows
+from pushforward.coupling.base import Coupling, check_rows
 from pushforward.tensor import Points, squared_norm
 
 __all__ = ["Immiscible"]
@@ -50,3 +51,6 @@ class Immiscible:
             nearest = torch.where(closer.reshape(-1, *[1] * (x0.ndim - 1)), candidate, nearest)
             best = torch.minimum(best, distance)
         return nearest, x1, y
+
+
+COUPLINGS: dict[str, Callable[..., Coupling]] = {"immiscible": Immiscible}

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pushforward.coupling.base import check_rows
+from pushforward.coupling.base import Coupling, check_rows
 from pushforward.coupling.transport import sinkhorn_potentials
 from pushforward.errors import InputError
 from pushforward.source import Normal, Source
@@ -186,3 +186,6 @@ class SemidiscretePlan:
             noise = torch.rand(x1.shape, generator=generator, device=generator.device, dtype=x1.dtype)
             x1 = self.dequantize(x1, noise.to(x1))
         return x0, x1, y
+
+
+COUPLINGS: dict[str, Callable[..., Coupling]] = {"semidiscrete": Semidiscrete}

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pushforward.coupling.base import Cost, Pairs, Transport, check_rows
+from pushforward.coupling.base import Cost, Coupling, Pairs, Transport, check_rows
 from pushforward.tensor import Points, time_dtype
 
 __all__ = ["OptimalTransport", "SchrodingerBridge", "Sinkhorn", "Unbalanced", "assignment", "sinkhorn_potentials"]
@@ -229,3 +229,11 @@ class Unbalanced(_Entropic):
     def solve(self, cost: Cost, generator: torch.Generator) -> Callable[[], Pairs]:
         pairs = torch.arange(len(cost.pairs)), _draw(self._joint(cost).T, generator)
         return lambda: pairs
+
+
+COUPLINGS: dict[str, Callable[..., Coupling]] = {
+    "optimal_transport": OptimalTransport,
+    "sinkhorn": Sinkhorn,
+    "schrodinger_bridge": SchrodingerBridge,
+    "unbalanced": Unbalanced,
+}

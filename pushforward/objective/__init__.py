@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pushforward.objective.implicit import ImplicitScore, SlicedScore
 from pushforward.objective.irreducible import Estimate, excess_loss, irreducible_loss
 from pushforward.objective.matching import ImportanceWeighted, Matching, MultiMatching, Objective, StableTarget, target
 from pushforward.objective.maxlik import MaximumLikelihood, ResidualLikelihood
 from pushforward.objective.weights import WEIGHTS, Weighting
+from pushforward.registry import merged
 
 __all__ = [
     "OBJECTIVES",
@@ -27,15 +30,4 @@ __all__ = [
     "target",
 ]
 
-OBJECTIVES: dict[str, Objective] = {
-    "flow": Matching("velocity"),
-    "score": Matching("score"),
-    "noise": Matching("noise"),
-    "data": Matching("data"),
-    "v": Matching("v"),
-    "joint": MultiMatching(("velocity", "score")),
-    "marginal": StableTarget("velocity"),
-    "implicit": ImplicitScore(),
-    "sliced": SlicedScore(),
-    "maximum_likelihood": MaximumLikelihood(),
-}
+OBJECTIVES: dict[str, Callable[..., Objective]] = merged("objective", "OBJECTIVES")

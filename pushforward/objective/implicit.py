@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.objective.weights import Weighting, default
+from pushforward.objective.weights import Weighting, default_weight
 from pushforward.path import Draw
 from pushforward.tensor import Points, dimension, divergence, jvp, squared_norm
 
@@ -45,7 +45,7 @@ class ImplicitScore:
     """
 
     static: bool = False
-    weighting: Weighting = default
+    weighting: Weighting = default_weight
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class SlicedScore:
     directions: int = 1
     variance_reduced: bool = True
     static: bool = False
-    weighting: Weighting = default
+    weighting: Weighting = default_weight
 
     def __post_init__(self) -> None:
         if self.directions < 1:
@@ -90,3 +90,6 @@ class SlicedScore:
             size = squared_norm(s) if self.variance_reduced else (v * s).flatten(1).sum(1).square()
             loss = loss + size + 2 * (v * along).flatten(1).sum(1)
         return scale * loss / self.directions
+
+
+OBJECTIVES: dict[str, Callable[..., object]] = {"implicit": ImplicitScore, "sliced": SlicedScore}

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.objective.weights import Weighting, default
+from pushforward.objective.weights import Weighting, default_weight
 from pushforward.oracle import EmpiricalField
 from pushforward.path import PREDICTIONS, Affine, Draw, affine_schedule
 from pushforward.tensor import Points, bcast
@@ -64,7 +64,7 @@ class Matching:
     """
 
     quantity: str
-    weighting: Weighting = default
+    weighting: Weighting = default_weight
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class MultiMatching:
     """The sum of the matching losses of several predictions, from one evaluation: what trains a `Joint` field."""
 
     quantities: tuple[str, ...] = ("velocity", "score")
-    weighting: Weighting = default
+    weighting: Weighting = default_weight
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
         return regress(field, draw, y, {name: target(draw, field, name) for name in self.quantities}, self.weighting)
@@ -106,7 +106,7 @@ class StableTarget:
     quantity: str = "velocity"
     reference: Float[Tensor, "m *d"] | None = None
     labels: Int[Tensor, "m"] | None = None
-    weighting: Weighting = default
+    weighting: Weighting = default_weight
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -133,3 +133,14 @@ class ImportanceWeighted:
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
         return self.objective(field, draw, y, generator) * self.law.weight(draw.t).to(draw.xt)
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "flow": lambda: Matching("velocity"),
+    "score": lambda: Matching("score"),
+    "noise": lambda: Matching("noise"),
+    "data": lambda: Matching("data"),
+    "v": lambda: Matching("v"),
+    "joint": lambda: MultiMatching(("velocity", "score")),
+    "marginal": lambda: StableTarget("velocity"),
+}

@@ -21,7 +21,7 @@ from pushforward.field import Field
 from pushforward.likelihood.divergence import Divergence
 from pushforward.likelihood.flow import Augmented, log_source, method_of
 from pushforward.likelihood.residual import residual_log_prob
-from pushforward.objective.weights import Weighting, default
+from pushforward.objective.weights import Weighting, default_weight
 from pushforward.path import Draw
 from pushforward.sample import RK4, default_grid, integrate
 from pushforward.tensor import Points, dimension
@@ -83,7 +83,7 @@ class MaximumLikelihood:
     method: str | Divergence = "exact"
     gradient: Gradient = "checkpoint"
     jitter: bool = True
-    weighting: Weighting = default
+    weighting: Weighting = default_weight
 
     def __post_init__(self) -> None:
         method_of(self.method)
@@ -180,3 +180,6 @@ class ResidualLikelihood:
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
         found = residual_log_prob(field, draw.x1, self.layers, y, self.method, seed=_seed(generator))
         return -found.log_prob / dimension(draw.x1)
+
+
+OBJECTIVES: dict[str, Callable[..., object]] = {"maximum_likelihood": MaximumLikelihood}

@@ -15,24 +15,33 @@ import torch
 from torch import Tensor
 
 from pushforward.path import Path, weight
+from pushforward.registry import configurable
 from pushforward.tensor import Time, Times, clock
 
-__all__ = ["WEIGHTS", "Weighting", "default", "edm", "likelihood", "min_snr", "uniform"]
+__all__ = [
+    "WEIGHTS",
+    "Weighting",
+    "default_weight",
+    "edm_weight",
+    "likelihood_weight",
+    "min_snr_weight",
+    "prediction_weight",
+]
 
 Weighting = Callable[..., Tensor]  # (t, path, quantity, like, parameters) -> weight, of the shape of t
 
 
-def default(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
+def default_weight(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
     """1; for the score ``beta_t^2``, without which its expectation is infinite at the data end."""
     return weight(t, path, "score", "noise", like) if quantity == "score" else torch.ones_like(clock(t, like))
 
 
-def uniform(t: Time, path: Path, quantity: str, like: Tensor, to: str = "velocity") -> Times:
+def prediction_weight(t: Time, path: Path, quantity: str, like: Tensor, to: str = "velocity") -> Times:
     """Uniform in another prediction: the loss is ``|error of to|^2``, whatever is compared."""
     return weight(t, path, quantity, to, like)
 
 
-def min_snr(t: Time, path: Path, quantity: str, like: Tensor, gamma: float = 5.0) -> Times:
+def min_snr_weight(t: Time, path: Path, quantity: str, like: Tensor, gamma: float = 5.0) -> Times:
     """``min(alpha^2/beta^2, gamma)`` on the data prediction: no step is easy enough to drown the others.
 
     As ``alpha/beta`` times an error of the data is one of the noise, it is the lesser of the loss in the noise and
@@ -43,7 +52,7 @@ def min_snr(t: Time, path: Path, quantity: str, like: Tensor, gamma: float = 5.0
     return torch.minimum(weight(t, path, quantity, "noise", like), gamma * weight(t, path, quantity, "data", like))
 
 
-def edm(t: Time, path: Path, quantity: str, like: Tensor, data_std: float = 1.0) -> Times:
+def edm_weight(t: Time, path: Path, quantity: str, like: Tensor, data_std: float = 1.0) -> Times:
     """``(sigma^2 + data_std^2) / (sigma data_std)^2`` on the data prediction, ``sigma = beta/alpha``.
 
     The loss in the noise plus that in the data over ``data_std^2``; uniform in the output of a `Preconditioned`
@@ -54,7 +63,7 @@ def edm(t: Time, path: Path, quantity: str, like: Tensor, data_std: float = 1.0)
     return weight(t, path, quantity, "noise", like) + weight(t, path, quantity, "data", like) / data_std**2
 
 
-def likelihood(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
+def likelihood_weight(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
     """``g_t^2 / 2`` on the score, ``g_t^2 = 2 (beta^2 d_alpha/alpha - beta d_beta)``: a bound on the divergence.
 
     Integrated over t and summed over the data dimensions, the loss above its floor bounds the divergence, in nats, of
@@ -66,14 +75,15 @@ def likelihood(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
     return (weight(t, path, quantity, "velocity", like) * weight(t, path, quantity, "score", like)).sqrt()
 
 
-WEIGHTS: dict[str, Weighting] = {
-    "default": default,
-    "velocity": partial(uniform, to="velocity"),
-    "score": partial(uniform, to="score"),
-    "data": partial(uniform, to="data"),
-    "noise": partial(uniform, to="noise"),
-    "v": partial(uniform, to="v"),
-    "min_snr": min_snr,
-    "edm": edm,
-    "likelihood": likelihood,
+# name -> what builds the weighting from its parameters
+WEIGHTS: dict[str, Callable[..., Weighting]] = {
+    "default": configurable(default_weight, 4),
+    "velocity": lambda: partial(prediction_weight, to="velocity"),
+    "score": lambda: partial(prediction_weight, to="score"),
+    "data": lambda: partial(prediction_weight, to="data"),
+    "noise": lambda: partial(prediction_weight, to="noise"),
+    "v": lambda: partial(prediction_weight, to="v"),
+    "min_snr": configurable(min_snr_weight, 4),
+    "edm": configurable(edm_weight, 4),
+    "likelihood": configurable(likelihood_weight, 4),
 }

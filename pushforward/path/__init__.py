@@ -23,6 +23,7 @@ from pushforward.path.convert import (
     weight,
 )
 from pushforward.path.curves import Characteristics
+from pushforward.registry import merged
 
 __all__ = [
     "PATHS",
@@ -41,9 +42,4 @@ __all__ = [
     "weight",
 ]
 
-PATHS: dict[str, Callable[..., Path]] = {
-    "affine": Affine,
-    "general_affine": GeneralAffine,
-    "characteristics": Characteristics,
-    "bridge": Bridge,
-}
+PATHS: dict[str, Callable[..., Path]] = merged("path", "PATHS")

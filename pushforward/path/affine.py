@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path.base import InvertiblePath, aligned
+from pushforward.path.base import InvertiblePath, Path, aligned
 from pushforward.schedule import CondOT, Schedule
 from pushforward.schedule.base import quotient
 from pushforward.source import Normal, Source
@@ -78,3 +78,6 @@ class GeneralAffine(InvertiblePath):
 
     def log_det(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
         return (-dimension(xt) * self.scale(clock(t, xt)).log()).to(xt).expand(len(xt))
+
+
+PATHS: dict[str, Callable[..., Path]] = {"affine": Affine, "general_affine": GeneralAffine}

@@ -92,3 +92,6 @@ class Bridge(Path):
     def score(self, xt: Points, x1: Points, t: Time) -> Points:
         _, post, residual, inverse, _ = self._law(xt, x1, t)
         return -((post * inverse)[..., None] * residual).sum(1).reshape(xt.shape)
+
+
+PATHS: dict[str, Callable[..., Path]] = {"bridge": Bridge}

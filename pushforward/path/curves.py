@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path.base import InvertiblePath, aligned
+from pushforward.path.base import InvertiblePath, Path, aligned
 from pushforward.source import Normal, Source
 from pushforward.tensor import Points, Time, Times, clock, jvp
 
@@ -121,3 +121,6 @@ class Characteristics(InvertiblePath):
     def log_det(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
         jacobian = self._jacobian(xt, x1, clock(t, xt).clamp(max=LAST))
         return jacobian.abs().log().sum(1) if self.elementwise else torch.linalg.slogdet(jacobian).logabsdet
+
+
+PATHS: dict[str, Callable[..., Path]] = {"characteristics": Characteristics}

@@ -59,7 +59,7 @@ def train_classifier(
         draw = draw.to(on)
         return torch.nn.functional.cross_entropy(net(draw.xt, draw.t.float()), label.to(on), reduction="none")
 
-    uniform = TIMES["uniform"]
+    uniform = TIMES["uniform"]()
     feed = feed_for(x, y, path, independent, lambda n, g: uniform(n, g), batch, seed)
     optimizer = OptimizerConfig(lr, warmup=min(100, steps // 10), weight_decay=0.0, clip=1.0, ema=7.0)
     state, _ = fit(net, loss, feed, Budget(steps, None), optimizer, options=TrainingOptions(seed=seed))

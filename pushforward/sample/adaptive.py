@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, final
 
@@ -137,3 +138,8 @@ def rms(x: Points) -> Float[Tensor, "n"]:
 def shaped(rows: Tensor, x: Points) -> Tensor:
     """One flag per sample in the shape of the samples."""
     return rows.reshape(-1, *[1] * (x.ndim - 1))
+
+
+STEPPERS: dict[str, Callable[..., Stepper]] = {
+    "dormand_prince": DormandPrince,
+}

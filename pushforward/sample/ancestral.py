@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, final
 
@@ -105,3 +106,10 @@ class Ancestral(Stepper):
         mean = bcast(step.alpha, x) * step.data + bcast(rest, x) * step.noise
         variance = step.posterior if self.variance == "posterior" else torch.where(step.beta > 0, step.forward, 0.0)
         return mean + bcast(variance.sqrt(), x) * noise(), state
+
+
+STEPPERS: dict[str, Callable[..., Stepper]] = {
+    "ddim": DDIM,
+    "ancestral": Ancestral,
+    "ancestral_forward": lambda: Ancestral("forward"),
+}

@@ -7,6 +7,7 @@ On one law (`Langevin`), down a ladder of noise levels (`AnnealedLangevin`), or 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, final
 
@@ -153,3 +154,10 @@ class PredictorCorrector(Stepper):
 
     def report(self, state: tuple[int, Any]) -> dict[str, Tensor]:
         return self.predictor.report(state[1])
+
+
+STEPPERS: dict[str, Callable[..., Stepper]] = {
+    "langevin": Langevin,
+    "annealed_langevin": AnnealedLangevin,
+    "predictor_corrector": PredictorCorrector,
+}

@@ -280,3 +280,23 @@ def ipndm() -> Multistep:
 def sde_dpmpp_2m(tau: float = 1.0) -> Multistep:
     """SDE-DPM-Solver++(2M): the stochastic exponential integrator (Lu et al. 2022, appendix)."""
     return Multistep("sde_dpmpp_2m", "data", "log_snr", 2, 1, "never", tau, True, ((2, at_middle),))
+
+
+STEPPERS: dict[str, Callable[..., Stepper]] = {
+    "adams_2": lambda: Adams(2),
+    "adams_3": lambda: Adams(3),
+    "adams_moulton": AdamsMoulton,
+    "adams_moulton_3": lambda: AdamsMoulton(3),
+    "unip_2": lambda: unip(2),
+    "unip_3": lambda: unip(3),
+    "unipc_2": lambda: unipc(2),
+    "unipc_3": lambda: unipc(3),
+    "deis_2": lambda: deis(2),
+    "deis_3": lambda: deis(3),
+    "rho_ab_2": lambda: rho_ab(2),
+    "rho_ab_3": lambda: rho_ab(3),
+    "dpmpp_2m": dpmpp_2m,
+    "dpmpp_3m": dpmpp_3m,
+    "ipndm": ipndm,
+    "sde_dpmpp_2m": sde_dpmpp_2m,
+}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -92,3 +93,13 @@ def Kutta3() -> RungeKutta:
 def RK4() -> RungeKutta:
     """Order 4, four evaluations: the classical method of Kutta."""
     return RungeKutta("rk4", a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6), order=4)
+
+
+STEPPERS: dict[str, Callable[..., Stepper]] = {
+    "euler": Euler,
+    "midpoint": Midpoint,
+    "heun": Heun,
+    "ralston": Ralston,
+    "kutta3": Kutta3,
+    "rk4": RK4,
+}

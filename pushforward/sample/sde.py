@@ -182,3 +182,10 @@ class Churn(Stepper):
         if (state.begun or not state.singular) and (state.left > 1 or state.heun_last):
             out = out + bcast(alpha * change / 2, x) * (field.noise(out, s) - eps)
         return out, state._replace(left=state.left - 1, begun=True, numbers=state.numbers.roll(-1, 0))
+
+
+STEPPERS: dict[str, Callable[..., Stepper]] = {
+    "churn": Churn,
+    "euler_maruyama": EulerMaruyama,
+    "stochastic_heun": StochasticHeun,
+}

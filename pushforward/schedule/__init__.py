@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pushforward.registry import merged
 from pushforward.schedule.base import Coefficients, Schedule
 from pushforward.schedule.continuous import EDM, VE, VP, CondOT, Cosine, Polynomial, SubVP
 from pushforward.schedule.ddpm import DDPMSchedule
@@ -37,15 +38,4 @@ __all__ = [
     "Warped",
 ]
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "condot": CondOT,
-    "cosine": Cosine,
-    "polynomial": Polynomial,
-    "vp": VP,
-    "subvp": SubVP,
-    "ve": VE,
-    "edm": EDM,
-    "ddpm": DDPMSchedule,
-    "warped": Warped,
-    "custom": CustomSchedule,
-}
+SCHEDULES: dict[str, Callable[..., Schedule]] = merged("schedule", "SCHEDULES")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -218,3 +219,14 @@ class EDM(Schedule):
     def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         high, low = math.pow(self.sigma_max, 1 / self.rho), math.pow(self.sigma_min, 1 / self.rho)
         return ((high - torch.exp(-log_snr / self.rho)) / (high - low)).clamp(0, 1)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "condot": CondOT,
+    "cosine": Cosine,
+    "polynomial": Polynomial,
+    "vp": VP,
+    "subvp": SubVP,
+    "ve": VE,
+    "edm": EDM,
+}

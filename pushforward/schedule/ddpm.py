@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import final
@@ -96,3 +97,6 @@ class DDPMSchedule(Schedule):
         beta = self.betas.to(k.device)[k - 1]
         now, before = self.variance(self.time_of(k)), self.variance(self.time_of(k - 1))
         return beta * (1 - before).sqrt() / now, (1 - beta).sqrt() * before / now, beta * before / now
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"ddpm": DDPMSchedule}

@@ -64,3 +64,6 @@ class CustomSchedule(Schedule):
 
     def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         return self.alpha(t), self.beta(t)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"warped": Warped, "custom": CustomSchedule}
