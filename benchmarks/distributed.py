@@ -27,14 +27,15 @@ def work(steps, warm, shard):
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
     import torch
 
-    from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for
+    from pushforward.batches import BatchRecipe, feed_for
+    from pushforward.config import Config, NetConfig, TrainConfig, build
     from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit, process_group
 
     torch.set_num_threads(1)
     config = Config(net=NetConfig(width=512, depth=6), train=TrainConfig(batch=BATCH))
     parts = build(config, (DIMENSION,))
     data = torch.randn(20_000, DIMENSION, generator=torch.Generator().manual_seed(0))
-    feed = feed_for(data, None, parts.path, parts.coupling, parts.times, BATCH, 0, ahead=4)
+    feed = feed_for(data, None, BatchRecipe(parts.path, parts.coupling, parts.times, BATCH), 0, ahead=4)
     marks = []
 
     def loss(net, batch, generator):

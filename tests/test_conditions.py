@@ -1,5 +1,6 @@
 """What networks are told: the laws of masks and labels, and runs that are asked for classes, columns and gaps."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 import pushforward as pf
 from pushforward import run as runs
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.condition import LabelDropout, RandomMask
 from pushforward.config import (
     ConditionConfig,
@@ -18,7 +20,6 @@ from pushforward.config import (
     PathConfig,
     TrainConfig,
     build,
-    feed_for,
     resolve,
 )
 from pushforward.data import Transform, load, read_raw, save
@@ -61,8 +62,9 @@ def test_labels_decide_on_the_coupling_before_they_are_dropped():
     x = torch.randn(64, 2, generator=seeded())
     y = torch.arange(64) % 2
     path = pf.Affine()
-    args = (x, y, path, pf.OptimalTransport(), pf.TIMES["uniform"](), 32, 0)
-    (draw, kept), (same, dropped) = feed_for(*args)(0), feed_for(*args, tell=LabelDropout(0.5))(0)
+    recipe = BatchRecipe(path, pf.OptimalTransport(), pf.TIMES["uniform"](), 32)
+    dropping = dataclasses.replace(recipe, draw_condition=LabelDropout(0.5))
+    (draw, kept), (same, dropped) = feed_for(x, y, recipe, 0)(0), feed_for(x, y, dropping, 0)(0)
     assert (draw.x1 == same.x1).all() and (draw.x0 == same.x0).all()
     assert 0 < (dropped == -1).sum() < 32 and (dropped[dropped >= 0] == kept[dropped >= 0]).all()
 

@@ -26,12 +26,13 @@ from torch import nn
 
 import pushforward as pf
 from pushforward import files, run
-from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for, fingerprint
+from pushforward.batches import BatchRecipe, feed_for
+from pushforward.config import Config, NetConfig, TrainConfig, build, fingerprint
 from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
-from pushforward.training import Budget, Feed, OptimizerConfig, TrainingOptions, fit, latest
+from pushforward.training import Budget, Feed, OptimizerConfig, Stages, TrainingOptions, fit, latest
 from pushforward.training.weights import flatten
 
 CLOCK = ("seconds", "steps_per_second")  # what no second run can repeat
@@ -502,7 +503,7 @@ def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
 def feed_of(n, batch, seed=0, **how):
     """A feed whose batches are the rows themselves."""
     x = torch.arange(float(n))[:, None].repeat(1, 2)
-    return Feed(x, how.pop("y", None), batch, seed, lambda x, y, g: list(x.split(batch)), **how)
+    return Feed(x, how.pop("y", None), batch, seed, Stages(lambda x, y, g: list(x.split(batch))), **how)
 
 
 def order(feed, batches):
@@ -531,7 +532,8 @@ def test_any_batch_can_be_asked_for_first(n, batch):
     parts = build(CONFIG, (3,))
 
     def feed():
-        return feed_for(data.x, None, parts.path, parts.coupling, parts.times, batch, 4, data.transform.dequantize)
+        recipe = BatchRecipe(parts.path, parts.coupling, parts.times, batch, dequantize=data.transform.dequantize)
+        return feed_for(data.x, None, recipe, 4)
 
     one = feed()
     sequence = [one(step)[0] for step in range(200)]
@@ -593,7 +595,7 @@ def test_labels_stay_with_their_rows():
     def prepare(x, y, g):
         return list(zip(x.split(4), y.split(4), strict=True))
 
-    feed = Feed(x, y, 4, 0, prepare)
+    feed = Feed(x, y, 4, 0, Stages(prepare))
     for step in range(40):
         rows, labels = feed(step)
         assert torch.equal(rows[:, 0] * 10, labels.float())

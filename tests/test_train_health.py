@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pushforward.errors import InputError
-from pushforward.training import Budget, Feed, Hooks, OptimizerConfig, TrainingOptions, fit
+from pushforward.training import Budget, Feed, Hooks, OptimizerConfig, Stages, TrainingOptions, fit
 from pushforward.training.budget import TimeBudget
 from pushforward.training.checkpoint import numbered
 
@@ -114,7 +114,7 @@ def pools(background, fail_at=None, batch=4, pool=8):
             raise ZeroDivisionError("a column of zeros")
         return (x + noise).split(batch)
 
-    def rest(part):
+    def solve(part):
         resting.add(threading.current_thread().name)
         return -part
 
@@ -124,14 +124,14 @@ def pools(background, fail_at=None, batch=4, pool=8):
 
     x = torch.arange(200.0).reshape(100, 2)
     return (
-        Feed(x, None, batch, 3, prepare, pool=pool, background=background, rest=rest, finish=finish),
+        Feed(x, None, batch, 3, Stages(prepare, solve, finish), pool=pool, background=background),
         threads,
         resting,
     )
 
 
 def test_batches_prepared_in_the_background_are_the_same():
-    (plain, *alone), (ahead, *there), (partly, *both) = pools("none"), pools("all"), pools("rest")
+    (plain, *alone), (ahead, *there), (partly, *both) = pools("none"), pools("all"), pools("solve")
     for step in [*range(100), 40, 3, 99, 0]:
         batch = plain(step)
         assert torch.equal(batch, ahead(step)) and torch.equal(batch, partly(step)), step
@@ -141,8 +141,8 @@ def test_batches_prepared_in_the_background_are_the_same():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pool")]
 
 
-@pytest.mark.parametrize("background", ["all", "rest", "none"])
-@pytest.mark.parametrize("where", ["prepare", "between", "rest"])
+@pytest.mark.parametrize("background", ["all", "solve", "none"])
+@pytest.mark.parametrize("where", ["prepare", "between", "solve"])
 def test_data_that_cannot_be_prepared_are_one_clear_error(where, background):
     def refuse(x):
         if bool((x == 120.0).any()):  # in the order of the rows, somewhere in the first epoch
@@ -153,10 +153,10 @@ def test_data_that_cannot_be_prepared_are_one_clear_error(where, background):
         x = refuse(x) if where == "prepare" else x
         return (refuse(part) if where == "between" else part for part in x.split(4))
 
-    def rest(part):
-        return refuse(part) if where == "rest" else part
+    def solve(part):
+        return refuse(part) if where == "solve" else part
 
-    feed = Feed(torch.arange(200.0).reshape(100, 2), None, 4, 3, prepare, pool=8, background=background, rest=rest)
+    feed = Feed(torch.arange(200.0).reshape(100, 2), None, 4, 3, Stages(prepare, solve), pool=8, background=background)
     with pytest.raises(InputError, match=r"^the batch of step \d+ could not be prepared: ZeroDivisionError: a col"):
         train(feed=feed)
     feed.close()

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 
 import pushforward as pf
 from pushforward import run
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.cli import main
-from pushforward.config import Config, NetConfig, TrainConfig, build, feed_for
+from pushforward.config import Config, NetConfig, TrainConfig, build
 from pushforward.distributed import count_rows, partition, slice_batch
 from pushforward.errors import InputError
 from pushforward.training import SINGLE, Budget, Processes, latest
@@ -206,7 +207,8 @@ def test_gradient_is_that_of_the_whole_batch():
     """What processes add up, here by hand, is what autodiff says of the mean over all rows."""
     parts = build(Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=10)), (2,))
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
-    batch = feed_for(x, torch.arange(50), parts.path, pf.COUPLINGS["optimal_transport"](), parts.times, 10, 0)(0)
+    recipe = BatchRecipe(parts.path, pf.COUPLINGS["optimal_transport"](), parts.times, 10)
+    batch = feed_for(x, torch.arange(50), recipe, 0)(0)
     pieces = [slice_batch(batch, partition(10, i, 3)) for i in range(3)]
     assert [count_rows(piece) for piece in pieces] == [3, 3, 4] and count_rows(batch) == 10
     rows = [(piece[0].x1, piece[1]) for piece in pieces]

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pushforward.config import Components, Config, feed_for
+from pushforward.batches import BatchRecipe, feed_for
+from pushforward.config import Components, Config
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,10 +91,8 @@ def losses(
 
     def drawn(rows: tuple[Tensor, Tensor | None], stream: int) -> tuple[Draw, Tensor | None]:
         y = rows[1] if labelled else None
-        feed = feed_for(
-            rows[0], y, parts.path, parts.coupling, parts.times, min(n, len(rows[0])), seed + stream, ahead=1
-        )
-        draw, told = feed(0)
+        recipe = BatchRecipe(parts.path, parts.coupling, parts.times, min(n, len(rows[0])))
+        draw, told = feed_for(rows[0], y, recipe, seed + stream, ahead=1)(0)
         return draw.to(device), told
 
     ours, theirs = drawn(trained, 0), drawn(held_out, 1)

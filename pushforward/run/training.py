@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import Config, Section, build, feed_for, fingerprint, resolve
+from pushforward.batches import BatchRecipe, feed_for
+from pushforward.config import Config, Section, build, fingerprint, resolve
 from pushforward.errors import InputError
 from pushforward.run.folder import DataRecord, RunFile, history, read
 from pushforward.run.losses import losses, no_floor
@@ -26,7 +27,6 @@ from pushforward.version import __version__
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pushforward.coupling import SemidiscretePlan
     from pushforward.data import Dataset
     from pushforward.path import Draw
     from pushforward.training import Budget, Feed, Processes, TrainingStatus
@@ -198,25 +198,14 @@ def train(
         if made is not None:
             couple, y = paired, made.partners
 
-        def fitted(*problem: Any) -> SemidiscretePlan:
-            planned = partial(plan, folder / "plan" / name, told_of(f"{name} plan"), *problem)
-            return processes.on_main(planned) or planned()
-
-        return feed_for(
-            some.x,
-            y,
-            parts.path,
-            couple,
-            parts.times,
-            size,
-            seed,
-            spread,
-            pool,
-            ahead,
-            parts.draw_condition,
-            only,
-            fitted,
-        )
+        recipe = BatchRecipe(parts.path, couple, parts.times, size, pool, parts.draw_condition, spread)
+        if isinstance(couple, Semidiscrete):
+            index = slice(None) if only is None else only
+            problem = some.x[index], None if y is None else y[index], parts.path.source, seed, spread
+            planned = partial(plan, folder / "plan" / name, told_of(f"{name} plan"), couple, *problem)
+            coupling = processes.on_main(planned) or planned()
+            recipe = replace(recipe, coupling=coupling, dequantize=None)
+        return feed_for(some.x, y, recipe, seed, ahead, only)
 
     feed = batches("training", train_rows, c.batch, c.seed, config.path.pool, None)
     # the held-out loss is always of the same points, times and noise, so that its changes are the network's

@@ -3,7 +3,7 @@
 from pushforward.distributed import SINGLE, Processes, process_group
 from pushforward.training.budget import Budget
 from pushforward.training.checkpoint import Checkpoint, latest, restore, restore_newest, save
-from pushforward.training.feed import Feed
+from pushforward.training.feed import Feed, Stages
 from pushforward.training.loop import fit
 from pushforward.training.options import Hooks, OptimizerConfig, TrainingOptions, TrainingStatus
 from pushforward.training.trainer import Trainer
@@ -16,6 +16,7 @@ __all__ = [
     "Hooks",
     "OptimizerConfig",
     "Processes",
+    "Stages",
     "Trainer",
     "TrainingOptions",
     "TrainingStatus",
