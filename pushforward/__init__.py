@@ -79,11 +79,11 @@ if TYPE_CHECKING:
     from pushforward.path import convert as convert
     from pushforward.path import weight as weight
     from pushforward.report import Report as Report
-    from pushforward.report import evaluate as evaluate
     from pushforward.run import Model as Model
     from pushforward.run import load as load
     from pushforward.run import push as push
     from pushforward.run import train_classifier as train_classifier
+    from pushforward.run.evaluating import evaluate as evaluate
     from pushforward.run.export import export as export
     from pushforward.sample import DDIM as DDIM
     from pushforward.sample import RK4 as RK4

@@ -19,7 +19,7 @@ from pushforward.errors import InputError
 from pushforward.evaluation import budget as allowance
 from pushforward.evaluation import quality
 from pushforward.nn import MLP
-from pushforward.report import evaluate
+from pushforward.run.evaluating import evaluate
 from pushforward.training import SINGLE, Budget, OptimizerConfig, TrainingOptions, fit, process_group
 
 ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2]] + [3.0, -50.0]).astype(np.float32)

@@ -32,9 +32,9 @@ LEVELS = """
     batches
     gallery
     config
-    run
     evaluation
     report
+    run
     cli
     __main__
 """
@@ -45,9 +45,9 @@ HANDED = {"training"}  # stands in the ladder above, but is handed its net and i
 PRACTICE = {
     "gallery",
     "config",
-    "run",
     "evaluation",
     "report",
+    "run",
     "cli",
     "__main__",
 }  # the only rooms that may open a side room

@@ -9,6 +9,7 @@ import torch
 import pushforward as pf
 from pushforward import run as runs
 from pushforward.config import Config, NetConfig, TrainConfig, build
+from pushforward.evaluation.losses import losses
 from pushforward.run.reflow import paired, pairs
 from pushforward.training import Budget
 
@@ -83,10 +84,10 @@ def test_losses_of_the_exact_field_are_the_floor(run):
     data = pf.data.load(run.parent / "data.npz")
     train, held_out = data.split(0.1, 0)
     oracle = pf.EmpiricalField(parts.path, train.x, labels=train.y)
-    found = runs.losses(oracle, parts, config, (train.x, train.y), (held_out.x, held_out.y), seed=0)
+    found = losses(oracle, parts, config, (train.x, train.y), (held_out.x, held_out.y), seed=0)
     assert abs(found.excess.value) < 1e-6 and found.train.value == pytest.approx(found.floor.value)
     assert found.held_out_excess.value > 0.05
-    few = runs.losses(oracle, parts, config, (train.x, train.y), (held_out.x, held_out.y), seed=0, work=10)
+    few = losses(oracle, parts, config, (train.x, train.y), (held_out.x, held_out.y), seed=0, work=10)
     assert few.floor is None and "too many" in few.note and few.to_json() == {"floor_note": few.note}
 
 

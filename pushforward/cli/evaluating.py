@@ -40,8 +40,8 @@ def evaluate(
     folder = runs[0] if out is None else out
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is a file; give a folder")
-    from pushforward.report import evaluate as measure
-    from pushforward.training import process_group
+    from pushforward.distributed import process_group
+    from pushforward.run.evaluating import evaluate as measure
 
     with process_group(pick_device(device)) as processes, progress_bar("evaluate") as show:
         report = measure(

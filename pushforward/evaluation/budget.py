@@ -7,8 +7,10 @@ some 1e11 a second and more, so that the parts of a report take them a minute an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pushforward.run import Model
+if TYPE_CHECKING:
+    from pushforward.run.model import Model
 
 __all__ = ["Allowance", "allowance"]
 

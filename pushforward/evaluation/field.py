@@ -6,24 +6,26 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
 from pushforward.config import build
 from pushforward.data import Transform
+from pushforward.distributed import SINGLE, Processes
 from pushforward.errors import InputError
+from pushforward.evaluation.losses import WORK
+from pushforward.evaluation.losses import losses as field_losses
 from pushforward.evaluation.reference import Rows
 from pushforward.evaluation.result import Estimate, LogLikelihood, Loss, Timing, Training
 from pushforward.field import Field
 from pushforward.metrics.base import some
-from pushforward.run import Model, history
-from pushforward.run import losses as run_losses
-from pushforward.run.losses import WORK
 from pushforward.sample import Stepper, default_grid, integrate
 from pushforward.tensor import Points, Time, dimension, per_sample
-from pushforward.training import SINGLE, Processes
+
+if TYPE_CHECKING:
+    from pushforward.run.model import Model
 
 __all__ = ["draw", "likelihood", "losses", "training", "walk"]
 
@@ -85,7 +87,7 @@ def walk(model: Model, seed: int) -> tuple[Tensor, Tensor]:
 
 def training(model: Model, found: Loss | None) -> Training:
     """The lines of ``metrics.jsonl``."""
-    lines = [row for row in history(model.folder) if "loss" in row]
+    lines = [row for row in model.history() if "loss" in row]
     held = [row.get("held_out") for row in lines]
     return Training(
         int(lines[-1]["step"]) if lines else 0,
@@ -108,7 +110,7 @@ def losses(model: Model, rows: Rows, draws: int, seed: int) -> tuple[Loss | None
     both = zip((rows.trained, rows.held_out), (None, None) if rows.y is None else rows.y, strict=True)
     try:
         ours, theirs = [(x.to(device), None if y is None else y.to(device)) for x, y in both]
-        found = run_losses(model.field, parts, run.config, ours, theirs, seed, draws, WORK)
+        found = field_losses(model.field, parts, run.config, ours, theirs, seed, draws, WORK)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
     low, over, beyond = (

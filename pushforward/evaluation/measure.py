@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from torch import Tensor
 
 from pushforward.data import Transform
 from pushforward.data.files.read import Source
+from pushforward.distributed import SINGLE, Processes
 from pushforward.errors import InputError
 from pushforward.evaluation.budget import allowance
 from pushforward.evaluation.fidelity import tables
@@ -21,29 +21,28 @@ from pushforward.evaluation.reference import LEAST, Rows, read
 from pushforward.evaluation.result import Copies, Curve, Evaluation, Findings, Loss, Shown
 from pushforward.metrics import Memorisation, energy_distance
 from pushforward.metrics.base import some
-from pushforward.run import Model, load
 from pushforward.sample import DEFAULT_STEPS, EulerMaruyama, Stepper, default_grid, reverse_sigma
-from pushforward.training import SINGLE, Processes
 from pushforward.version import __version__
+
+if TYPE_CHECKING:
+    from pushforward.run.model import Model
 
 __all__ = ["Say", "measure"]
 
 SHOWN = 1000  # rows that pictures are drawn from, at most
 
 Say: TypeAlias = Callable[[float, str], None]
-Run: TypeAlias = "Model | str | Path"
 Way: TypeAlias = "tuple[Stepper | None, Tensor]"
 
 
 def measure(
-    runs: Run | Sequence[Run],
+    models: Sequence[Model],
     against: Source | None = None,
     *,
     n: int = 2000,
     seed: int = 0,
     steps: int | None = None,
     quick: bool = False,
-    device: str = "cpu",
     on_step: Say | None = None,
     processes: Processes = SINGLE,
 ) -> Findings:
@@ -64,10 +63,8 @@ def measure(
     begun = time.perf_counter()
     if n < LEAST:
         raise InputError(f"-n {n}: at least {LEAST} samples are needed to measure with")
-    listed = [runs] if isinstance(runs, Model | str | Path) else list(runs)
-    if not listed:
+    if not models:
         raise InputError("no run to evaluate; give the folder of one")
-    models = [run if isinstance(run, Model) else load(run, device) for run in listed]
     for model in models[1:]:
         _alike(models[0], model)
     rows = read(models, against, n, seed)

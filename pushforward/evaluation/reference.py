@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -14,7 +15,9 @@ from pushforward.data.files.read import Source
 from pushforward.errors import InputError
 from pushforward.evaluation.result import ReferenceInfo
 from pushforward.metrics.base import some
-from pushforward.run import Model
+
+if TYPE_CHECKING:
+    from pushforward.run.model import Model
 
 __all__ = ["LEAST", "Rows", "read", "trained_rows"]
 

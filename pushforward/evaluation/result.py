@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.data import Transform
-    from pushforward.run import RunFile
+    from pushforward.run.folder import RunFile
 
 __all__ = [
     "ColumnScore",

@@ -9,7 +9,6 @@ from pushforward.run.classifier import train_classifier
 from pushforward.run.conditions import guided
 from pushforward.run.folder import RunFile, history, read, read_tuned
 from pushforward.run.hub import push
-from pushforward.run.losses import losses
 from pushforward.run.model import Model, load
 from pushforward.run.picture import picture, preview
 from pushforward.run.training import train
@@ -21,7 +20,6 @@ __all__ = [
     "guided",
     "history",
     "load",
-    "losses",
     "picture",
     "preview",
     "push",

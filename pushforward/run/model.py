@@ -13,7 +13,7 @@ from pushforward.config import build, make
 from pushforward.errors import InputError
 from pushforward.run.conditions import ClassSpec, Guidance, class_numbers, drawn_classes, guided, known
 from pushforward.run.fetch import fetch, on_hub
-from pushforward.run.folder import RunFile, TunedSampler, read, read_tuned
+from pushforward.run.folder import RunFile, TunedSampler, history, read, read_tuned
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -157,6 +157,10 @@ class Model:
     def tuned_for(self, steps: int | None) -> TunedSampler | None:
         """The sampler tuned for so many evaluations, or the latest one with None; None where there is none."""
         return next((t for t in reversed(self.tuned) if steps in (None, t.nfe)), None)
+
+    def history(self, name: str = "metrics.jsonl") -> list[dict[str, float]]:
+        """The lines of the run's ``metrics.jsonl``, or of its ``floor.jsonl``."""
+        return history(self.folder, name)
 
     def _generate(
         self,

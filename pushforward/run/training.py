@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pushforward.batches import BatchRecipe, feed_for
 from pushforward.config import Config, Section, build, fingerprint, resolve
 from pushforward.errors import InputError
+from pushforward.evaluation.losses import losses, no_floor
 from pushforward.run.folder import DataRecord, RunFile, history, read
-from pushforward.run.losses import losses, no_floor
 from pushforward.run.model import Model
 from pushforward.run.picture import PREVIEW, preview
 from pushforward.run.plan import plan
