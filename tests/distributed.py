@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers import train_into
 
 from pushforward import load, run
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
@@ -33,8 +34,8 @@ def train(folder, steps, coupling="independent", processes=SINGLE, precision="fl
     settings = TrainConfig(batch=63, warmup=10, precision=precision)
     config = Config(net=NetConfig(width=32, depth=1), train=settings, path=PathConfig(coupling=coupling))
     how = {"report_every": 10, "checkpoint_every": 20, "keep": 3} | how
-    run.training.preview = lambda *_: None
-    return run.train(ROWS, Path(folder), config, Budget(steps, None), processes=processes, **how)
+    run.callbacks.preview = lambda *_: None
+    return train_into(ROWS, Path(folder), config, Budget(steps, None), processes=processes, **how)
 
 
 def look(folder, processes=SINGLE):
@@ -74,9 +75,9 @@ def main(task, folder):
         if task == "whole":
             for coupling in COUPLINGS:
                 assert train(folder / coupling, 60, coupling, team)
-                train(folder / f"resumed-{coupling}", 60, coupling, team, report=at(30, stop))
+                train(folder / f"resumed-{coupling}", 60, coupling, team, on_report=at(30, stop))
                 assert train(folder / f"resumed-{coupling}", 60, coupling, team)
-            train(folder / "fewer", 60, COUPLINGS[1], team, report=at(30, stop))  # one process goes on from here
+            train(folder / "fewer", 60, COUPLINGS[1], team, on_report=at(30, stop))  # one process goes on from here
             assert train(folder / "more", 60, COUPLINGS[1], team)  # and here from what one process did
             assert train(folder / "parts", 60, processes=team, accumulate=3)
             assert train(folder / "bf16", 20, processes=team, precision="bf16")
@@ -121,9 +122,9 @@ def threads_of_the_group():
 def sharded(folder, team):
     """The same with weights that are shared out; and how much memory what is kept between two steps takes."""
     assert train(folder / "sharded", 60, COUPLINGS[1], team, shard=True)
-    train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True, report=at(30, stop))
+    train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True, on_report=at(30, stop))
     assert train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True)
-    train(folder / "passed-on", 60, COUPLINGS[1], team, shard=True, report=at(40, stop))  # by one process to another
+    train(folder / "passed-on", 60, COUPLINGS[1], team, shard=True, on_report=at(40, stop))  # by one process to another
     assert train(folder / "sharded-parts", 20, processes=team, shard=True, accumulate=3)
     assert train(folder / "sharded-bf16", 20, processes=team, shard=True, precision="bf16")
     size, taken = [], []

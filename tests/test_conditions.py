@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward import run as runs
 from pushforward.batches import BatchRecipe, feed_for
 from pushforward.condition import LabelDropout, RandomMask
 from pushforward.config import (
@@ -24,7 +23,6 @@ from pushforward.config import (
 )
 from pushforward.data import Transform, load, read_raw, save
 from pushforward.tensor import GaussianMixture
-from pushforward.training import Budget
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -142,7 +140,7 @@ def labelled(tmp_path_factory):
     x = np.where(light, 200, 40)[:, None, None] + np.random.default_rng(1).integers(-9, 9, (400, 4, 4))
     np.savez(folder / "data.npz", x=x.astype(np.uint8), y=np.where(light, "light", "dark"))
     words = config(**TINY, train={"batch": 64, "lr": 1e-2, "warmup": 20})
-    runs.train(folder / "data.npz", folder / "run", words, Budget(150, None))
+    pf.train(folder / "data.npz", folder / "run", config=words, steps=150)
     return folder
 
 
@@ -198,7 +196,7 @@ def test_a_run_says_what_it_cannot_be_asked(labelled, ask, words):
 
 def test_without_dropped_labels_there_is_no_guidance(labelled, tmp_path):
     words = config(**TINY, condition={"drop": 0.0}, train={"batch": 32})
-    runs.train(labelled / "data.npz", tmp_path / "run", words, Budget(2, None))
+    pf.train(labelled / "data.npz", tmp_path / "run", config=words, steps=2)
     model = pf.load(tmp_path / "run")
     with pytest.raises(pf.InputError, match="--drop 0"):
         model.sample(2, y="dark", guidance=2.0)
@@ -228,7 +226,7 @@ def table(tmp_path_factory):
     z = np.round(10 * x + rng.standard_normal(6000)).astype(int)
     rows = pa.table({"kind": kind, "x": x, "z": pa.array(z, mask=rng.random(6000) < 0.3)})
     words = config(net={"width": 96, "depth": 2}, condition={"drop": 0.4}, train={"warmup": 50})
-    runs.train(rows, folder / "run", words, Budget(1200, None))
+    pf.train(rows, folder / "run", config=words, steps=1200)
     return pf.load(folder / "run")
 
 
@@ -375,7 +373,7 @@ def test_every_field_trains_and_samples_by_name(field, tmp_path):
     words = config(
         **TINY, objective={"field": field, "objective": "joint" if field == "joint" else "flow"}, train={"batch": 64}
     )
-    runs.train("moons", tmp_path / "run", words, Budget(12, None), report_every=4)
+    pf.train("moons", tmp_path / "run", config=words, steps=12, report_every=4)
     model = pf.load(tmp_path / "run")
     assert type(model.field).__name__.lower() == field and model.sample(3, steps=2).shape == (3, 2)
 

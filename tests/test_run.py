@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from helpers import train_into
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -32,6 +33,7 @@ from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
+from pushforward.progress import Progress
 from pushforward.training import Budget, Feed, OptimizerConfig, Stages, TrainingOptions, fit, latest
 from pushforward.training.weights import flatten
 
@@ -56,12 +58,12 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _no_previews(monkeypatch):
     """Drawing takes longer than training here; the test of the previews puts it back."""
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
 
 
 def train(folder, steps=60, data=ROWS, config=CONFIG, **how):
     how = {"report_every": 10, "checkpoint_every": 20, "keep": 3} | how
-    return run.train(data, Path(folder), config, Budget(steps, None), **how)
+    return train_into(data, Path(folder), config, Budget(steps, None), **how)
 
 
 def metrics(folder, every=10):
@@ -98,7 +100,7 @@ def straight(tmp_path_factory):
     """60 steps without a stop."""
     folder = tmp_path_factory.mktemp("straight") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.training, "preview", lambda *_: None)
+        patch.setattr(run.callbacks, "preview", lambda *_: None)
         assert train(folder)
     return folder
 
@@ -129,7 +131,7 @@ def test_stopped_in_a_report_and_by_sigterm(straight, tmp_path):
         if progress.step == 20:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert not train(tmp_path / "run", report=stop)
+    assert not train(tmp_path / "run", on_report=stop)
     assert latest(tmp_path / "run" / "checkpoints").name == "step-20"
     assert train(tmp_path / "run")
     assert_same_run(straight, tmp_path / "run")
@@ -155,7 +157,7 @@ def test_interrupted_for_good_by_an_exception_and_resumed(straight, tmp_path):
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        train(tmp_path / "run", report=fail)
+        train(tmp_path / "run", on_report=fail)
     assert train(tmp_path / "run")
     assert_same_run(straight, tmp_path / "run")
 
@@ -165,9 +167,9 @@ def test_a_finished_run_is_left_as_it_is_and_more_steps_go_on(straight, tmp_path
     shutil.copytree(straight, folder)
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     reports = []
-    assert train(folder, report=reports.append)
+    assert train(folder, on_report=reports.append)
     assert reports == [] and before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    assert train(folder, steps=80, report=reports.append)
+    assert train(folder, steps=80, on_report=reports.append)
     assert [p.step for p in reports] == [70, 80]
     assert [row["step"] for row in run.history(folder)] == [10, 20, 30, 40, 50, 60, 70, 80]
     assert metrics(folder)[:6] == metrics(straight)
@@ -180,7 +182,7 @@ def test_a_budget_of_minutes_counts_the_time_before_the_stop(tmp_path):
     train(folder, steps=20)
     seconds = json.loads((folder / "checkpoints" / "step-20" / "state.json").read_text())["seconds"]
     assert seconds > 0
-    assert run.train(ROWS, folder, CONFIG, Budget(None, seconds / 60.001))  # spent already
+    assert train_into(ROWS, folder, CONFIG, Budget(None, seconds / 60.001))  # spent already
     assert latest(folder / "checkpoints").name == "step-20"
 
 
@@ -279,7 +281,7 @@ def test_full_disk_for_a_while(error, straight, tmp_path, monkeypatch):
             assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
         steps.append(progress.step)
 
-    assert train(folder, report=check, warn=warnings.append)
+    assert train(folder, on_report=check, warn=warnings.append)
     assert "step 40 could not be saved" in warnings[0] and "averages of step 50" in warnings[1] and len(warnings) == 2
     assert all("No space left" in words and "\n" not in words for words in warnings)
     assert_same_run(straight, folder)
@@ -292,7 +294,7 @@ def test_full_disk_to_the_end_is_an_error_and_freeing_it_goes_on(straight, tmp_p
     with monkeypatch.context() as patch:
         full_disk(patch, FULL[0], lambda: len(reports) >= 4)
         with pytest.raises(InputError, match=r"step 60.*could not be saved.*No space left.*free some space"):
-            train(folder, report=reports.append, warn=warnings.append)
+            train(folder, on_report=reports.append, warn=warnings.append)
     assert "step 40" in warnings[0]
     assert latest(folder / "checkpoints").name == "step-20" and scratch_left(folder) == []
     assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
@@ -325,7 +327,7 @@ def test_full_disk_for_real(small_disk, straight):
             assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
             filler.unlink()
 
-    assert train(folder, report=fill, warn=warnings.append)
+    assert train(folder, on_report=fill, warn=warnings.append)
     assert any("step 40 could not be saved" in words for words in warnings)
     assert all("No space left" in words for words in warnings)
     first, second = saved(straight), saved(folder)
@@ -356,7 +358,7 @@ def test_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(name, dam
     else:
         file.write_bytes(file.read_bytes()[:-20] if damage == "cut" else b"\x00garbage")
     warnings, reports = [], []
-    assert train(folder, warn=warnings.append, report=reports.append)
+    assert train(folder, warn=warnings.append, on_report=reports.append)
     assert len(warnings) == 1 and "damaged checkpoint" in warnings[0] and "\n" not in warnings[0]
     assert str(file.parent) in warnings[0] and reports[0].step == 50
     assert_same_run(straight, folder)
@@ -440,7 +442,7 @@ def test_history_survives_lines_that_are_not_its_own(tmp_path):
 
 
 def test_previews_are_pictures_and_never_stop_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(run.training, "preview", PREVIEW)
+    monkeypatch.setattr(run.callbacks, "preview", PREVIEW)
     assert train(tmp_path / "run", steps=5)
     with Image.open(tmp_path / "run" / "previews" / "step-5.png") as picture:
         assert min(picture.size) > 100 and len(picture.convert("RGB").getcolors(1 << 24)) > 2
@@ -571,11 +573,13 @@ def test_semidiscrete_plan_is_fitted_once_and_kept(tmp_path, monkeypatch):
         if progress.step in (20, 40):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    train(tmp_path / "whole", config=config, preparing=lambda share, words: said.append((share, words)))
-    assert fits == [270, 30] and said[0] == (1 / 40, "training plan") and said[-1] == (1.0, "held-out plan")
+    train(tmp_path / "whole", config=config, progress=Progress(lambda *call: said.append(call)))
+    assert fits == [270, 30] and said[0] == (0.0, "training plan: 2%") and said[79] == (0.0, "held-out plan: 100%")
+    assert [share for share, _ in said[80:]] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    assert said[-1][1].startswith("step 60  loss ")
     folder = tmp_path / "parts"
-    assert not train(folder, config=config, report=stop)
-    assert not train(folder, config=config, report=stop)
+    assert not train(folder, config=config, on_report=stop)
+    assert not train(folder, config=config, on_report=stop)
     assert len(fits) == 4
     file = folder / "plan" / "training" / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
@@ -585,7 +589,7 @@ def test_semidiscrete_plan_is_fitted_once_and_kept(tmp_path, monkeypatch):
     (*_, last) = run.history(folder, "floor.jsonl")
     assert "coupling semidiscrete:40 have no exact field" in last["floor_note"]
     with pytest.raises(InputError, match=r"--minutes 1e-06: were over before the first step"):
-        run.train(ROWS, tmp_path / "late", config, Budget(None, 1e-6))
+        pf.train(ROWS, tmp_path / "late", config=config, minutes=1e-6)
 
 
 def test_labels_stay_with_their_rows():

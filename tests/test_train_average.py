@@ -156,10 +156,10 @@ def test_snapshots_are_thinned_out_and_the_newest_is_kept(tmp_path):
 
 
 def test_a_run_is_loaded_with_an_average_of_chosen_length(tmp_path, monkeypatch):
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
     rows = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
     config = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=32, warmup=5))
-    run.train(rows, tmp_path / "run", config, Budget(60, None), checkpoint_every=5)
+    pf.train(rows, tmp_path / "run", config=config, steps=60, checkpoint_every=5)
     usual, same, long = (pf.load(tmp_path / "run", ema=ema) for ema in (None, length(7.0), 0.2))
     for (name, a), b in zip(usual.field.net.state_dict().items(), same.field.net.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)

@@ -22,7 +22,7 @@ from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig, build
 from pushforward.distributed import count_rows, partition, slice_batch
 from pushforward.errors import InputError
-from pushforward.training import SINGLE, Budget, Processes, latest
+from pushforward.training import SINGLE, Processes, latest
 from pushforward.training.weights import flatten
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -48,9 +48,9 @@ def _alone(tmp_path_factory):
     """One thread, no previews."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    preview = run.training.preview
+    preview = run.callbacks.preview
     yield
-    run.training.preview = preview
+    run.callbacks.preview = preview
     torch.set_num_threads(threads)
 
 
@@ -77,7 +77,7 @@ def two(tmp_path_factory):
 
 def made(folder):
     for name in ("more", "passed-on"):
-        assert not train(folder / name, 60, COUPLINGS[1], report=at(20, stop))
+        assert not train(folder / name, 60, COUPLINGS[1], on_report=at(20, stop))
     code, _, err = torchrun(distributed.__file__, "whole", str(folder))
     assert code == 0, err
     for coupling in COUPLINGS:
@@ -191,7 +191,7 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path):
     for objective in ({"objective": "maximum_likelihood"}, {"field": "energy", "predicts": "score"}):
         with pytest.raises(InputError, match=r"--shard: does not go with --(objective max|field en)"):
             config = Config(objective=objective, train={"batch": 8})
-            run.train(ROWS, tmp_path / "run", config, Budget(1, None), shard=True, processes=Processes(1, 2))
+            pf.train(ROWS, tmp_path / "run", config=config, steps=1, shard=True, processes=Processes(1, 2))
     assert not (tmp_path / "run").exists()
 
 

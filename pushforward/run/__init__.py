@@ -11,12 +11,16 @@ from pushforward.run.folder import RunFile, history, read, read_tuned
 from pushforward.run.hub import push
 from pushforward.run.model import Model, load
 from pushforward.run.picture import picture, preview
-from pushforward.run.training import train
+from pushforward.run.request import Execution, RowRequest, Watcher
+from pushforward.run.training import train, train_run, training_budget
 from pushforward.run.tuning import tune
 
 __all__ = [
+    "Execution",
     "Model",
+    "RowRequest",
     "RunFile",
+    "Watcher",
     "guided",
     "history",
     "load",
@@ -27,5 +31,7 @@ __all__ = [
     "read_tuned",
     "train",
     "train_classifier",
+    "train_run",
+    "training_budget",
     "tune",
 ]

@@ -6,12 +6,12 @@ between independent ones, and a model of them needs fewer steps. Liu et al. 2023
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushforward.errors import InputError
+from pushforward.progress import SILENT, Progress
 from pushforward.run.model import load
 
 if TYPE_CHECKING:
@@ -46,10 +46,8 @@ def paired(
     return y[:, :-1].reshape(x1.shape).to(x1), x1, None if bool((labels == -2).all()) else labels
 
 
-def pairs(
-    run: Path, folder: Path, seed: int, device: str, on_batch: Callable[[int, int], None] | None = None
-) -> Reflow:
-    """Pairs made by the model in ``run``, as many as it was trained on rows (at most 100,000), kept in ``folder``.
+def pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = SILENT) -> Reflow:
+    """Make pairs by the model in ``run``, as many as it was trained on rows (at most 100,000), kept in ``folder``.
 
     They are made once and read back when training goes on. InputError for a model that does not know the source of its
     rows, or pairs that are damaged.
@@ -76,7 +74,7 @@ def pairs(
         if x1.shape != x0.shape:
             raise InputError(f"{kept}: holds pairs of another run; choose another --out")
     else:
-        x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, on_batch=on_batch)
+        x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, on_batch=progress.steps)
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(kept) as scratch:
             save_file({"x1": x1}, scratch)
