@@ -113,7 +113,7 @@ def ladders(steps):
 def exact(field, x, start):
     s = torch.linspace(0, 1, 401, dtype=torch.float64)
     grid = start + (1 - start) * (1 - (1 - s).square())
-    return pf.integrate(field, x, grid, pf.RK4()).x[-1]
+    return pf.integrate(field, x, grid=grid, stepper=pf.RK4()).x[-1]
 
 
 def measure(field, n, tuned, sets):
@@ -148,7 +148,7 @@ def measure(field, n, tuned, sets):
         row["default"] = (error(run.x[-1], end), apart(run.x[-1]))
         if tuned:
             found = tune(field, nfe)
-            x = pf.integrate(field, x0, found.grid, found.stepper)
+            x = pf.integrate(field, x0, grid=found.grid, stepper=found.stepper)
             assert x.nfe <= nfe
             row["tuned"], row["by"] = (error(x.x[-1], end), apart(x.x[-1])), found.name
         rows.append(row)

@@ -56,7 +56,7 @@ def main(out: Path, steps: int, n: int = 4000) -> dict[str, float]:
     # one network, many samplers: the flow, and a diffusion that has the same marginals by the score of the same network
     by_ode = pf.generate(field, n, (2,), steps=20, seed=1)
     diffusion = pf.EulerMaruyama(lambda t: (1 - t).sqrt())
-    by_sde = pf.generate(field, n, (2,), diffusion, steps=100, seed=1)
+    by_sde = pf.generate(field, n, (2,), stepper=diffusion, steps=100, seed=1)
     for name, x in (("ode", by_ode), ("sde", by_sde), ("data", other)):
         found[name] = pf.metrics.sliced_wasserstein(x, fresh)
 

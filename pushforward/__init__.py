@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import pkgutil
 from pathlib import Path as _FilePath
 from typing import TYPE_CHECKING
 
 from pushforward.version import __version__
 
 if TYPE_CHECKING:
-    from pushforward import data as data
-    from pushforward import likelihood as likelihood
-    from pushforward import metrics as metrics
-    from pushforward import nn as nn
-    from pushforward import plot as plot
-    from pushforward import sample as sample
     from pushforward.coupling import COUPLINGS as COUPLINGS
     from pushforward.coupling import Immiscible as Immiscible
     from pushforward.coupling import OptimalTransport as OptimalTransport
@@ -105,6 +100,7 @@ if TYPE_CHECKING:
     from pushforward.sample import PredictorCorrector as PredictorCorrector
     from pushforward.sample import Ralston as Ralston
     from pushforward.sample import RungeKutta as RungeKutta
+    from pushforward.sample import Sampler as Sampler
     from pushforward.sample import Stepper as Stepper
     from pushforward.sample import StochasticHeun as StochasticHeun
     from pushforward.sample import Trajectory as Trajectory
@@ -130,6 +126,9 @@ if TYPE_CHECKING:
     from pushforward.source import Normal as Normal
     from pushforward.source import Source as Source
     from pushforward.source import Uniform as Uniform
+    from pushforward.space import SPACES as SPACES
+    from pushforward.space import Euclidean as Euclidean
+    from pushforward.space import Space as Space
     from pushforward.times import GRIDS as GRIDS
     from pushforward.times import TIMES as TIMES
     from pushforward.times import Importance as Importance
@@ -143,7 +142,8 @@ _HOME = {
 __all__ = ["__version__", *sorted(_HOME)]
 
 
-_ROOMS = {"data", "likelihood", "metrics", "nn", "plot", "sample"}  # pf.sample.tune, pf.metrics.mmd, ...
+# every room and file of the ground floor: pf.sample.tune, pf.metrics.mmd, ...
+_ROOMS = {entry.name for entry in pkgutil.iter_modules([str(_FilePath(__file__).parent)]) if entry.name[0] != "_"}
 
 
 def __getattr__(name: str) -> object:

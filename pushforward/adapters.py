@@ -40,8 +40,7 @@ Network = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]  # (points [n, *d]
 
 def _moved(field: Field, schedule: Schedule) -> Field:
     """The field on a Gaussian path of this schedule."""
-    path = field.path
-    same = isinstance(path, Affine) and path.schedule == schedule
+    same = bool(field.path.predictions) and field.path.affine_schedule() == schedule
     return field if same else Rescheduled(field, Affine(schedule))
 
 
@@ -53,7 +52,7 @@ def from_data_first(net: Network) -> Learned:
 def to_data_first(field: Field) -> Network:
     """``(x, t, y) -> noise - data`` with t = 0 at the data."""
     moved = _moved(field, CondOT())
-    return lambda x, t, y: -moved.velocity(x, 1 - clock(t, x), y)
+    return lambda x, t, y: -moved.velocity(x, 1 - clock(t, x), y=y)
 
 
 def from_diffusers_flow(net: Network) -> Learned:
@@ -77,7 +76,7 @@ def to_edm(field: Field, sigma_max: float = 80.0, rho: float = 7.0) -> Network:
     """``(x, sigma, y) -> E[data | data + sigma noise = x]``, for ``0 <= sigma <= sigma_max``."""
     schedule = EDM(0.0, sigma_max, rho)
     moved = _moved(field, schedule)
-    return lambda x, sigma, y: moved.data(x, schedule.time_of_log_snr(-clock(sigma, x).log()), y)
+    return lambda x, sigma, y: moved.data(x, schedule.time_of_log_snr(-clock(sigma, x).log()), y=y)
 
 
 def from_ddpm(net: Network, schedule: DDPMSchedule) -> Learned:
@@ -96,4 +95,4 @@ def from_ddpm(net: Network, schedule: DDPMSchedule) -> Learned:
 def to_ddpm(field: Field, schedule: DDPMSchedule) -> Network:
     """``(x, index from 0, y) -> noise``."""
     moved = _moved(field, schedule)
-    return lambda x, index, y: moved.noise(x, schedule.time_of(torch.as_tensor(index, device=x.device) + 1), y)
+    return lambda x, index, y: moved.noise(x, schedule.time_of(torch.as_tensor(index, device=x.device) + 1), y=y)

@@ -26,7 +26,7 @@ from torch import Tensor
 from pushforward.field import Field, Learned
 from pushforward.objective import WEIGHTS, Matching
 from pushforward.oracle import EmpiricalField, MixtureField
-from pushforward.path import Affine, Characteristics, Path, convert
+from pushforward.path import Affine, Characteristics, Path
 from pushforward.sample import RK4, Euler, integrate
 from pushforward.schedule import VP, CondOT, Cosine, Schedule
 from pushforward.source import Normal, Uniform
@@ -107,9 +107,8 @@ def _mixture(schedule: Schedule, d: int = 2) -> MixtureField:
 
 def _points(field: MixtureField, n: int = 32) -> tuple[Tensor, Tensor]:
     """Times at even signal-to-noise ratios and points on the path there."""
-    assert isinstance(field.path, Affine)
     g = generator(8, "verify")
-    t = field.path.schedule.time_of_log_snr(torch.linspace(-2.5, 3, n, dtype=torch.float64))
+    t = field.path.affine_schedule().time_of_log_snr(torch.linspace(-2.5, 3, n, dtype=torch.float64))
     x0 = torch.randn(n, field.means.shape[1], generator=g, dtype=torch.float64)
     x1 = field.means[torch.arange(n) % len(field.means)] + 0.3 * torch.randn(x0.shape, generator=g, dtype=torch.float64)
     return field.path.draw(x0, x1, t).xt, t
@@ -137,7 +136,7 @@ def _fokker_planck() -> float:
 
 def _conversions() -> float:
     def worst(field: MixtureField, x: Tensor, t: Tensor) -> float:
-        score = convert(field.velocity(x, t), x, t, field.path, "velocity", "score")
+        score = field.path.convert(field.velocity(x, t), x, t, "velocity", "score")
         return _largest(score, _rates(field, x, t)[1])
 
     return _over_schedules(worst)
@@ -208,7 +207,7 @@ def _uniform_source() -> float:
     data = torch.tensor([[0.5], [0.5], [1.2], [1.7]], dtype=torch.float64)
     field, end = EmpiricalField(Affine(CondOT(), Uniform(0, 2)), data), 0.5
     x0 = torch.linspace(0.01, 1.99, 100, dtype=torch.float64)[:, None]
-    xt = integrate(field, x0, torch.linspace(0, end, 2001, dtype=torch.float64), Euler()).x[-1]
+    xt = integrate(field, x0, grid=torch.linspace(0, end, 2001, dtype=torch.float64), stepper=Euler()).x[-1]
     mass = (((xt - end * data.T) / (1 - end)) / 2).clamp(0, 1).mean(1)
     return _largest(mass, x0[:, 0] / 2)
 
@@ -300,7 +299,7 @@ def verify_learned(field: Field, data: Points, seed: int = 0) -> list[Check]:
             score = field.score(x, t)
         except ValueError:  # a source without a score
             return checks
-        back = convert(score, x, t, field.path, "score", "velocity")
+        back = field.path.convert(score, x, t, "score", "velocity")
         checks.append(Check("score and velocity say the same (C)", "velocity | from score", _relative(back, u), 1e-3))
         # the Jacobian of a gradient is symmetric: v.Jw = w.Jv
         v, w = torch.randn(2, *x.shape, generator=g, dtype=x.dtype)

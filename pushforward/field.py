@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path import Path, affine_schedule, coefficients, convert
+from pushforward.path import Path
 from pushforward.tensor import Points, Time, Times, bcast, brief, clock, squared_norm
 from pushforward.times import HIGHEST, LOWEST
 
@@ -32,36 +32,44 @@ def for_net(t: Times, x: Points) -> Float[Tensor, "n"]:
 
 
 class Field(ABC):
-    """Anything that moves points along a path."""
+    """Anything that moves points along a path.
+
+    ``shape`` is that of one point, where the field knows it (oracles do), else None.
+    """
 
     path: Path
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of one point, where it is known."""
+        return None
 
     @abstractmethod
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         """Several predictions at ``x`` ``[n, *d]`` and ``t`` ``()`` or ``[n]`` from one evaluation."""
 
     @final
-    def velocity(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def velocity(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
         """``u_t(x)``, data units per unit of time."""
         return self.evaluate(("velocity",), x, t, y)[0]
 
     @final
-    def score(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def score(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
         """``s_t(x) = grad log p_t(x)``."""
         return self.evaluate(("score",), x, t, y)[0]
 
     @final
-    def data(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def data(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
         """``E[x_1 | x_t = x]``."""
         return self.evaluate(("data",), x, t, y)[0]
 
     @final
-    def noise(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def noise(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
         """``E[x_0 | x_t = x]``."""
         return self.evaluate(("noise",), x, t, y)[0]
 
     @final
-    def v(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def v(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
         """``alpha E[x_0 | x_t = x] - beta E[x_1 | x_t = x]`` (Salimans & Ho 2022)."""
         return self.evaluate(("v",), x, t, y)[0]
 
@@ -83,12 +91,12 @@ class Learned(Field):
 
     def __post_init__(self) -> None:
         if self.predicts != "velocity":
-            affine_schedule(self.path, self.predicts)
+            self.path.affine_schedule(self.predicts)
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)
         p = self.net(x, for_net(t, x), y)
-        return tuple(p if name == self.predicts else convert(p, x, t, self.path, self.predicts, name) for name in names)
+        return tuple(p if name == self.predicts else self.path.convert(p, x, t, self.predicts, name) for name in names)
 
 
 @final
@@ -108,7 +116,7 @@ class Joint(Field):
     predicts: tuple[str, str] = ("velocity", "score")
 
     def __post_init__(self) -> None:
-        affine_schedule(self.path, *self.predicts)
+        self.path.affine_schedule(*self.predicts)
         if self.predicts[0] in SECOND or self.predicts[1] not in SECOND:
             raise ValueError(f"Joint: predicts = {self.predicts}: first velocity, data or v, then score or noise")
 
@@ -124,7 +132,7 @@ class Joint(Field):
             )
         second = [name in SECOND for name in names]
         return tuple(
-            convert(heads[i], x, t, self.path, self.predicts[i], name) for i, name in zip(second, names, strict=True)
+            self.path.convert(heads[i], x, t, self.predicts[i], name) for i, name in zip(second, names, strict=True)
         )
 
 
@@ -148,12 +156,12 @@ class Preconditioned(Field):
     data_std: float = 1.0
 
     def __post_init__(self) -> None:
-        affine_schedule(self.path, "v")
+        self.path.affine_schedule("v")
         if not (self.data_std > 0 and math.isfinite(self.data_std)):
             raise ValueError(f"Preconditioned: data_std = {self.data_std:g} must be positive")
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
-        schedule, variance = affine_schedule(self.path), self.data_std**2
+        schedule, variance = self.path.affine_schedule(), self.data_std**2
         t = clock(t, x)
         alpha, beta = schedule(t)
         s = torch.hypot(beta, self.data_std * alpha)
@@ -161,7 +169,7 @@ class Preconditioned(Field):
         f = self.net(bcast(1 / s, x) * x, for_net(noise, x), y)
         skip, out = alpha * beta * (1 - variance) / s.square(), (alpha.square() + beta.square()) * self.data_std / s
         v = bcast(skip, x) * x - bcast(out, x) * f
-        return tuple(convert(v, x, t, self.path, "v", name) for name in names)
+        return tuple(self.path.convert(v, x, t, "v", name) for name in names)
 
 
 @final
@@ -184,7 +192,7 @@ class Energy(Field):
     predicts: str = "score"
 
     def __post_init__(self) -> None:
-        affine_schedule(self.path, self.predicts, "score")
+        self.path.affine_schedule(self.predicts, "score")
 
     def _scalar(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n"]:
         value = self.net(x, for_net(t, x), y)
@@ -198,12 +206,12 @@ class Energy(Field):
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)
         p: Tensor = -torch.func.grad(lambda z: self._scalar(z, t, y).sum())(x)
-        return tuple(convert(p, x, t, self.path, self.predicts, name) for name in names)
+        return tuple(self.path.convert(p, x, t, self.predicts, name) for name in names)
 
-    def log_prob(self, x: Points, t: Time = 1.0, y: Tensor | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Points, t: Time = 1.0, *, y: Tensor | None = None) -> Float[Tensor, "n"]:
         """``log p_t(x)`` in nats, up to a number that depends on t and y alone."""
         t = clock(t, x)
-        k_x, k_p = (k.to(x) for k in coefficients(self.path, t, self.predicts, "score"))
+        k_x, k_p = (k.to(x) for k in self.path.conversion(t, self.predicts, "score"))
         return k_x * squared_norm(x) / 2 - k_p * self._scalar(x, t, y)
 
 
@@ -225,10 +233,15 @@ class Rescheduled(Field):
 
     def __post_init__(self) -> None:
         for path in (self.field.path, self.path):
-            affine_schedule(path, "score")
+            path.affine_schedule("score")
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """That of the field."""
+        return self.field.shape
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
-        old, new = affine_schedule(self.field.path), affine_schedule(self.path)
+        old, new = self.field.path.affine_schedule(), self.path.affine_schedule()
         t = clock(t, x)
         w = new.coefficients(t)
         there = old.time_of_log_snr(w.alpha.log() - w.beta.log())

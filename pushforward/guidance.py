@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import Path, affine_schedule, coefficients, convert
+from pushforward.path import Path
 from pushforward.tensor import Points, Time, Times, bcast, clock, squared_norm
 
 __all__ = ["AutoGuidance", "ClassifierFreeGuidance", "ClassifierGuidance", "Guided"]
@@ -52,6 +52,11 @@ class Guided(Field):
     def path(self) -> Path:  # type: ignore[override]
         """That of the field."""
         return self.field.path
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """That of the field."""
+        return self.field.shape
 
     def _scale_at(self, t: Times) -> Times:
         """``w`` at each time."""
@@ -88,7 +93,7 @@ def _between(
     v, norm = guided[0], squared_norm(guided[0])
     ratio = (squared_norm(high[0]) / torch.where(norm > 0, norm, 1.0)).sqrt()
     v = v * bcast(1 + rescale * (ratio - 1), v)
-    return tuple(convert(v, x, t, path, "v", name) for name in names)
+    return tuple(path.convert(v, x, t, "v", name) for name in names)
 
 
 @final
@@ -177,9 +182,9 @@ class ClassifierGuidance(Guided):
     interval: tuple[float, float] = (0.0, 1.0)
 
     def _check(self) -> None:
-        affine_schedule(self.path, "score")
+        self.path.affine_schedule("score")
 
-    def log_prob(self, x: Points, t: Time, y: Tensor) -> Float[Tensor, "n"]:
+    def class_log_prob(self, x: Points, t: Time, *, y: Tensor) -> Float[Tensor, "n"]:
         """``log p_t(y | x)``, nats; 0 for the class -1."""
         times = clock(t, x).to(torch.promote_types(x.dtype, torch.float32)).expand(len(x))
         table = self.logits(x, times).log_softmax(1)
@@ -191,11 +196,10 @@ class ClassifierGuidance(Guided):
         if y is None:
             return plain
         t, label = clock(t, x), y
-        slope: Tensor = torch.func.grad(lambda z: self.log_prob(z, t, label).sum())(x)
+        slope: Tensor = torch.func.grad(lambda z: self.class_log_prob(z, t, y=label).sum())(x)
         step = bcast(self._scale_at(t), x).to(slope) * slope
         return tuple(
-            p + bcast(coefficients(self.path, t, "score", name)[1], x) * step
-            for p, name in zip(plain, names, strict=True)
+            p + bcast(self.path.conversion(t, "score", name)[1], x) * step for p, name in zip(plain, names, strict=True)
         )
 
 
@@ -203,4 +207,4 @@ def _check_rescale(field: Guided, rescale: float) -> None:
     if not 0 <= rescale <= 1:
         raise ValueError(f"{type(field).__name__}: rescale {rescale:g} must be a share, from 0 to 1")
     if rescale:
-        affine_schedule(field.path, "v")
+        field.path.affine_schedule("v")

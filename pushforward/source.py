@@ -9,19 +9,24 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, is_dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.tensor import Points, brief, dimension, squared_norm
+from pushforward.tensor import Points, brief, dimension, per_sample, squared_norm
 
 __all__ = ["SOURCES", "Empirical", "Laplace", "Mixture", "Normal", "Source", "Uniform"]
 
 
 class Source(ABC):
-    """A law that can be sampled; the ones with a density also say it."""
+    """A law that can be sampled; the ones with a density also say it.
+
+    ``gaussian`` says that it is the standard normal: linear paths from it are Gaussian, and have scores in closed form.
+    """
+
+    gaussian: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
@@ -31,9 +36,29 @@ class Source(ABC):
     def log_prob(self, x: Points) -> Float[Tensor, "n"]:
         """``log p_0(x)`` in nats, summed over the data dimensions."""
 
-    @abstractmethod
     def score(self, x: Points) -> Points:
-        """``grad log p_0(x)``."""
+        """``grad log p_0(x)``; ValueError for a source that has none."""
+        raise ValueError(f"{type(self).__name__}: this source has no score")
+
+    def components(self, x: Points) -> tuple[Tensor, Tensor, Tensor]:
+        """Means ``[k, D]``, variances ``[k]`` and log-weights ``[k]``, like ``x``, of a source that is a mixture of
+        isotropic normals (atoms have variance 0); ValueError for others.
+        """
+        raise ValueError(f"the conditional law of {type(self).__name__} is not in closed form here")
+
+    @final
+    def draws(
+        self,
+        n: int,
+        shape: tuple[int, ...],
+        *,
+        seed: int = 0,
+        first: int = 0,
+        stream: str = "source",
+        dtype: torch.dtype = torch.float32,
+    ) -> Points:
+        """``n`` points of ``shape`` on the CPU, of which number i depends on (seed, stream, first + i) alone."""
+        return per_sample(lambda k, g: self.sample((k, *shape), g, dtype), first, n, seed, stream)
 
     def distance(self, x: Points) -> Float[Tensor, "n"]:
         """How far a point lies outside the support; 0 for a source that can be anywhere."""
@@ -48,6 +73,8 @@ class Source(ABC):
 class Normal(Source):
     """The standard normal ``N(0, I)``: the source of every Gaussian path."""
 
+    gaussian: ClassVar[bool] = True
+
     def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
         return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
 
@@ -56,6 +83,9 @@ class Normal(Source):
 
     def score(self, x: Points) -> Points:
         return -x
+
+    def components(self, x: Points) -> tuple[Tensor, Tensor, Tensor]:
+        return x.new_zeros(1, dimension(x)), x.new_ones(1), x.new_zeros(1)
 
 
 @final
@@ -153,6 +183,9 @@ class Mixture(Source):
         pull = share @ self.means.to(x).flatten(1) - share.sum(1, keepdim=True) * x.flatten(1)
         return pull.reshape(x.shape)
 
+    def components(self, x: Points) -> tuple[Tensor, Tensor, Tensor]:
+        return self.means.to(x).flatten(1), self.stds.to(x).square(), self._log_weights(x)
+
 
 @final
 @dataclass(frozen=True, eq=False, repr=False)
@@ -167,6 +200,10 @@ class Empirical(Source):
         rows = torch.randint(len(self.data), shape[:1], generator=generator, device=generator.device)
         picked = self.data[rows.to(self.data.device)].to(generator.device)
         return picked if dtype is None else picked.to(dtype)
+
+    def components(self, x: Points) -> tuple[Tensor, Tensor, Tensor]:
+        data = self.data.to(x).flatten(1)
+        return data, x.new_zeros(len(data)), x.new_full((len(data),), -math.log(len(data)))
 
     def log_prob(self, x: Points) -> Float[Tensor, "n"]:
         raise ValueError("Empirical: a finite set has no density; use Mixture(data, stds) for a kernel density")

@@ -22,6 +22,7 @@ __all__ = [
     "ClockTimes",
     "Dequantize",
     "GaussianMixture",
+    "Pairs",
     "Points",
     "RowStore",
     "Time",
@@ -41,6 +42,7 @@ __all__ = [
 Points: TypeAlias = Float[Tensor, "n *d"]
 Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
 Time: TypeAlias = float | Times
+Pairs: TypeAlias = Float[Tensor, "n 2"]  # two times for each point: now and then, of a flow map
 ClockTimes: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
 Dequantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
 
@@ -74,8 +76,8 @@ def time_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def clock(t: Time, like: Tensor) -> Times:
-    """Time as a tensor ``()`` or ``[n]`` of full precision on the device of ``like``."""
+def clock(t: Time | Pairs, like: Tensor) -> Tensor:
+    """Time as a tensor ``()`` or ``[n]``, or pairs ``[n, 2]``, of full precision on the device of ``like``."""
     return torch.as_tensor(t, dtype=time_dtype(like.device), device=like.device)
 
 

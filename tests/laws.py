@@ -104,6 +104,43 @@ def test_schedule_time_inverts_log_snr(schedule):
     assert schedule.time_of_log_snr(torch.tensor([math.inf], dtype=torch.float64)) == 1
 
 
+# -- spaces ------------------------------------------------------------------------------------------------------------
+
+SPACES = {name: make() for name, make in pf.SPACES.items()}
+spaces = pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+
+
+@spaces
+def test_space_moves_along_its_geodesics(space):
+    # the geodesic's own velocity at its start, for the time 1, leads to its end; at constant speed
+    x0, x1 = randn(7, 3, seed=40), randn(7, 3, seed=41)
+    v = bcast(torch.tensor(1e6).double(), x0) * (space.interpolate(x0, x1, torch.tensor(1e-6).double()) - x0)
+    torch.testing.assert_close(space.move(x0, space.project(x0, v), torch.ones(7).double()), x1, rtol=1e-6, atol=1e-6)
+    whole = space.distance(x0, x1).diagonal()
+    part = space.distance(x0, space.interpolate(x0, x1, torch.full((7,), 0.3).double())).diagonal()
+    torch.testing.assert_close(part, 0.3 * whole)
+    for k, end in ((0.0, x0), (1.0, x1)):
+        torch.testing.assert_close(space.interpolate(x0, x1, torch.tensor(k).double()), end)
+
+
+@spaces
+def test_space_loss_is_the_mean_squared_distance_of_small_errors(space):
+    x, error = randn(7, 3, seed=42), 1e-6 * randn(7, 3, seed=43)
+    squared = space.distance(x, x + error).diagonal().square()
+    torch.testing.assert_close(space.loss(x + error, x, "data"), squared / 3, rtol=1e-4, atol=0)
+    noise = randn(7, 3, seed=44)
+    assert torch.equal(space.move(x, error, torch.tensor(2.0), noise), space.move(x, error, torch.tensor(2.0)) + noise)
+
+
+@spaces
+def test_space_measures_distances(space):
+    x, y, z = randn(6, 2, 2, seed=45), randn(4, 2, 2, seed=46), randn(5, 2, 2, seed=47)
+    torch.testing.assert_close(space.distance(x, y), space.distance(y, x).T)
+    assert float(space.distance(x, x).diagonal().abs().max()) < 1e-6
+    by_way = (space.distance(x, z)[:, :, None] + space.distance(z, y)[None]).amin(1)
+    assert bool((space.distance(x, y) <= by_way + 1e-9).all())
+
+
 # -- sources -----------------------------------------------------------------------------------------------------------
 
 
@@ -163,7 +200,7 @@ def test_path_starts_at_the_source_and_ends_at_the_data(name, rng):
     path = pf.Affine(SCHEDULES[name])
     x0, x1 = randn(5, 3, seed=3), randn(5, 3, seed=4)
     torch.testing.assert_close(path.draw(x0, x1, 1.0).xt, x1, rtol=0, atol=0)
-    torch.testing.assert_close(path.start(x0), START.get(name, (0.0, 1.0))[1] * x0)
+    torch.testing.assert_close(path.initial_state(x0), START.get(name, (0.0, 1.0))[1] * x0)
     if name not in START:
         torch.testing.assert_close(path.draw(x0, x1, 0.0).xt, x0, rtol=0, atol=0)
 
@@ -216,8 +253,26 @@ def test_any_path_ends_at_the_data_with_a_finite_velocity(path, rng):
     x0, x1 = start_of(path, 4), randn(4, 2, seed=31)
     for t in (0.0, 1.0):
         draw = path.draw(x0, x1, t, rng)
-        torch.testing.assert_close(draw.xt, x1 if t else path.start(x0), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(draw.xt, x1 if t else path.initial_state(x0), rtol=1e-9, atol=1e-9)
         assert draw.ut.isfinite().all() and path.velocity(draw.xt, x1, t).isfinite().all()
+
+
+@paths
+def test_any_path_draws_pairs_of_times_at_the_first(path):
+    x0, x1, then = start_of(path, 5), randn(5, 2, seed=31), torch.linspace(0.2, 1, 5, dtype=torch.float64)
+    now = path.draw(x0, x1, TIMES, torch.Generator().manual_seed(1))
+    pairs = path.draw(x0, x1, torch.stack([TIMES, then], 1), torch.Generator().manual_seed(1))
+    assert torch.equal(pairs.xt, now.xt) and torch.equal(pairs.ut, now.ut) and torch.equal(pairs.t[:, 1], then)
+    assert [part.t.shape for part in pairs.split(2)] == [(2, 2), (2, 2), (1, 2)]
+
+
+@paths
+def test_any_path_begins_where_its_source_draws_begin(path):
+    begun = path.begin(40, (2,), seed=3, dtype=torch.float64)
+    draws = path.source.draws(40, (2,), seed=3, dtype=torch.float64)
+    assert torch.equal(begun, path.initial_state(draws))
+    torch.testing.assert_close(begun, path.initial_scale * draws)
+    assert torch.equal(path.begin(4, (2,), seed=3, first=33, dtype=torch.float64), begun[33:37])
 
 
 @paths
@@ -433,11 +488,12 @@ def test_empirical_field_at_the_end_is_the_nearest_data_point(schedule):
 # -- steppers ----------------------------------------------------------------------------------------------------------
 
 # by what is asked of their order; a stepper added to the registry fails here until it has its place
-STOCHASTIC = {"euler_maruyama", "stochastic_heun", "sde_dpmpp_2m", "ancestral", "ancestral_forward"}
-CHAINS = {"langevin", "annealed_langevin", "predictor_corrector"}  # in tests/test_samplers.py
-ADAPTIVE = {"dormand_prince"}  # in tests/test_samplers.py
+METHODS = {name: make() for name, make in pf.STEPPERS.items()}
+STOCHASTIC = {name for name, stepper in METHODS.items() if stepper.stochastic}
+CHAINS = {name for name, stepper in METHODS.items() if "score" in stepper.uses and "velocity" not in stepper.uses}
+ADAPTIVE = {name for name, stepper in METHODS.items() if stepper.adaptive}  # in tests/test_samplers.py
 FLOWS = [name for name in pf.STEPPERS if name not in STOCHASTIC | CHAINS | ADAPTIVE]
-ONE_WAY = {"ancestral", "ancestral_forward", "sde_dpmpp_2m", "annealed_langevin", "predictor_corrector"}
+ONE_WAY = {name for name, stepper in METHODS.items() if stepper.one_way}
 
 
 def gaussian_flow(schedule, mean, std):
@@ -461,7 +517,11 @@ def slope(steps, errors):
 def mixture_flow():
     """A mixture's own flow on the cosine path from t = 0.3 to 0.7, by classical Runge-Kutta to rounding."""
     field, x = mixture(pf.Affine(pf.Cosine())), randn(20, 2, seed=19)
-    return field, x, pf.integrate(field, x, torch.linspace(0.3, 0.7, 501, dtype=torch.float64), pf.RK4()).x[-1]
+    return (
+        field,
+        x,
+        pf.integrate(field, x, grid=torch.linspace(0.3, 0.7, 501, dtype=torch.float64), stepper=pf.RK4()).x[-1],
+    )
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -469,7 +529,7 @@ def test_stepper_order_is_as_declared(name, mixture_flow):
     stepper, (field, x, end) = pf.STEPPERS[name](), mixture_flow
     steps = [8, 16, 32] if isinstance(stepper, pf.RungeKutta) else [64, 128, 256]
     grids = [torch.linspace(0.3, 0.7, n + 1, dtype=torch.float64) for n in steps]
-    errors = [float((pf.integrate(field, x, grid, stepper).x[-1] - end).norm()) for grid in grids]
+    errors = [float((pf.integrate(field, x, grid=grid, stepper=stepper).x[-1] - end).norm()) for grid in grids]
     assert abs(slope(steps, errors) - stepper.order) < 0.15, (slope(steps, errors), errors)
 
 
@@ -477,7 +537,7 @@ def test_stepper_order_is_as_declared(name, mixture_flow):
 def test_stepper_carries_a_gaussian_exactly_in_the_limit(name):
     field, flow = gaussian_flow(pf.VP(), torch.tensor([1.0, -2.0], dtype=torch.float64), 0.4)
     x, grid = randn(20, 2, seed=19), torch.linspace(0.05, 0.95, 201, dtype=torch.float64)
-    error = (pf.integrate(field, x, grid, pf.STEPPERS[name]()).x[-1] - flow(x, 0.05, 0.95)).abs().max()
+    error = (pf.integrate(field, x, grid=grid, stepper=pf.STEPPERS[name]()).x[-1] - flow(x, 0.05, 0.95)).abs().max()
     assert float(error) < {1.0: 4e-2, 2.0: 4e-3, 3.0: 3e-4, 4.0: 1e-7}[float(pf.STEPPERS[name]().order)]
 
 
@@ -485,7 +545,7 @@ def test_stepper_carries_a_gaussian_exactly_in_the_limit(name):
 @pytest.mark.parametrize("name", pf.STEPPERS)
 def test_stepper_one_and_two_steps_are_finite_for_every_prediction(schedule, name):
     exact = mixture(pf.Affine(schedule))
-    x = exact.path.start(randn(6, 2, seed=20))
+    x = exact.path.initial_state(randn(6, 2, seed=20))
     stepper = pf.DormandPrince(most=5) if name == "dormand_prince" else pf.STEPPERS[name]()
     for predicts in pf.PREDICTIONS:
         net = lambda x, t, y, predicts=predicts: getattr(exact, predicts)(x, t)  # noqa: E731
@@ -494,6 +554,43 @@ def test_stepper_one_and_two_steps_are_finite_for_every_prediction(schedule, nam
         for steps, reverse in ways[: 2 if name in ONE_WAY else 3]:
             out = pf.integrate(field, x, stepper=stepper, steps=steps, reverse=reverse).x[-1]
             assert out.isfinite().all() and out.shape == x.shape, (predicts, steps, reverse)
+
+
+class Recorder(pf.Field):
+    """A field that writes down what it is asked for."""
+
+    def __init__(self, field):
+        self.path, self.field, self.names = field.path, field, []
+
+    def evaluate(self, names, x, t, y=None):
+        self.names.append(names)
+        return self.field.evaluate(names, x, t, y)
+
+
+@pytest.mark.parametrize("name", pf.STEPPERS)
+def test_stepper_states_what_it_does(name):
+    # between the ends, where no first or last step is a special one
+    field, stepper = Recorder(mixture()), pf.STEPPERS[name]()
+    x, grid = randn(6, 2, seed=26), torch.linspace(0.2, 0.8, 7, dtype=torch.float64)
+    runs = [pf.integrate(field, x, grid=grid, stepper=stepper, seed=seed) for seed in (0, 1)]
+    assert torch.equal(runs[0].x, runs[1].x) != stepper.stochastic
+    if stepper.adaptive:
+        assert runs[0].nfe % stepper.evaluations in range(1, 7)  # one more for each interval of the grid
+    else:
+        assert runs[0].nfe == 6 * stepper.evaluations
+    assert {asked for names in field.names for asked in names} <= set(stepper.uses)
+
+
+@pytest.mark.parametrize("name", pf.STEPPERS)
+def test_stepper_that_needs_an_affine_path_refuses_others_in_one_sentence(name):
+    stepper, bridge = pf.STEPPERS[name](), pf.EmpiricalField(pf.Bridge(0.5), randn(5, 2, seed=27))
+    if "affine" in stepper.needs:
+        with pytest.raises(
+            ValueError, match=r"^[^\n]+: Bridge: predictions convert into each other on affine paths only$"
+        ):
+            pf.integrate(bridge, randn(3, 2), stepper=stepper, steps=3)
+    else:
+        assert pf.integrate(bridge, randn(3, 2), stepper=stepper, steps=3).x.isfinite().all()
 
 
 @pytest.mark.parametrize("name", pf.STEPPERS)
@@ -514,7 +611,7 @@ def test_integration_of_the_oracle_carries_the_source_to_the_data(schedule, rng)
     # moments of the end points against the mixture's own, in units of their standard error; the default sampler
     field = mixture(pf.Affine(schedule))
     x0 = torch.randn(10_000, 2, generator=rng, dtype=torch.float64)
-    x = pf.integrate(field, field.path.start(x0), steps=40).x[-1]
+    x = pf.integrate(field, field.path.initial_state(x0), steps=40).x[-1]
     y = draw_mixture(field, 10_000, rng)
     for f in (lambda z: z, lambda z: z**2, lambda z: z**3, lambda z: z[:, :1] * z[:, 1:]):
         a, b = f(x), f(y)
@@ -526,14 +623,19 @@ def test_integration_of_the_oracle_carries_the_source_to_the_data(schedule, rng)
 def test_sample_is_independent_of_batch_size(name):
     field = mixture()
     stepper = pf.STEPPERS[name]()
-    whole = pf.generate(field, 70, (2,), stepper, 2, seed=3)
+    whole = pf.generate(field, 70, (2,), stepper=stepper, steps=2, seed=3)
     for batch in (7, 64):
         torch.testing.assert_close(
-            pf.generate(field, 70, (2,), stepper, 2, seed=3, batch_size=batch), whole, rtol=1e-5, atol=1e-6
+            pf.generate(field, 70, (2,), stepper=stepper, steps=2, seed=3, batch_size=batch),
+            whole,
+            rtol=1e-5,
+            atol=1e-6,
         )
-    alone = pf.generate(field, 6, (2,), stepper, 2, seed=3, first=30, batch_size=1)  # across a block of 32
+    alone = pf.generate(
+        field, 6, (2,), stepper=stepper, steps=2, seed=3, first=30, batch_size=1
+    )  # across a block of 32
     torch.testing.assert_close(alone, whole[30:36], rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(pf.generate(field, 70, (2,), stepper, 2, seed=4), whole)
+    assert not torch.allclose(pf.generate(field, 70, (2,), stepper=stepper, steps=2, seed=4), whole)
 
 
 # -- objectives --------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_what_is_left_to_the_data_is_written_out(asked, data, told, net):
     field = parts.field_of(parts.net)
     x = torch.randn(3, *data[0], generator=seeded())
     y = {"none": None, "labels": torch.tensor([0, 1, -1]), "columns": torch.full((3, 5), math.nan)}[told]
-    assert field.velocity(x, 0.5, y).shape == x.shape
+    assert field.velocity(x, 0.5, y=y).shape == x.shape
 
 
 @pytest.mark.parametrize(

@@ -81,5 +81,5 @@ def test_probability_flow_endpoints(case):
     path = pf.Affine(GOLDEN_SCHEDULES[case["schedule"]])
     field = pf.MixtureField(path, tensor(case["means"]), tensor(case["stds"]), tensor(case["weights"]))
     grid = torch.linspace(0, case["t_end"], 201, dtype=torch.float64)
-    end = pf.integrate(field, tensor(case["start"]), grid, pf.RK4()).x[-1]
+    end = pf.integrate(field, tensor(case["start"]), grid=grid, stepper=pf.RK4()).x[-1]
     torch.testing.assert_close(end, tensor(case["end"]), rtol=0, atol=1e-6)

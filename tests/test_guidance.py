@@ -63,7 +63,7 @@ def test_the_guided_score_is_that_of_the_tilted_density(kind, scale):
     x = x.requires_grad_()
     tilted = (1 - scale) * field.log_prob(x, t) + scale * field.log_prob(x, t, y)
     (slope,) = torch.autograd.grad(tilted.sum(), x)
-    guided = kinds(scale)[kind].score(x.detach(), t, y)
+    guided = kinds(scale)[kind].score(x.detach(), t, y=y)
     torch.testing.assert_close(guided, slope, rtol=1e-8, atol=1e-8)
 
 
@@ -84,8 +84,8 @@ def test_velocity_is_guided_on_every_path():
     x, t, y = points()
     data = torch.randn(9, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     field = pf.EmpiricalField(path, data, labels=torch.arange(9) % 3)
-    free, told = field.velocity(x, t), field.velocity(x, t, y)
-    guided = pf.ClassifierFreeGuidance(field, 3.0).velocity(x, t, y)
+    free, told = field.velocity(x, t), field.velocity(x, t, y=y)
+    guided = pf.ClassifierFreeGuidance(field, 3.0).velocity(x, t, y=y)
     torch.testing.assert_close(guided, 3 * told - 2 * free)
     with pytest.raises(ValueError, match="affine paths"):
         pf.ClassifierFreeGuidance(field, 3.0, rescale=0.5)
@@ -96,16 +96,16 @@ def test_interval_says_when_guidance_acts():
     inside = (t >= 0.3) & (t <= 0.6)
     assert 0 < inside.sum() < len(t)
     for kind, guided in kinds(4.0, interval=(0.3, 0.6)).items():
-        whole = kinds(4.0)[kind].velocity(x, t, y)
-        expected = torch.where(inside[:, None], whole, field.velocity(x, t, y))
-        torch.testing.assert_close(guided.velocity(x, t, y), expected, rtol=1e-9, atol=1e-9)
+        whole = kinds(4.0)[kind].velocity(x, t, y=y)
+        expected = torch.where(inside[:, None], whole, field.velocity(x, t, y=y))
+        torch.testing.assert_close(guided.velocity(x, t, y=y), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_rescale_gives_the_conditional_norm():
     field, (x, t, y) = mixture(), points()
-    full = pf.ClassifierFreeGuidance(field, 5.0, rescale=1.0).v(x, t, y)
-    torch.testing.assert_close(full.norm(dim=1), field.v(x, t, y).norm(dim=1))
-    half, none = (pf.ClassifierFreeGuidance(field, 5.0, rescale=r).v(x, t, y) for r in (0.5, 0.0))
+    full = pf.ClassifierFreeGuidance(field, 5.0, rescale=1.0).v(x, t, y=y)
+    torch.testing.assert_close(full.norm(dim=1), field.v(x, t, y=y).norm(dim=1))
+    half, none = (pf.ClassifierFreeGuidance(field, 5.0, rescale=r).v(x, t, y=y) for r in (0.5, 0.0))
     torch.testing.assert_close(half, (full + none) / 2)
     torch.testing.assert_close(torch.nn.functional.cosine_similarity(full, none), torch.ones(len(x)).double())
 
@@ -115,9 +115,9 @@ def test_rows_without_a_class_are_left_alone(kind):
     field, (x, t, y) = mixture(), points()
     y = y.clone()
     y[::2] = -1
-    guided = kinds(3.0)[kind].velocity(x, t, y)
+    guided = kinds(3.0)[kind].velocity(x, t, y=y)
     torch.testing.assert_close(guided[::2], field.velocity(x, t)[::2], rtol=1e-9, atol=1e-9)
-    assert not torch.allclose(guided[1::2], field.velocity(x, t, y)[1::2])
+    assert not torch.allclose(guided[1::2], field.velocity(x, t, y=y)[1::2])
     torch.testing.assert_close(kinds(3.0)[kind].velocity(x, t), field.velocity(x, t))
 
 
@@ -139,7 +139,7 @@ def test_every_sampler_takes_a_guided_field():
     guided = pf.ClassifierFreeGuidance(mixture(), 2.0)
     y = torch.full((60,), 2)
     for stepper in (None, pf.Heun(), pf.STEPPERS["dpmpp_2m"](), pf.StochasticHeun(0.7)):
-        x = pf.generate(guided, 60, (2,), stepper, 16, seed=0, y=y, dtype=torch.float64)
+        x = pf.generate(guided, 60, (2,), stepper=stepper, steps=16, seed=0, y=y, dtype=torch.float64)
         nearest = torch.cdist(x, mixture().means).argmin(1)
         assert (nearest == 3).double().mean() > 0.98
 

@@ -361,7 +361,7 @@ def test_the_file_is_what_the_model_does(case, tmp_path):
     assert json.loads(extra[ABOUT]) == about
     x0 = model.field.path.source.sample((4, *model.transform.shape), torch.Generator().manual_seed(0), torch.float32)
     asked = {"steps": how.get("steps", 2), "stepper": how.get("stepper")}
-    x = pf.integrate(model.field, model.field.path.start(x0), **asked).x[-1]
+    x = pf.integrate(model.field, model.field.path.initial_state(x0), **asked).x[-1]
     assert about["output"] == "the units of the data"
     x = torch.as_tensor(model.transform.inverse(x))
     torch.testing.assert_close(file(x0), x, rtol=1e-5, atol=1e-5)

@@ -15,10 +15,11 @@ PACKAGE = ROOT / "pushforward"
 
 # Bottom to top. A room imports rooms on lower lines and its own files; rooms on one line do not import each other.
 LEVELS = """
-    version errors progress registry
+    version errors progress registry arguments
     tensor
     files distributed
     schedule
+    space
     source
     path
     coupling times condition
@@ -39,7 +40,7 @@ LEVELS = """
     __main__
 """
 # Rooms that know nothing of the mathematics and import these only.
-FOUNDATION = {"version", "errors", "progress", "registry", "tensor", "files", "distributed"}
+FOUNDATION = {"version", "errors", "progress", "registry", "arguments", "tensor", "files", "distributed"}
 SIDE = {"nn", "data", "metrics", "plot"}
 HANDED = {"training"}  # stands in the ladder above, but is handed its net and its loader
 PRACTICE = {

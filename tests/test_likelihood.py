@@ -182,7 +182,7 @@ def test_samples_come_with_their_density():
     x, found = pf.sample_with_log_prob(field, 40, (2,), steps=60, seed=3, dtype=torch.float64)
     torch.testing.assert_close(found.log_prob, field.log_prob(x), rtol=0, atol=1e-4)
     torch.testing.assert_close(
-        x, pf.generate(field, 40, (2,), RK5(), grid=pf.GRIDS["shifted"](60), dtype=torch.float64, seed=3)
+        x, pf.generate(field, 40, (2,), stepper=RK5(), grid=pf.GRIDS["shifted"](60), dtype=torch.float64, seed=3)
     )
     split, _ = pf.sample_with_log_prob(field, 7, (2,), steps=60, seed=3, first=33, dtype=torch.float64, batch_size=3)
     torch.testing.assert_close(split, x[33:], rtol=1e-9, atol=1e-9)
@@ -200,13 +200,13 @@ def test_encode_and_decode_are_inverse(name):
 def test_interpolation_is_spherical_in_a_normal_source():
     field = linear(0.4)
     a, b = (z / z.norm(dim=1, keepdim=True) for z in randn(2, 3, 8, seed=13))
-    way = pf.interpolate(field, a, b, 5, tol=1e-8)
+    way = pf.interpolate(field, a, b, points=5, tol=1e-8)
     torch.testing.assert_close(way[0], a, rtol=0, atol=1e-6)
     torch.testing.assert_close(way[-1], b, rtol=0, atol=1e-6)
     unit = way * math.exp(0.4)
     angles = torch.acos(torch.cosine_similarity(unit[1:], unit[:-1], dim=2))
     torch.testing.assert_close(angles, angles[:1].expand_as(angles), rtol=1e-5, atol=1e-6)  # equal steps of angle
-    straight = pf.interpolate(linear(0.4, pf.Laplace()), a, b, 3, tol=1e-8)
+    straight = pf.interpolate(linear(0.4, pf.Laplace()), a, b, points=3, tol=1e-8)
     torch.testing.assert_close(straight[1], (a + b) / 2, rtol=0, atol=1e-6)
 
 
@@ -214,7 +214,7 @@ def test_bayes_rule_over_classes():
     means = tensor([[0.0, 0.0], [1.0, 1.0], [-1.0, 2.0]])
     field = pf.MixtureField(pf.Affine(), means, tensor([0.5, 0.7, 0.6]), labels=torch.tensor([0, 1, 2]))
     x, prior = randn(6, 2, seed=15), tensor([0.2, 0.3, 0.5])
-    found = pf.class_log_prob(field, x, [0, 1, 2], prior.log(), tol=1e-5)
+    found = pf.class_log_prob(field, x, [0, 1, 2], log_prior=prior.log(), tol=1e-5)
     laws = torch.stack(
         [torch.distributions.Normal(m, s).log_prob(x).sum(1) for m, s in zip(means, field.stds, strict=True)], 1
     )
@@ -231,7 +231,7 @@ def test_stochastic_samplers_and_two_ways_are_refused():
     with pytest.raises(ValueError, match="did you mean 'exact'"):
         pf.log_likelihood(field, x, method="exct")
     with pytest.raises(ValueError, match="3 rows for 2 points"):
-        pf.log_likelihood(field, x, torch.zeros(3))
+        pf.log_likelihood(field, x, y=torch.zeros(3))
 
 
 # -- residual flow -----------------------------------------------------------------------------------------------------

@@ -336,10 +336,9 @@ def normal_energy(path, predicts="score", std=1.5):
     schedule = path.schedule
 
     def net(x, t, y):
-        from pushforward.path import coefficients
 
         alpha, beta = schedule(t.double())
-        k_x, k_p = coefficients(path, t.double(), "score", predicts)
+        k_x, k_p = path.conversion(t.double(), "score", predicts)
         slope = k_x - k_p / (alpha.square() * std**2 + beta.square())  # prediction = slope x
         return -slope * x.square().flatten(1).sum(1) / 2
 
@@ -369,7 +368,7 @@ def test_energy_samples_with_every_mode_of_gradients(mode):
         torch.nn.init.normal_(net.leave.weight)
     field = pf.Energy(lambda x, t, y: (x * net(x, t, y)).sum(1), path)
     with mode():
-        x = pf.generate(field, 5, (2,), pf.Euler(), 3, seed=0)
+        x = pf.generate(field, 5, (2,), stepper=pf.Euler(), steps=3, seed=0)
     assert x.shape == (5, 2) and bool(x.isfinite().all())
 
 

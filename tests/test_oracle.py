@@ -43,14 +43,14 @@ def test_fused_attention_takes_weights_labels_and_blocks(fused, monkeypatch):
     field = pf.EmpiricalField(pf.Affine(), data, weights, labels)
     torch.testing.assert_close(field.data(x, 0.4), naive(data, x, 0.4, weights))
     y = torch.arange(20) % 3
-    whole = field.data(x, 0.4, y)
+    whole = field.data(x, 0.4, y=y)
     for i in range(20):
         keep = labels == y[i]
         torch.testing.assert_close(whole[i : i + 1], naive(data[keep], x[i : i + 1], 0.4, weights[keep]))
     monkeypatch.setattr(empirical, "ROOM", 700)  # two queries a block
-    torch.testing.assert_close(field.data(x, 0.4, y), whole)
+    torch.testing.assert_close(field.data(x, 0.4, y=y), whole)
     torch.testing.assert_close(
-        field.data(x, 1.0, y)[0], data[labels == 0][(data[labels == 0] - x[0]).norm(dim=1).argmin()]
+        field.data(x, 1.0, y=y)[0], data[labels == 0][(data[labels == 0] - x[0]).norm(dim=1).argmin()]
     )
 
 
@@ -77,12 +77,12 @@ def test_conditional_oracles_are_the_oracles_of_the_class():
     ):
         for c in range(3):
             alone = part(labels == c)
-            torch.testing.assert_close(field.velocity(x, 0.3, y)[y == c], alone.velocity(x[y == c], 0.3))
+            torch.testing.assert_close(field.velocity(x, 0.3, y=y)[y == c], alone.velocity(x[y == c], 0.3))
             torch.testing.assert_close(field.log_prob(x, 0.3, y)[y == c], alone.log_prob(x[y == c], 0.3))
         with pytest.raises(ValueError, match="no data for"):
-            field.velocity(x, 0.3, y + 7)
+            field.velocity(x, 0.3, y=y + 7)
     with pytest.raises(ValueError, match="no labels"):
-        pf.EmpiricalField(pf.Affine(), means).velocity(x, 0.3, y)
+        pf.EmpiricalField(pf.Affine(), means).velocity(x, 0.3, y=y)
 
 
 @pytest.mark.parametrize("name", ["affine", "characteristics"])

@@ -160,7 +160,7 @@ def test_ddim_is_exponential_euler_and_ancestral_sampling():
 def test_stochastic_steppers_without_noise_are_their_flows():
     field, x = mixture(), randn(9, 2, seed=1)
     for stochastic, flow in ((pf.EulerMaruyama(0.0), pf.Euler()), (pf.StochasticHeun(0.0), pf.Heun())):
-        ours, theirs = (pf.integrate(field, x, grid(0, 0.9, 5), s).x[-1] for s in (stochastic, flow))
+        ours, theirs = (pf.integrate(field, x, grid=grid(0, 0.9, 5), stepper=s).x[-1] for s in (stochastic, flow))
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     still = pf.STEPPERS["sde_dpmpp_2m"](0.0), pf.STEPPERS["dpmpp_2m"]()
     ours, theirs = (pf.integrate(field, x, stepper=s, steps=5).x[-1] for s in still)
@@ -170,8 +170,11 @@ def test_stochastic_steppers_without_noise_are_their_flows():
 @pytest.mark.parametrize("stepper", [pf.EulerMaruyama(1.0), pf.StochasticHeun(1.0)], ids=["em", "heun"])
 def test_strong_order_on_one_brownian_path(stepper):
     field, x, counts = mixture(), randn(64, 2, seed=2), [16, 32, 64]
-    fine = pf.integrate(field, x, grid(0.1, 0.7, 512), stepper, 5).x[-1]
-    errors = [float((pf.integrate(field, x, grid(0.1, 0.7, n), stepper, 5).x[-1] - fine).norm()) for n in counts]
+    fine = pf.integrate(field, x, grid=grid(0.1, 0.7, 512), stepper=stepper, seed=5).x[-1]
+    errors = [
+        float((pf.integrate(field, x, grid=grid(0.1, 0.7, n), stepper=stepper, seed=5).x[-1] - fine).norm())
+        for n in counts
+    ]
     assert abs(slope(counts, errors) - stepper.strong_order) < 0.2, errors
 
 
@@ -202,7 +205,7 @@ def test_marginals_are_the_same_for_every_sigma(name, rng):
     for sigma in (0.0, 1.0, 3.0, pf.reverse_sigma(field.path)):
         steps = pf.GRIDS["shifted"](150)
         stepper = pf.AdamsMoulton() if sigma == 0 else pf.StochasticHeun(sigma)
-        x = pf.integrate(field, x0, steps, stepper).x[-1]
+        x = pf.integrate(field, x0, grid=steps, stepper=stepper).x[-1]
         error = (data.var(0) * (1 / n + 1 / 4000)).sqrt()
         assert bool(((x.mean(0) - data.mean(0)).abs() < 4.5 * error + 0.01).all()), sigma
         spread = (torch.cov(x.T) - torch.cov(data.T)).abs() / torch.cov(data.T).diag().mean()
@@ -232,7 +235,7 @@ def test_churn_adds_the_noise_it_takes_away():
 
 def test_adaptive_keeps_its_tolerance_and_agrees_with_scipy():
     field, x = mixture(), randn(5, 2, seed=3)
-    exact = pf.integrate(field, x, grid(0, 1, 600), pf.RK4()).x[-1]
+    exact = pf.integrate(field, x, grid=grid(0, 1, 600), stepper=pf.RK4()).x[-1]
     spent = []
     for tol in (1e-3, 1e-5, 1e-7):
         run = pf.integrate(field, x, tol=tol)
@@ -262,7 +265,7 @@ def test_adaptive_returns_the_best_state_and_a_flag_at_its_limit():
     for i in range(4):
         t = float(run.info["reached"][i])
         assert 0 < t < 1
-        exact = pf.integrate(field, x[i : i + 1], grid(0, t, 50), pf.RK4()).x[-1][0]
+        exact = pf.integrate(field, x[i : i + 1], grid=grid(0, t, 50), stepper=pf.RK4()).x[-1][0]
         torch.testing.assert_close(run.x[-1][i], exact, rtol=0, atol=1e-7)
 
 
@@ -280,11 +283,11 @@ def test_adaptive_counts_what_it_spends_and_rejects():
 
 def test_adaptive_stops_at_every_time_of_a_grid_and_runs_back():
     field, x = mixture(), randn(4, 2, seed=3)
-    run = pf.integrate(field, x, tensor([0.0, 0.2, 0.7]), pf.DormandPrince(1e-9), trajectory=True)
+    run = pf.integrate(field, x, grid=tensor([0.0, 0.2, 0.7]), stepper=pf.DormandPrince(1e-9), trajectory=True)
     for t, state in zip((0.2, 0.7), run.x[1:], strict=True):
-        exact = pf.integrate(field, x, grid(0, t, 300), pf.RK4()).x[-1]
+        exact = pf.integrate(field, x, grid=grid(0, t, 300), stepper=pf.RK4()).x[-1]
         torch.testing.assert_close(state, exact, rtol=0, atol=1e-8)
-    back = pf.integrate(field, run.x[-1], tensor([0.7, 0.0]), pf.DormandPrince(1e-9)).x[-1]
+    back = pf.integrate(field, run.x[-1], grid=tensor([0.7, 0.0]), stepper=pf.DormandPrince(1e-9)).x[-1]
     torch.testing.assert_close(back, x, rtol=0, atol=1e-7)
 
 
@@ -309,7 +312,9 @@ def test_a_polynomial_prediction_is_integrated_exactly():
     # u = 3 t^2 - t: three points suffice on any grid, once the start has them
     field = pf.Learned(lambda x, t, y: (3 * t**2 - t)[:, None] + 0 * x, pf.Affine())
     times = tensor([0.0, 0.05, 0.3, 0.42, 0.9, 1.0])
-    states = pf.integrate(field, torch.zeros(1, 1).double(), times, pf.Adams(3), trajectory=True).x[:, 0, 0]
+    states = pf.integrate(field, torch.zeros(1, 1).double(), grid=times, stepper=pf.Adams(3), trajectory=True).x[
+        :, 0, 0
+    ]
     exact = times**3 - times**2 / 2
     torch.testing.assert_close(states[4:] - states[3], exact[4:] - exact[3], rtol=1e-12, atol=1e-12)
 
@@ -329,7 +334,7 @@ def test_the_flow_row_does_not_care_for_the_schedule():
         times = schedule.time_of_log_snr(-ratios.log())
         alpha, beta = schedule(times)
         x0 = x * float(torch.hypot(alpha[0], beta[0]))
-        end = pf.integrate(mixture(pf.Affine(schedule)), x0, times, pf.AdamsMoulton()).x[-1]
+        end = pf.integrate(mixture(pf.Affine(schedule)), x0, grid=times, stepper=pf.AdamsMoulton()).x[-1]
         ends.append(end / float(torch.hypot(alpha[-1], beta[-1])))
     for end in ends[1:]:
         torch.testing.assert_close(end, ends[0], rtol=1e-9, atol=1e-9)
@@ -353,10 +358,12 @@ def test_own_table_is_used_as_it_is_and_checked():
 
 def test_the_common_third_order_row_is_of_order_two_and_unip_is_not():
     field, x, counts = mixture(pf.Affine(pf.Cosine())), randn(8, 2, seed=6), [48, 96, 192]
-    end = pf.integrate(field, x, grid(0.3, 0.7, 300), pf.RK4()).x[-1]
+    end = pf.integrate(field, x, grid=grid(0.3, 0.7, 300), stepper=pf.RK4()).x[-1]
     slopes = {}
     for stepper in (dpmpp_3m(), unip(3)):
-        errors = [float((pf.integrate(field, x, grid(0.3, 0.7, n), stepper).x[-1] - end).norm()) for n in counts]
+        errors = [
+            float((pf.integrate(field, x, grid=grid(0.3, 0.7, n), stepper=stepper).x[-1] - end).norm()) for n in counts
+        ]
         slopes[stepper.name] = slope(counts, errors)
     assert slopes["dpmpp_3m"] < 2.2 and slopes["unip_3"] > 2.8
 
@@ -373,7 +380,7 @@ def test_trajectories_are_those_of_diffusers(name):
     x0 = states[0]
     if name == "heun":  # its states are x / alpha
         x0 = x0 * chain(times[0])[0]
-    run = pf.integrate(field, x0, torch.cat([times, tensor([1.0])]), PEERS[name], trajectory=True)
+    run = pf.integrate(field, x0, grid=torch.cat([times, tensor([1.0])]), stepper=PEERS[name], trajectory=True)
     torch.testing.assert_close(run.x[-1], states[-1], rtol=1e-9, atol=1e-9)
     assert run.nfe == len(states) - 1
     if name in ("ddim", "dpmpp_2m"):
@@ -421,8 +428,8 @@ def test_annealed_langevin_and_predictor_corrector_reach_the_data(rng):
     x0 = torch.randn(1000, 2, generator=rng, dtype=torch.float64)
     floor = energy_distance(draw_mixture(field, 1000, rng), data)
     far = energy_distance(x0, data)
-    ladder = pf.integrate(field, x0, pf.GRIDS["log_snr"](30), pf.AnnealedLangevin(0.2, 20)).x[-1]
-    mended = pf.integrate(field, x0, pf.GRIDS["shifted"](60), pf.PredictorCorrector()).x[-1]
+    ladder = pf.integrate(field, x0, grid=pf.GRIDS["log_snr"](30), stepper=pf.AnnealedLangevin(0.2, 20)).x[-1]
+    mended = pf.integrate(field, x0, grid=pf.GRIDS["shifted"](60), stepper=pf.PredictorCorrector()).x[-1]
     for x in (ladder, mended):
         assert energy_distance(x, data) < floor + 0.05 * far
     with pytest.raises(ValueError, match="remembers earlier states"):
@@ -481,7 +488,7 @@ def eight():
 
 
 def endpoint_error(field, x0, end, times, stepper):
-    x = pf.integrate(field, x0, times, stepper).x[-1]
+    x = pf.integrate(field, x0, grid=times, stepper=stepper).x[-1]
     return float((x - end).square().mean().sqrt() / end.std())
 
 
@@ -517,16 +524,16 @@ def test_tune_is_better_than_the_default_on_new_noise_and_never_worse_than_what_
     assert found.error <= found.best_untuned and len(found.grid) == 7
     assert min(t.score for t in found.tried if "searched" not in t.grid) == found.best_untuned
     x0 = randn(300, 2, seed=10)
-    end = pf.integrate(field, x0, grid(0, 1, 400), pf.RK4()).x[-1]
+    end = pf.integrate(field, x0, grid=grid(0, 1, 400), stepper=pf.RK4()).x[-1]
     tuned = endpoint_error(field, x0, end, found.grid, found.stepper)
     assert tuned < 0.7 * endpoint_error(field, x0, end, default_grid(field, 6), pf.AdamsMoulton())
     again = tune(field, 6, n=64, seed=1)
     assert torch.equal(again.grid, found.grid) and again.name == found.name
     uniform = pf.EmpiricalField(pf.Affine(source=pf.Uniform()), eight().means)  # no score: no diffusion is tried
-    assert tune(uniform, 3, (2,), n=16, data=randn(40, 2), dtype=torch.float64).error >= 0
+    assert tune(uniform, 3, shape=(2,), n=16, data=randn(40, 2), dtype=torch.float64).error >= 0
     for nfe in (1, 2):
         few = tune(field, nfe, n=32)
-        assert pf.integrate(field, x0, few.grid, few.stepper).nfe <= nfe
+        assert pf.integrate(field, x0, grid=few.grid, stepper=few.stepper).nfe <= nfe
 
 
 def test_tune_finds_that_noise_mends_a_field_that_is_wrong(rng, short_search):
@@ -542,10 +549,10 @@ def test_tune_finds_that_noise_mends_a_field_that_is_wrong(rng, short_search):
             return tuple(known[name] for name in names)
 
     data = draw_mixture(exact, 1000, rng)
-    found = tune(Wrong(), 16, (2,), n=200, data=data, dtype=torch.float64)
+    found = tune(Wrong(), 16, shape=(2,), n=200, data=data, dtype=torch.float64)
     assert any(t.measure == "distance of samples" for t in found.tried)
     x0 = torch.randn(1000, 2, generator=rng, dtype=torch.float64)
-    x = pf.integrate(Wrong(), x0, found.grid, found.stepper).x[-1]
+    x = pf.integrate(Wrong(), x0, grid=found.grid, stepper=found.stepper).x[-1]
     assert sliced_wasserstein(x, data) < 3 * sliced_wasserstein(draw_mixture(exact, 1000, rng), data)
 
 
@@ -555,7 +562,7 @@ def test_tune_says_what_it_needs():
     with pytest.raises(ValueError, match="shape"):
         tune(pf.Learned(lambda x, t, y: x, pf.Affine()), 4)
     with pytest.raises(ValueError, match="not finite"):
-        tune(pf.Learned(lambda x, t, y: x / 0, pf.Affine()), 4, (2,))
+        tune(pf.Learned(lambda x, t, y: x / 0, pf.Affine()), 4, shape=(2,))
 
 
 def test_rooms_are_reached_from_the_package():

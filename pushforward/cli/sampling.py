@@ -196,13 +196,12 @@ def sampler(
 ) -> tuple[Stepper | None, Tensor | None]:
     """The method and the times that the flags of ``sample`` mean; both None where they leave it to the model."""
     from pushforward import sample as samplers
-    from pushforward.path import affine_schedule
     from pushforward.sample import DormandPrince, EulerMaruyama, StochasticHeun, reverse_sigma
     from pushforward.times import GRIDS as registry
 
     if stepper is None and grid is None and sigma is None:
         return None, None
-    schedule = affine_schedule(path)
+    schedule = path.affine_schedule()
     kind = "stochastic_heun" if stepper is None and sigma is not None else stepper
     method = None if kind is None else make(samplers.STEPPERS, kind, "stepper")
     if sigma is not None:

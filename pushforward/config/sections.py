@@ -108,7 +108,7 @@ class ObjectiveConfig(Section):
         "default", "what an error counts at each time", "objective/weights.py", "WEIGHTS", "weighting"
     )
     predicts: str = chosen(
-        "velocity", "what the network outputs; the rest follows", "path/convert.py", "PREDICTIONS", "prediction", False
+        "velocity", "what the network outputs; the rest follows", "path/predictions.py", "PREDICTIONS", "prediction", False
     )
     field: Literal["learned", "preconditioned", "energy", "joint"] = "learned"
     """learned: the network predicts; preconditioned: as in EDM; energy: its slope predicts; joint: two answers"""

@@ -79,9 +79,9 @@ def walk(model: Model, seed: int) -> tuple[Tensor, Tensor]:
     shape, source = model.transform.shape, model.field.path.source
     few = 6 if model.transform.kind == "image" else WALKERS
     x0 = per_sample(lambda n, g: source.sample((n, *shape), g), 0, few, seed, "source")
-    start, y = model.field.path.start(x0).to(model.device), model.labels(few, None, seed)
+    start, y = model.field.path.initial_state(x0).to(model.device), model.labels(few, None, seed)
     told = None if y is None else y.to(model.device)
-    run = integrate(model.field, start, default_grid(model.field, STATES), seed=seed, y=told, trajectory=True)
+    run = integrate(model.field, start, grid=default_grid(model.field, STATES), seed=seed, y=told, trajectory=True)
     return run.x.cpu(), run.t
 
 

@@ -96,7 +96,7 @@ def losses(
         return draw.to(device), told
 
     ours, theirs = drawn(trained, 0), drawn(held_out, 1)
-    known, unknown = (irreducible_loss(parts.objective, field, *some, seed=seed) for some in (ours, theirs))
+    known, unknown = (irreducible_loss(parts.objective, field, draw, y=y, seed=seed) for draw, y in (ours, theirs))
 
     def without(note: str) -> Losses:
         return Losses(known, unknown, None, None, None, None, note)
@@ -107,11 +107,11 @@ def losses(
         return without(f"{len(trained[0]):,} training rows are too many for their exact field: the loss has no floor")
     found: list[Estimate] = []
     try:
-        for (x, y), some in ((trained, ours), (held_out, theirs)):
+        for (x, labels), (draw, y) in ((trained, ours), (held_out, theirs)):
             with torch.no_grad():
-                oracle = EmpiricalField(parts.path, x, labels=y if labelled else None)
-                found.append(irreducible_loss(parts.objective, oracle, *some, seed=seed))
-                found.append(excess_loss(parts.objective, field, oracle, *some, seed=seed))
+                oracle = EmpiricalField(parts.path, x, labels=labels if labelled else None)
+                found.append(irreducible_loss(parts.objective, oracle, draw, y=y, seed=seed))
+                found.append(excess_loss(parts.objective, field, oracle, draw, y=y, seed=seed))
     except (InputError, ValueError) as error:
         return without(f"the loss has no floor ({error})")
     return Losses(known, unknown, found[0], found[1], found[2], found[3], "")

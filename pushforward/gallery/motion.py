@@ -29,7 +29,7 @@ def carried(scale: float, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     start = torch.cat([across, across.flip(2)]).flatten(0, 1)
     dots = torch.randn(count(scale, 60), 2, generator=generator(1, "dots"), dtype=torch.float64)
     grid = torch.linspace(0, 1, 4 * frames + 1, dtype=torch.float64)
-    run = integrate(oracle(), torch.cat([start, dots]), grid, RK4(), trajectory=True)
+    run = integrate(oracle(), torch.cat([start, dots]), grid=grid, stepper=RK4(), trajectory=True)
     lines, points = run.x.split([len(start), len(dots)], 1)
     return run.t, lines.reshape(len(run.t), 2 * side, fine, 2).transpose(1, 2), points
 

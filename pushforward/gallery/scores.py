@@ -116,7 +116,7 @@ def noise_scales(scale: float = 1.0) -> Figure:
     steps, rounds = count(scale, 400, 8), count(scale, 40)
     single = integrate(one, x0, steps=steps, stepper=Langevin(0.01, at=float(late)), seed=10).x[-1]
     ladder = torch.cat([levels, torch.ones(1, dtype=torch.float64)])
-    annealed = integrate(many, x0, ladder, AnnealedLangevin(0.1, rounds), seed=10).x[-1]
+    annealed = integrate(many, x0, grid=ladder, stepper=AnnealedLangevin(0.1, rounds), seed=10).x[-1]
     weights = data.weights if data.weights is not None else torch.full((5,), 0.2)
     bars = {
         "exact": ("0.55", weights),

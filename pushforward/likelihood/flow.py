@@ -14,14 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.arguments import check_type, explained
 from pushforward.errors import nearest
 from pushforward.field import Field
 from pushforward.guidance import Guided
 from pushforward.likelihood.divergence import METHODS, Divergence, velocity_and_divergence
-from pushforward.path import Affine, Path
-from pushforward.sample import DormandPrince, Multistep, RungeKutta, Stepper, default_grid, integrate
+from pushforward.path import Path
+from pushforward.progress import Progress
+from pushforward.sample import DormandPrince, Stepper, default_grid, integrate
 from pushforward.sample.adaptive import RK5
-from pushforward.tensor import Points, Time, clock, dimension, per_sample, time_dtype
+from pushforward.tensor import Points, Time, clock, dimension, time_dtype
 
 __all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_with_log_prob"]
 
@@ -73,14 +75,14 @@ class Augmented(Field):
                 "density; ask the field that it guides"
             )
         self.path, self.field, self.y, self.how, self.directions = field.path, field, y, how, directions
-        self.shape, self.dtype = x.shape[1:], x.dtype
+        self.point_shape, self.dtype = x.shape[1:], x.dtype
 
     def some(self, rows: Tensor) -> Augmented:
         """That of some of the points."""
         y, directions = self.y, self.directions
         return Augmented(
             self.field,
-            torch.empty(0, *self.shape, dtype=self.dtype, device=rows.device),
+            torch.empty(0, *self.point_shape, dtype=self.dtype, device=rows.device),
             None if y is None else y[rows],
             self.how,
             None if directions is None else directions[:, rows],
@@ -88,16 +90,18 @@ class Augmented(Field):
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         assert names == ("velocity",) and y is not None
-        point = x[:, : -self.how.estimates].reshape(-1, *self.shape).to(self.dtype)
+        point = x[:, : -self.how.estimates].reshape(-1, *self.point_shape).to(self.dtype)
         condition = None if self.y is None else self.y[y]
         directions = None if self.directions is None else self.directions[:, y]
-        u, parts = velocity_and_divergence(lambda z: self.field.velocity(z, t, condition), point, self.how, directions)
+        u, parts = velocity_and_divergence(
+            lambda z: self.field.velocity(z, t, y=condition), point, self.how, directions
+        )
         return (torch.cat([u.flatten(1).to(x), parts.T.to(x)], 1),)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Carried:
+class Transported:
     """Where an augmented integration ended: points, integrals of the divergence ``[n, estimates]``, evaluations."""
 
     x: Points
@@ -105,38 +109,29 @@ class Carried:
     nfe: int
 
 
-def carry(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> Carried:
+def carry(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> Transported:
     """Points along a grid, with the integrals of their divergences."""
     full = time_dtype(x.device)
     state = torch.cat([x.flatten(1).to(full), x.new_zeros(len(x), field.how.estimates, dtype=full)], 1)
-    run = integrate(field, state, grid, stepper, y=torch.arange(len(x), device=x.device))
-    if isinstance(stepper, DormandPrince) and not bool(run.info["finished"].all()):
+    run = integrate(field, state, grid=grid, stepper=stepper, y=torch.arange(len(x), device=x.device))
+    if stepper.adaptive and not bool(run.info["finished"].all()):
         stuck = int((~run.info["finished"]).sum())
-        raise ValueError(
-            f"{stuck} of {len(x)} points did not arrive in {stepper.most} steps; give steps= or a larger tol="
-        )
+        raise ValueError(f"{stuck} of {len(x)} points did not arrive: {stepper} gave up; give steps= or a larger tol=")
     end = run.x[-1]
     points = end[:, : -field.how.estimates].reshape(x.shape)
-    return Carried(points, end[:, -field.how.estimates :], run.nfe)
-
-
-def start_scale(path: Path) -> float:
-    """``beta_0``: sampling begins at this multiple of a source draw (`Path.start`)."""
-    if not isinstance(path, Affine):
-        return 1.0
-    return float(path.schedule(torch.zeros((), dtype=torch.float64))[1])
+    return Transported(points, end[:, -field.how.estimates :], run.nfe)
 
 
 def log_source(path: Path, x: Points) -> Float[Tensor, "n"]:
     """Log-density, in nats, of the points at which sampling begins: ``log p_0(x / beta_0) - D log beta_0``."""
-    scale = start_scale(path)
+    scale = path.initial_scale
     return path.source.log_prob(x / scale) - dimension(x) * clock(scale, x).log()
 
 
 def needs_graph(field: Field, x: Points, y: Tensor | None) -> bool:
     """Whether gradients are wanted: of the points, or of parameters behind the field."""
     with torch.enable_grad():
-        one = field.velocity(x[:1].detach(), 1.0, None if y is None else y[:1])
+        one = field.velocity(x[:1].detach(), 1.0, y=None if y is None else y[:1])
     return x.requires_grad or one.requires_grad
 
 
@@ -151,20 +146,21 @@ def method_of(method: str | Divergence) -> Divergence:
 
 def check_flow(stepper: Stepper) -> None:
     """ValueError for a stepper that is not one of the flow's own."""
-    flows = isinstance(stepper, (RungeKutta, DormandPrince))
-    if not flows and not (isinstance(stepper, Multistep) and stepper.predicts == "velocity"):
+    check_type("log_likelihood", "stepper", stepper, Stepper, "write pf.RK4()")
+    if stepper.stochastic or stepper.uses != ("velocity",):
         raise ValueError(
             f"{stepper}: a likelihood follows the flow's velocity. Stochastic samplers have no density that one "
             "trajectory could give, and methods on other predictions no divergence to integrate; use RK4() or Adams()"
         )
 
 
+@explained
 def log_likelihood(
     field: Field,
     x: Points,
+    *,
     y: Tensor | None = None,
     method: str | Divergence = "exact",
-    *,
     steps: int | None = None,
     grid: Float[Tensor, "times"] | None = None,
     tol: float | None = None,
@@ -172,7 +168,7 @@ def log_likelihood(
     seed: int = 0,
     first: int = 0,
     batch_size: int = 1024,
-    on_batch: Callable[[int, int], None] | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
 ) -> Likelihood:
     """``log p_1(x)`` of a field's flow, with its errors: back from t = 1 to the source.
 
@@ -183,7 +179,7 @@ def log_likelihood(
             nats (default 1e-3): adaptive steps for each point, tightened until its answer changes by less.
         stepper: for ``steps`` and ``grid``, a method that follows the velocity.
         seed, first: of the random directions; those of point i depend on (seed, first + i) alone.
-        batch_size: points at a time; ``on_batch`` is called with (points done, points in all).
+        batch_size: points at a time; ``progress`` is called with the share that is done and words.
 
     Gradients with respect to x and to the network's parameters flow where autograd is on. Raises ValueError for a
     stepper that is not a flow's, a source without a density, or points that do not arrive.
@@ -193,7 +189,7 @@ def log_likelihood(
     >>> round(float(pf.log_likelihood(field, torch.zeros(1, 2)).log_prob), 3)
     -1.838
     """
-    how = method_of(method)
+    how, show = method_of(method), Progress.of(progress)
     if sum(way is not None for way in (steps, grid, tol)) > 1:
         raise ValueError("give one of steps=, grid= and tol=: each says where the steps are")
     if stepper is not None:
@@ -216,31 +212,31 @@ def log_likelihood(
                 parts.append(_finish(moving, carry(moving, x[some], grid, RK5() if stepper is None else stepper)))
             else:
                 parts.append(_tighten(moving, x[some], TOLERANCE if tol is None else tol))
-            if on_batch is not None:
-                on_batch(min(done + batch_size, len(x)), len(x))
+            show.steps(min(done + batch_size, len(x)), len(x))
     return join(parts)
 
 
+@explained
 def log_prob(
     field: Field,
     x: Points,
+    *,
     y: Tensor | None = None,
     method: str | Divergence = "exact",
-    *,
     steps: int | None = None,
     tol: float | None = None,
     seed: int = 0,
 ) -> Float[Tensor, "n"]:
     """``log p_1(x)`` of a field's flow in nats, ``[n]``: `log_likelihood` without its errors; see there."""
-    return log_likelihood(field, x, y, method, steps=steps, tol=tol, seed=seed).log_prob
+    return log_likelihood(field, x, y=y, method=method, steps=steps, tol=tol, seed=seed).log_prob
 
 
-def _finish(field: Augmented, back: Carried, sign: float = 1.0) -> Likelihood:
+def _finish(field: Augmented, back: Transported, sign: float = 1.0) -> Likelihood:
     """From the state at the source: ``log p_0 + sign int div``, the sign of the direction of time."""
     value = log_source(field.path, back.x) + sign * back.integral.mean(1)
     k = field.how.estimates
     error = torch.zeros_like(value) if field.directions is None else back.integral.std(1) / k**0.5
-    missing, x0 = torch.full_like(value, torch.nan), back.x / start_scale(field.path)
+    missing, x0 = torch.full_like(value, torch.nan), back.x / field.path.initial_scale
     return Likelihood(value.to(field.dtype), error.to(field.dtype), missing, x0.to(field.dtype), back.nfe)
 
 
@@ -293,17 +289,12 @@ def sample_with_log_prob(
     if n < 1:
         raise ValueError(f"n={n}: at least one sample is needed")
     how, out, parts = method_of(method), [], []
-
-    def begin(k: int, g: torch.Generator) -> Tensor:
-        return field.path.source.sample((k, *shape), g, dtype)
-
     for done in range(0, n, batch_size):
         count = min(batch_size, n - done)
-        x0 = per_sample(begin, first + done, count, seed, "source").to(device)
-        start = field.path.start(x0)
+        start = field.path.begin(count, shape, seed=seed, first=first + done, device=device, dtype=dtype)
         condition = None if y is None else y[done : done + count].to(device)
         moving = Augmented(field, start, condition, how, how.directions(start, first + done, seed))
         there = carry(moving, start, default_grid(field, steps), RK5())
         out.append(there.x.to(dtype))
-        parts.append(_finish(moving, Carried(start.to(there.x), there.integral, there.nfe), -1.0))
+        parts.append(_finish(moving, Transported(start.to(there.x), there.integral, there.nfe), -1.0))
     return torch.cat(out), join(parts)

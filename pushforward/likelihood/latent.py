@@ -8,24 +8,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.arguments import explained
 from pushforward.field import Field
 from pushforward.likelihood.divergence import Divergence
-from pushforward.likelihood.flow import log_likelihood, start_scale
+from pushforward.likelihood.flow import log_likelihood
 from pushforward.sample import DormandPrince, integrate
-from pushforward.source import Normal
 from pushforward.tensor import Points
 
 __all__ = ["class_log_prob", "decode", "encode", "interpolate"]
 
 
-def encode(field: Field, x: Points, y: Tensor | None = None, *, tol: float = 1e-5, steps: int | None = None) -> Points:
+@explained
+def encode(field: Field, x: Points, *, y: Tensor | None = None, tol: float = 1e-5, steps: int | None = None) -> Points:
     """The source draws ``x0 [n, *d]`` whose flow ends at ``x``: backward, with adaptive steps or so many."""
-    return _move(field, x, y, tol, steps, reverse=True) / start_scale(field.path)
+    return _move(field, x, y, tol, steps, reverse=True) / field.path.initial_scale
 
 
-def decode(field: Field, x0: Points, y: Tensor | None = None, *, tol: float = 1e-5, steps: int | None = None) -> Points:
+@explained
+def decode(field: Field, x0: Points, *, y: Tensor | None = None, tol: float = 1e-5, steps: int | None = None) -> Points:
     """The data ``[n, *d]`` at which the flow from the source draws ``x0`` ends: the inverse of `encode`."""
-    return _move(field, field.path.start(x0), y, tol, steps, reverse=False)
+    return _move(field, field.path.initial_state(x0), y, tol, steps, reverse=False)
 
 
 def _move(field: Field, x: Points, y: Tensor | None, tol: float, steps: int | None, reverse: bool) -> Points:
@@ -34,13 +36,14 @@ def _move(field: Field, x: Points, y: Tensor | None, tol: float, steps: int | No
     return integrate(field, x, stepper=DormandPrince(tol), y=y, reverse=reverse).x[-1]
 
 
+@explained
 def interpolate(
     field: Field,
     a: Points,
     b: Points,
+    *,
     points: int = 8,
     y: Tensor | None = None,
-    *,
     tol: float = 1e-5,
     steps: int | None = None,
 ) -> Float[Tensor, "points n *d"]:
@@ -52,10 +55,10 @@ def interpolate(
     """
     if a.shape != b.shape or points < 2:
         raise ValueError(f"interpolate: shapes {tuple(a.shape)} and {tuple(b.shape)}, {points} points (at least 2)")
-    start, end = (encode(field, x, y, tol=tol, steps=steps) for x in (a, b))
+    start, end = (encode(field, x, y=y, tol=tol, steps=steps) for x in (a, b))
     s = torch.linspace(0, 1, points, dtype=start.dtype, device=start.device).reshape(-1, *[1] * start.ndim)
     share, other = 1 - s, s
-    if isinstance(field.path.source, Normal):
+    if field.path.source.gaussian:
         p, q = start.flatten(1), end.flatten(1)
         cosine = torch.nn.functional.cosine_similarity(p, q, dim=1).clamp(-1, 1)
         angle = torch.acos(cosine).reshape(-1, *[1] * (start.ndim - 1))
@@ -65,16 +68,17 @@ def interpolate(
         other = torch.where(near, s, (s * angle).sin() / sine)
     codes = share * start + other * end
     conditions = None if y is None else y.repeat(points, *[1] * (y.ndim - 1))
-    return decode(field, codes.flatten(0, 1), conditions, tol=tol, steps=steps).reshape(codes.shape)
+    return decode(field, codes.flatten(0, 1), y=conditions, tol=tol, steps=steps).reshape(codes.shape)
 
 
+@explained
 def class_log_prob(
     field: Field,
     x: Points,
     classes: Sequence[int],
+    *,
     log_prior: Float[Tensor, "c"] | None = None,
     method: str | Divergence = "exact",
-    *,
     steps: int | None = None,
     tol: float | None = None,
     seed: int = 0,
@@ -85,7 +89,7 @@ def class_log_prob(
     """
     columns = [
         log_likelihood(
-            field, x, torch.full((len(x),), c, device=x.device), method, steps=steps, tol=tol, seed=seed
+            field, x, y=torch.full((len(x),), c, device=x.device), method=method, steps=steps, tol=tol, seed=seed
         ).log_prob
         for c in classes
     ]

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.arguments import explained
 from pushforward.field import Field
 from pushforward.likelihood.divergence import Hutchinson, pull_back
-from pushforward.likelihood.flow import Likelihood, log_source, needs_graph, start_scale
+from pushforward.likelihood.flow import Likelihood, log_source, needs_graph
 from pushforward.tensor import Points, dimension, generator, time_dtype
 
 __all__ = ["residual_flow", "residual_log_prob"]
@@ -24,21 +25,23 @@ SMALL = 64  # coordinates up to which the determinant is taken of the whole Jaco
 ROUNDS = 200  # of the fixed-point iteration that inverts a layer
 
 
-def residual_flow(field: Field, x0: Points, layers: int, y: Tensor | None = None) -> Points:
+@explained
+def residual_flow(field: Field, x0: Points, layers: int, *, y: Tensor | None = None) -> Points:
     """``x_K`` from source draws: K equal Euler steps, the forward pass of the residual flow."""
-    x = field.path.start(x0)
+    x = field.path.initial_state(x0)
     for k in range(layers):
-        x = x + field.velocity(x, k / layers, y) / layers
+        x = x + field.velocity(x, k / layers, y=y) / layers
     return x
 
 
+@explained
 def residual_log_prob(
     field: Field,
     x: Points,
     layers: int,
+    *,
     y: Tensor | None = None,
     method: Literal["auto", "exact", "series"] = "auto",
-    *,
     probes: int = 4,
     certain: int = 4,
     seed: int = 0,
@@ -62,7 +65,7 @@ def residual_log_prob(
     for k in reversed(range(layers)):
 
         def layer(z: Tensor, t: float = k / layers) -> Tensor:
-            return field.velocity(z.to(dtype), t, y).to(z) / layers
+            return field.velocity(z.to(dtype), t, y=y).to(z) / layers
 
         image = x
         with torch.no_grad():
@@ -79,7 +82,7 @@ def residual_log_prob(
     log_prob = log_source(field.path, x) - estimates.mean(0)
     error = torch.zeros_like(log_prob) if exact else estimates.std(0) / probes**0.5
     missing = torch.full_like(log_prob, torch.nan)
-    x0 = x / start_scale(field.path)
+    x0 = x / field.path.initial_scale
     return Likelihood(log_prob.to(dtype), error.to(dtype), missing, x0.to(dtype), evaluations)
 
 

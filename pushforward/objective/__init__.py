@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pushforward.objective.implicit import ImplicitScore, SlicedScore
 from pushforward.objective.irreducible import Estimate, excess_loss, irreducible_loss
-from pushforward.objective.matching import ImportanceWeighted, Matching, MultiMatching, Objective, StableTarget, target
+from pushforward.objective.matching import ImportanceWeighted, Matching, MultiMatching, Objective, StableTarget
 from pushforward.objective.maxlik import MaximumLikelihood, ResidualLikelihood
 from pushforward.objective.weights import WEIGHTS, Weighting
 from pushforward.registry import merged
@@ -27,7 +27,6 @@ __all__ = [
     "Weighting",
     "excess_loss",
     "irreducible_loss",
-    "target",
 ]
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = merged("objective", "OBJECTIVES")

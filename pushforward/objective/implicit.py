@@ -30,7 +30,7 @@ def _asked(
     """The score as a function of the points, the points it is asked at, and the factor of each row."""
     x, t = (draw.x1, torch.ones_like(draw.t)) if static else (draw.xt, draw.t)
     scale = torch.ones_like(t) if static else weighting(t, field.path, "score", x)
-    return lambda z: field.score(z, t, y), x, scale.to(x) / dimension(x)
+    return lambda z: field.score(z, t, y=y), x, scale.to(x) / dimension(x)
 
 
 @final

@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
 
 
 def irreducible_loss(
-    objective: Objective, oracle: Field, draw: Draw, y: Tensor | None = None, seed: int = 0, batch: int = 1024
+    objective: Objective, oracle: Field, draw: Draw, *, y: Tensor | None = None, seed: int = 0, batch: int = 1024
 ) -> Estimate:
     """The loss of the exact field on these draws, ``batch`` of them at a time.
 
@@ -50,6 +50,7 @@ def excess_loss(
     field: Field,
     oracle: Field,
     draw: Draw,
+    *,
     y: Tensor | None = None,
     seed: int = 0,
     batch: int = 1024,

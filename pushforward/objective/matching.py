@@ -18,28 +18,13 @@ from torch import Tensor
 from pushforward.field import Field
 from pushforward.objective.weights import Weighting, default_weight
 from pushforward.oracle import EmpiricalField
-from pushforward.path import PREDICTIONS, Affine, Draw, affine_schedule
-from pushforward.tensor import Points, bcast
+from pushforward.path import Draw
+from pushforward.tensor import Points
 from pushforward.times import Importance
 
-__all__ = ["ImportanceWeighted", "Matching", "MultiMatching", "Objective", "StableTarget", "target"]
+__all__ = ["ImportanceWeighted", "Matching", "MultiMatching", "Objective", "StableTarget"]
 
 Objective = Callable[[Field, Draw, "Tensor | None", torch.Generator], Tensor]
-
-
-def target(draw: Draw, field: Field, quantity: str) -> Points:
-    """The conditional value ``a x_1 + b x_0`` of a prediction on each trajectory; the velocity for any path."""
-    if quantity == "velocity":
-        return draw.ut
-    path = field.path
-    affine_schedule(path, quantity)
-    assert isinstance(path, Affine)
-    if quantity == "data":
-        return draw.x1
-    if quantity == "noise":
-        return draw.x0
-    m, a, b = PREDICTIONS[quantity](path.schedule.coefficients(draw.t))
-    return bcast(a / m, draw.xt) * draw.x1 + bcast(b / m, draw.xt) * draw.x0
 
 
 def regress(
@@ -49,7 +34,7 @@ def regress(
     predictions = field.evaluate(tuple(goals), draw.xt, draw.t, y)
     loss = draw.xt.new_zeros(len(draw.xt))
     for (name, goal), prediction in zip(goals.items(), predictions, strict=True):
-        error = torch.nn.functional.mse_loss(prediction, goal, reduction="none").flatten(1).mean(1)
+        error = field.path.space.loss(prediction, goal, name)
         loss = loss + weighting(draw.t, field.path, name, draw.xt).to(error) * error
     return loss
 
@@ -72,7 +57,7 @@ class Matching:
         return (self.quantity,)
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
-        return regress(field, draw, y, {self.quantity: target(draw, field, self.quantity)}, self.weighting)
+        return regress(field, draw, y, {self.quantity: field.path.target(draw, self.quantity)}, self.weighting)
 
 
 @final
@@ -84,7 +69,9 @@ class MultiMatching:
     weighting: Weighting = default_weight
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
-        return regress(field, draw, y, {name: target(draw, field, name) for name in self.quantities}, self.weighting)
+        return regress(
+            field, draw, y, {name: field.path.target(draw, name) for name in self.quantities}, self.weighting
+        )
 
 
 @final
@@ -115,7 +102,7 @@ class StableTarget:
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
         if y is not None and (y.ndim != 1 or y.is_floating_point()):
-            raise ValueError(f"Marginal: conditions must be class numbers [n], not {y.dtype} {tuple(y.shape)}")
+            raise ValueError(f"StableTarget: conditions must be class numbers [n], not {y.dtype} {tuple(y.shape)}")
         points, labels = (draw.x1, y) if self.reference is None else (self.reference.to(draw.xt), self.labels)
         with torch.no_grad():
             oracle = EmpiricalField(field.path, points, labels=labels)

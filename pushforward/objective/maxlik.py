@@ -112,7 +112,7 @@ class MaximumLikelihood:
             grid[1:-1] = middle[:-1].lerp(middle[1:], share.to(grid))
         end = state
         if self.gradient == "store":
-            end = integrate(moving, state, grid, RK4(), y=rows).x[-1]
+            end = integrate(moving, state, grid=grid, stepper=RK4(), y=rows).x[-1]
         elif self.gradient == "adjoint":
             end = _adjoint(moving, state, grid, rows, _leaves(field, x, y, grid))
         else:
@@ -120,7 +120,7 @@ class MaximumLikelihood:
             for ends in grid.unfold(0, 2, 1):
 
                 def step(z: Tensor, ends: Tensor = ends) -> Tensor:
-                    return integrate(moving, z, ends, RK4(), y=rows).x[-1]
+                    return integrate(moving, z, grid=ends, stepper=RK4(), y=rows).x[-1]
 
                 end = _Again.apply(step, end, *weights)  # type: ignore[no-untyped-call]
         x0, integral = end[:, : -how.estimates].reshape(x.shape), end[:, -how.estimates :]
@@ -131,7 +131,7 @@ def _leaves(field: Field, x: Points, y: Tensor | None, grid: Tensor) -> tuple[Te
     """The parameters behind a field, read off the graphs of its velocity at the times of a grid."""
     with torch.enable_grad():
         one, condition = x[:1].detach(), None if y is None else y[:1]
-        nodes = [field.velocity(one, t, condition).grad_fn for t in grid]
+        nodes = [field.velocity(one, t, y=condition).grad_fn for t in grid]
     seen, found = set(nodes), []
     while nodes:
         node = nodes.pop()
@@ -153,7 +153,7 @@ def _adjoint(field: Augmented, state: Tensor, grid: Tensor, rows: Tensor, weight
             "gradient='adjoint' needs torchdiffeq: pip install 'pushforward[adjoint]', or take gradient='checkpoint'"
         ) from error
     states: Tensor = odeint_adjoint(
-        lambda t, z: field.velocity(z, t, rows), state, grid.to(state), method="rk4", adjoint_params=weights
+        lambda t, z: field.velocity(z, t, y=rows), state, grid.to(state), method="rk4", adjoint_params=weights
     )
     return states[-1]
 
@@ -178,7 +178,7 @@ class ResidualLikelihood:
         return ("velocity",)
 
     def __call__(self, field: Field, draw: Draw, y: Tensor | None, generator: torch.Generator) -> Float[Tensor, "n"]:
-        found = residual_log_prob(field, draw.x1, self.layers, y, self.method, seed=_seed(generator))
+        found = residual_log_prob(field, draw.x1, self.layers, y=y, method=self.method, seed=_seed(generator))
         return -found.log_prob / dimension(draw.x1)
 
 

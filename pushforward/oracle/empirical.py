@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
 
@@ -13,8 +12,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.oracle.prior import log_prior
-from pushforward.path import Affine, InvertiblePath, Path, convert
-from pushforward.source import Normal
+from pushforward.path import Path
 from pushforward.tensor import Points, Time, Times, clock, dimension, squared_norm, time_dtype
 
 __all__ = ["EmpiricalField"]
@@ -59,8 +57,10 @@ class EmpiricalField(Field):
         squares = [squared_norm(block.to(wide)) for block in self.points.split(max(1, ROOM // dimension(self.points)))]
         object.__setattr__(self, "_squares", torch.cat(squares))
 
-    def _gaussian(self) -> bool:
-        return isinstance(self.path, Affine) and isinstance(self.path.source, Normal)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of a row of ``points``."""
+        return tuple(self.points.shape[1:])
 
     def _precise(self, x: Tensor) -> torch.dtype:
         return time_dtype(x.device) if self.points.numel() <= SMALL else x.dtype
@@ -73,8 +73,7 @@ class EmpiricalField(Field):
 
         Without noise both are infinite; ``alpha`` and ``alpha^2/2`` then rank the data points as the limit does.
         """
-        assert isinstance(self.path, Affine)
-        alpha, beta = (c.reshape(-1, 1).to(x) for c in self.path.schedule(t))
+        alpha, beta = (c.reshape(-1, 1).to(x) for c in self.path.affine_schedule()(t))
         still = beta == 0
         squared = torch.where(still, 1.0, beta.square())
         return alpha / squared, alpha.square() / (2 * squared), still
@@ -108,11 +107,11 @@ class EmpiricalField(Field):
         joint = self._log_joint(x, t, y)
         unseen = (joint == -math.inf).all(1, keepdim=True)
         still = joint.isnan().any(1, keepdim=True) | (joint == math.inf).any(1, keepdim=True)
-        if bool(unseen.any()) and isinstance(self.path, InvertiblePath):
-            outside = self.path.source.distance(self.path.source_point(*self._pairs(x, t))).reshape(joint.shape)
+        if bool(unseen.any()):
+            outside = self.path.support_distance(*self._pairs(x, t)).reshape(joint.shape)
             joint = torch.where(unseen, nearest(outside, self._prior(x, y)), joint)
         if bool(still.any()):
-            away = torch.cdist(x.flatten(1), self.points.to(x).flatten(1))
+            away = self.path.space.distance(x, self.points.to(x))
             joint = torch.where(still, nearest(away, self._prior(x, y)), joint)
         return joint.softmax(1)
 
@@ -124,31 +123,26 @@ class EmpiricalField(Field):
         def average(values: Tensor) -> Tensor:
             return torch.einsum("nm,nmd->nd", post, values.reshape(*post.shape, -1)).reshape(x.shape)
 
-        of: dict[str, Callable[[], Points]] = {
-            "velocity": lambda: average(self.path.velocity(*pairs)),
-            "score": lambda: average(self.path.score(*pairs)),
-            "data": lambda: average(pairs[1]),
-        }
-        if isinstance(self.path, InvertiblePath):
-            origin = self.path.source_point
-            of["noise"] = lambda: average(origin(*pairs))
-        if isinstance(self.path, Affine):
-            of["v"] = lambda: convert(average(pairs[1]), x, t, self.path, "data", "v")
-        missing = [name for name in names if name not in of]
-        if missing:
-            raise ValueError(f"{type(self.path).__name__}: this path has no {missing[0]}; it has {', '.join(of)}")
-        return tuple(of[name]() for name in names)
+        def quantity(name: str) -> Points:
+            if name in self.path.conditionals:
+                return average(self.path.conditionals[name](*pairs))
+            return self.path.convert(average(pairs[1]), x, t, "data", name)
+
+        has = dict.fromkeys((*self.path.conditionals, *self.path.predictions))
+        if missing := [name for name in names if name not in has]:
+            raise ValueError(f"{type(self.path).__name__}: this path has no {missing[0]}; it has {', '.join(has)}")
+        return tuple(quantity(name) for name in names)
 
     def _block(self, names: tuple[str, ...], x: Points, t: Times, y: Tensor | None) -> tuple[Points, ...]:
-        if self._gaussian():
+        if self.path.gaussian:
             data = self._mean_gaussian(x, t, y)
-            return tuple(convert(data, x, t, self.path, "data", name) for name in names)
+            return tuple(self.path.convert(data, x, t, "data", name) for name in names)
         return self._general(names, x, t, y)
 
     def _blocks(self, x: Points, t: Times, y: Tensor | None) -> list[tuple[Tensor, Tensor, Tensor | None]]:
         """The queries in blocks whose temporaries fit in a bounded room."""
-        per_row = len(self.points) * (1 if self._gaussian() else dimension(x))
-        if self._gaussian() and self.points.numel() > SMALL and t.numel() == 1 and y is None:
+        per_row = len(self.points) * (1 if self.path.gaussian else dimension(x))
+        if self.path.gaussian and self.points.numel() > SMALL and t.numel() == 1 and y is None:
             per_row = dimension(x)  # fused attention with one row of biases for all queries: nothing of n x m is stored
         size = max(1, ROOM // per_row)
         rows = x.to(self._precise(x)).split(size)
@@ -160,18 +154,17 @@ class EmpiricalField(Field):
         parts = [self._block(names, *block) for block in self._blocks(x, clock(t, x), y)]
         return tuple(torch.cat(part).to(x.dtype) for part in zip(*parts, strict=True))
 
-    def log_prob(self, x: Points, t: Time, y: Tensor | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Points, t: Time, *, y: Tensor | None = None) -> Float[Tensor, "n"]:
         """``log p_t(x)`` in nats; a density for t < 1 only, where the path still has noise in it."""
         parts = [self._log_prob(*block) for block in self._blocks(x, clock(t, x), y)]
         return torch.cat(parts).to(x.dtype)
 
     def _log_prob(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n"]:
-        if not self._gaussian():
+        if not self.path.gaussian:
             return self._log_joint(x, t, y).logsumexp(1)
-        assert isinstance(self.path, Affine)
         keys = self.points.to(x).flatten(1)
         factor, shift, still = self._attention(x, t)
         logits = factor * (x.flatten(1) @ keys.T) - shift * self._squares.to(x) + self._prior(x, y)
-        variance = self.path.schedule.variance(t).to(x)
+        variance = self.path.affine_schedule().variance(t).to(x)
         normal = -0.5 * squared_norm(x) / variance - 0.5 * dimension(x) * (2 * math.pi * variance).log()
         return torch.where(still[:, 0], -math.inf, logits.logsumexp(1) + normal)

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.oracle.prior import log_prior
-from pushforward.path import Affine, Path
-from pushforward.source import Normal
+from pushforward.path import Path
 from pushforward.tensor import Points, Time, Times, clock, dimension, time_dtype
 
 __all__ = ["MixtureField"]
@@ -45,7 +44,7 @@ class MixtureField(Field):
     _spectrum: tuple[Tensor, Tensor | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.path, Affine) and isinstance(self.path.source, Normal)):
+        if not self.path.gaussian:
             raise ValueError("MixtureField needs a Gaussian path: Affine with the Normal source")
         if (self.stds is None) == (self.covariances is None):
             raise ValueError("MixtureField: give stds or covariances, one of the two")
@@ -64,6 +63,11 @@ class MixtureField(Field):
             raise ValueError("MixtureField: every variance must be positive; for a finite set use EmpiricalField")
         object.__setattr__(self, "_spectrum", (variances, axes))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of a row of ``means``."""
+        return tuple(self.means.shape[1:])
+
     def _components(self, x: Points, t: Times, y: Tensor | None) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
         """Log joint densities ``[n, k]`` of the components, and the average over their posterior.
 
@@ -74,8 +78,7 @@ class MixtureField(Field):
         variances, axes = (None if s is None else s.to(x.device, full) for s in self._spectrum)
         assert variances is not None
         points, means = x.flatten(1).to(full), self.means.flatten(1).to(x.device, full)
-        assert isinstance(self.path, Affine)
-        alpha, beta = (c.reshape(-1, 1) for c in self.path.schedule(t))  # [n or 1, 1]
+        alpha, beta = (c.reshape(-1, 1) for c in self.path.affine_schedule()(t))  # [n or 1, 1]
         total = (alpha[..., None] * alpha[..., None]) * variances + beta[..., None].square()  # [n, k, D or 1]
         log_w = log_prior(self.weights, self.labels, y, len(means), points)
         d = points.shape[1]
@@ -108,10 +111,9 @@ class MixtureField(Field):
         return log_joint, general
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
-        assert isinstance(self.path, Affine)
         t = clock(t, x)
         _, average = self._components(x, t, y)
-        alpha, beta, d_alpha, _, beta_d_beta = (c.reshape(-1, 1) for c in self.path.schedule.coefficients(t))
+        alpha, beta, d_alpha, _, beta_d_beta = (c.reshape(-1, 1) for c in self.path.affine_schedule().coefficients(t))
         variances = self._spectrum[0].to(alpha)
         total = alpha[..., None].square() * variances + beta[..., None].square()
         noise = beta[..., None] / total
@@ -126,6 +128,6 @@ class MixtureField(Field):
         }
         return tuple(average(*rows[name]).reshape(x.shape).to(x.dtype) for name in names)
 
-    def log_prob(self, x: Points, t: Time = 1.0, y: Tensor | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Points, t: Time = 1.0, *, y: Tensor | None = None) -> Float[Tensor, "n"]:
         """``log p_t(x)`` in nats; t = 1 is the data law itself."""
         return self._components(x, clock(t, x), y)[0].logsumexp(1).to(x.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import final
 
@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path.base import InvertiblePath, Path, aligned
+from pushforward.path.base import Draw, InvertiblePath, Path, aligned
+from pushforward.path.predictions import PREDICTIONS, Row
 from pushforward.schedule import CondOT, Schedule
 from pushforward.schedule.base import quotient
 from pushforward.source import Normal, Source
@@ -39,7 +40,38 @@ class Affine(InvertiblePath):
         alpha, beta = self.schedule(t)
         return bcast(alpha, x1) * x1 + bcast(beta, x0) * x0
 
-    def start(self, x0: Points) -> Points:
+    @property
+    def predictions(self) -> Mapping[str, Row]:
+        """All of `PREDICTIONS`; the score only where the source is normal, so that it is linear in the noise."""
+        return {name: row for name, row in PREDICTIONS.items() if name != "score" or self.gaussian}
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether the source is the standard normal."""
+        return self.source.gaussian
+
+    @property
+    def initial_scale(self) -> float:
+        """``beta_0``."""
+        return float(self.schedule(torch.zeros((), dtype=torch.float64))[1])
+
+    def affine_schedule(self, *names: str) -> Schedule:
+        self._check_names(names)
+        if "score" in names and not self.gaussian:
+            raise ValueError(
+                f"the score is a linear function of the noise for the Normal source only, not for {self.source}; "
+                "use velocity, data, noise or v"
+            )
+        return self.schedule
+
+    def target(self, draw: Draw, name: str) -> Points:
+        schedule = self.affine_schedule(name)
+        if name in ("velocity", "data", "noise"):
+            return {"velocity": draw.ut, "data": draw.x1, "noise": draw.x0}[name]
+        m, a, b = PREDICTIONS[name](schedule.coefficients(draw.t))
+        return bcast(a / m, draw.xt) * draw.x1 + bcast(b / m, draw.xt) * draw.x0
+
+    def initial_state(self, x0: Points) -> Points:
         """``beta_0 x_0``: the curve at t = 0 with no data in it; ``x_0`` itself where ``beta_0 = 1``."""
         return bcast(self.schedule(clock(0.0, x0))[1], x0) * x0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import final
 
@@ -11,8 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.errors import nearest
+from pushforward.path.predictions import PREDICTIONS, Row, conversion
+from pushforward.schedule import Schedule
 from pushforward.source import Source
-from pushforward.tensor import Points, Time, Times, brief, clock, jvp
+from pushforward.space import Euclidean, Space
+from pushforward.tensor import Pairs, Points, Time, Times, bcast, brief, clock, jvp
 
 __all__ = ["Draw", "InvertiblePath", "Path", "aligned"]
 
@@ -25,9 +29,12 @@ def aligned(t: Times, x: Points) -> Tensor:
 @final
 @dataclass(frozen=True, repr=False)
 class Draw:
-    """Points on conditional trajectories: ``t [n]``; ends ``x0, x1``, points ``xt``, velocities ``ut``: ``[n, *d]``."""
+    """Points on conditional trajectories: ends ``x0, x1``, points ``xt``, velocities ``ut``, all ``[n, *d]``.
 
-    t: Float[Tensor, "n"]
+    Times ``t [n]``; or pairs ``[n, 2]``, now and then, with the points and velocities of now.
+    """
+
+    t: Float[Tensor, "n"] | Float[Tensor, "n 2"]
     x0: Points
     x1: Points
     xt: Points
@@ -52,6 +59,67 @@ class Path(ABC):
     """A law of curves from a source to the data, and the conditional law ``p_t(x | x_1)`` of their points."""
 
     source: Source
+    space: Space = Euclidean()
+
+    @property
+    def predictions(self) -> Mapping[str, Row]:
+        """The predictions that convert into each other on this path, ``name -> row`` of the linear relation.
+
+        Empty where there is no such relation: then a network predicts the velocity, and nothing follows from it.
+        """
+        return {}
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether ``p_t(x | x_1)`` is ``N(alpha x_1, beta^2 I)``."""
+        return False
+
+    @property
+    def initial_scale(self) -> float:
+        """What a source draw is multiplied by where sampling begins: ``beta_0`` on affine paths."""
+        return 1.0
+
+    def affine_schedule(self, *names: str) -> Schedule:
+        """The schedule of ``x_t = alpha x_1 + beta x_0``, on which the named predictions exist.
+
+        ValueError with the reason where the path has no such relation, or not these predictions.
+        """
+        self._check_names(names)
+        raise ValueError(f"{type(self).__name__}: predictions convert into each other on affine paths only")
+
+    def conversion(self, t: Times, frm: str, to: str) -> tuple[Times, Times]:
+        """``(k_x, k_p)`` with ``to = k_x x_t + k_p p`` for a prediction p of kind ``frm``; ValueError without them."""
+        return conversion(self.affine_schedule(frm, to), t, frm, to)
+
+    @final
+    def convert(self, p: Points, xt: Points, t: Time, frm: str, to: str) -> Points:
+        """The prediction ``p`` of kind ``frm`` at ``xt`` as one of kind ``to``."""
+        k_x, k_p = self.conversion(clock(t, xt), frm, to)
+        return bcast(k_x, xt) * xt + bcast(k_p, xt) * p
+
+    def target(self, draw: Draw, name: str) -> Points:
+        """The conditional value of a prediction on each trajectory, which a matching loss regresses on."""
+        if name == "velocity":
+            return draw.ut
+        self.affine_schedule(name)
+        raise AssertionError("a path with a schedule states its targets")
+
+    @property
+    def conditionals(self) -> Mapping[str, Callable[[Points, Points, Time], Points]]:
+        """Conditional quantities in closed form, ``name -> f(xt, x1, t)``: their posterior means are the exact
+        field.
+        """
+        return {"velocity": self.velocity, "score": self.score, "data": lambda xt, x1, t: x1}
+
+    def support_distance(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
+        """How far outside the source's support the curve to ``x1`` through ``xt`` begins; 0 where that is not known."""
+        return xt.new_zeros(len(xt))
+
+    @staticmethod
+    def _check_names(names: tuple[str, ...]) -> None:
+        for name in names:
+            if name not in PREDICTIONS:
+                raise ValueError(nearest(name, PREDICTIONS, "prediction"))
 
     @abstractmethod
     def trajectory(self, x0: Points, x1: Points, t: Times) -> Points:
@@ -69,17 +137,38 @@ class Path(ABC):
     def score(self, xt: Points, x1: Points, t: Time) -> Points:
         """``grad_x log p_t(x | x_1)``; ValueError for a source without a density."""
 
-    def start(self, x0: Points) -> Points:
+    def initial_state(self, x0: Points) -> Points:
         """Where sampling begins for the source draw ``x0``."""
         return x0
+
+    @final
+    def begin(
+        self,
+        n: int,
+        shape: tuple[int, ...],
+        *,
+        seed: int = 0,
+        first: int = 0,
+        stream: str = "source",
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Points:
+        """States at t = 0 ``[n, *shape]`` from which samples start: source draws, scaled where the path is.
+
+        Number i depends on (seed, stream, first + i) alone.
+        """
+        draws = self.source.draws(n, shape, seed=seed, first=first, stream=stream, dtype=dtype)
+        return self.initial_state(draws.to(device))
 
     def curve(self, x0: Points, x1: Points, generator: torch.Generator | None) -> Callable[[Times], Points]:
         """One curve per row, as a function of time; random where the path itself is."""
         return lambda t: self.trajectory(x0, x1, t)
 
     @final
-    def draw(self, x0: Points, x1: Points, t: Time, generator: torch.Generator | None = None) -> Draw:
+    def draw(self, x0: Points, x1: Points, t: Time | Pairs, generator: torch.Generator | None = None) -> Draw:
         """The point and its velocity ``d x_t / dt`` on each curve, at one time or one time per row.
+
+        Pairs of times ``[n, 2]`` (now, then: for flow maps) are kept in the draw, whose points are those of the first.
 
         >>> import torch, pushforward as pf
         >>> pf.Affine().draw(torch.zeros(1, 2), torch.ones(1, 2), 0.25).xt
@@ -88,8 +177,9 @@ class Path(ABC):
         if x0.shape != x1.shape:
             raise ValueError(f"x0 has shape {tuple(x0.shape)} but x1 has {tuple(x1.shape)}")
         t = clock(t, x1)
-        xt, ut = jvp(self.curve(x0, x1, generator), t, torch.ones_like(t))
-        return Draw(t.expand(len(x1)), x0, x1, xt, ut)
+        now = t[:, 0] if t.ndim == 2 else t
+        xt, ut = jvp(self.curve(x0, x1, generator), now, torch.ones_like(now))
+        return Draw(t if t.ndim == 2 else t.expand(len(x1)), x0, x1, xt, ut)
 
     def __repr__(self) -> str:
         return brief(self) if is_dataclass(self) else type(self).__name__
@@ -105,6 +195,13 @@ class InvertiblePath(Path):
     @abstractmethod
     def log_det(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
         """``log |det d phi_t / d x|`` at ``xt``, nats."""
+
+    @property
+    def conditionals(self) -> Mapping[str, Callable[[Points, Points, Time], Points]]:
+        return {**super().conditionals, "noise": self.source_point}
+
+    def support_distance(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:
+        return self.source.distance(self.source_point(xt, x1, t))
 
     def velocity(self, xt: Points, x1: Points, t: Time) -> Points:
         """``u_t(x | x_1)``: the velocity of the curve to ``x1`` that passes through ``xt``."""

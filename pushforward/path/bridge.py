@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pushforward.path.base import Path
 from pushforward.schedule.base import root
-from pushforward.source import Empirical, Mixture, Normal, Source
+from pushforward.source import Normal, Source
 from pushforward.tensor import Points, Time, Times, bcast, clock, dimension
 
 __all__ = ["Bridge"]
@@ -51,22 +51,9 @@ class Bridge(Path):
         eps = self.sigma * noise.to(x1.device)
         return lambda t: self.trajectory(x0, x1, t) + bcast(root(t * (1 - t)), eps) * eps
 
-    def _components(self, x: Points) -> tuple[Tensor, Tensor, Tensor]:
-        """Means ``[k, D]``, variances ``[k]`` and log-weights ``[k]`` of the source as a mixture."""
-        if isinstance(self.source, Normal):
-            return x.new_zeros(1, dimension(x)), x.new_ones(1), x.new_zeros(1)
-        if isinstance(self.source, Empirical):
-            data = self.source.data.to(x).flatten(1)
-            return data, x.new_zeros(len(data)), x.new_full((len(data),), -math.log(len(data)))
-        if isinstance(self.source, Mixture):
-            stds = self.source.stds.to(x)
-            weights = torch.ones_like(stds) if self.source.weights is None else self.source.weights.to(x)
-            return self.source.means.to(x).flatten(1), stds.square(), (weights / weights.sum()).log()
-        raise ValueError(f"Bridge: the conditional law of {type(self.source).__name__} is not in closed form here")
-
     def _law(self, xt: Points, x1: Points, t: Time) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """``log joint [n, k]``, its posterior, residuals ``[n, k, D]``, ``1/v`` and ``v'/(2v)`` ``[n or 1, k]``."""
-        means, spread, log_w = self._components(xt)
+        means, spread, log_w = self.source.components(xt)
         t = clock(t, xt).reshape(-1, 1).to(xt)
         variance = (1 - t).square() * spread + self.sigma**2 * t * (1 - t)
         half_slope = -(1 - t) * spread + self.sigma**2 * (1 - 2 * t) / 2
@@ -86,7 +73,7 @@ class Bridge(Path):
 
     def velocity(self, xt: Points, x1: Points, t: Time) -> Points:
         _, post, residual, _, ratio = self._law(xt, x1, t)
-        mean = post @ self._components(xt)[0]
+        mean = post @ self.source.components(xt)[0]
         return (x1.flatten(1) - mean + ((post * ratio)[..., None] * residual).sum(1)).reshape(xt.shape)
 
     def score(self, xt: Points, x1: Points, t: Time) -> Points:

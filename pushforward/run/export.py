@@ -20,8 +20,7 @@ from pushforward.field import Learned
 from pushforward.files import written_whole
 from pushforward.run.conditions import guided
 from pushforward.run.model import Model
-from pushforward.sample import STEPPERS, Multistep, RungeKutta
-from pushforward.sample.integrate import plan
+from pushforward.sample import STEPPERS, Sampler
 from pushforward.sample.noise import Brownian, NoiseStreams, StepNoise
 from pushforward.sample.stepper import ConditionedField
 from pushforward.version import __version__
@@ -95,7 +94,7 @@ class Units(nn.Module):
         return values.to(self.dtype).reshape(x.shape[0], *self.row_shape)
 
 
-class Sampler(nn.Module):
+class UnrolledSampler(nn.Module):
     """`integrate` with its grid, stepper and guidance filled in: source draws ``x0 [n, *shape]`` to samples.
 
     ``y [n]`` are classes by number, -1 for none. The coefficients of the steps are computed once, here.
@@ -110,7 +109,7 @@ class Sampler(nn.Module):
         self.state = stepper.init(ConditionedField(field, None), like, grid)
 
     def forward(self, x0: Tensor, y: Tensor | None = None) -> Tensor:
-        field, x, state = ConditionedField(self.field, y), self.field.path.start(x0), self.state
+        field, x, state = ConditionedField(self.field, y), self.field.path.initial_state(x0), self.state
         none = StepNoise(Brownian(NoiseStreams(x0, 0, 0)), 0, 0.0, 1.0)  # drawn by no stepper that is let in
         for t, s in zip(self.times, self.times[1:], strict=False):
             x, state = self.stepper.step(field, x, t, s, state, none)
@@ -191,7 +190,7 @@ def export(
         field = guided(model.field, model.run, guidance)
         field = model.field if guidance == 1 else field  # the same, at half the cost
         units = Units(model.transform) if Units.fits(model.transform) else nn.Identity()
-        module = Sampler(net, field, stepper, grid, x[:1], units.to(model.device))
+        module = UnrolledSampler(net, field, stepper, grid, x[:1], units.to(model.device))
         given = (x, *([y] if labels else []))
         about |= {"inputs": ["x0", *["y"] * labels], "source": repr(model.field.path.source), "stepper": repr(stepper)}
         about |= {"grid": grid.tolist(), "guidance": guidance}
@@ -217,7 +216,7 @@ def _plan(model: Model, steps: int | None, stepper: Stepper | None, grid: Tensor
             stepper, grid, steps = method, tuned.times(), None
     try:
         steps = EXPORT_STEPS if steps is None and grid is None else steps
-        grid, stepper = plan(model.field, grid, stepper, steps, None, reverse=False)
+        grid, stepper = Sampler(stepper, grid, steps).plan(model.field)
     except ValueError as error:
         raise InputError(str(error)) from error
     if not _fixed(stepper):
@@ -230,4 +229,4 @@ def _plan(model: Model, steps: int | None, stepper: Stepper | None, grid: Tensor
 
 def _fixed(stepper: Stepper) -> bool:
     """Whether its steps are the same whatever the points are, and draw nothing."""
-    return isinstance(stepper, RungeKutta) or (isinstance(stepper, Multistep) and not stepper.tau)
+    return not stepper.stochastic and not stepper.adaptive

@@ -192,15 +192,15 @@ class Model:
                 field,
                 count,
                 self.transform.shape,
-                stepper,
-                steps,
-                seed,
+                stepper=stepper,
+                steps=steps,
+                seed=seed,
                 y=None if condition is None else condition[start : start + count],
                 grid=grid,
                 tol=tol,
                 first=first + start,
                 device=self.device,
-                on_batch=on_batch,
+                progress=None if on_batch is None else lambda share, words: on_batch(round(share * count), count),
             )
 
         return (processes or SINGLE).map_rows(n, part)
@@ -242,6 +242,7 @@ class Model:
         if draws < 1:
             raise InputError(f"draws {draws}: at least 1")
         tol = NATS if steps is None and tol is None else tol
+        show = None if on_batch is None else lambda share, words: on_batch(round(share * len(x)), len(x))
         parts: list[Likelihood] = []
         dets: list[Tensor] = []
         for k in range(draws if spread else 1):
@@ -253,7 +254,7 @@ class Model:
             with torch.no_grad():
                 point = point.to(self.device)
                 how = functools.partial(
-                    log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, on_batch=on_batch
+                    log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, progress=show
                 )
                 parts.append(_shared(processes or SINGLE, how, point, condition))
         # the mean density; its error, of independent directions, by the shares of the draws
@@ -278,7 +279,7 @@ class Model:
 
         x = self.transform.forward(rows, where)
         with torch.no_grad():
-            return encode(self.field, x.to(self.device), self._told(y, len(x))).cpu()
+            return encode(self.field, x.to(self.device), y=self._told(y, len(x))).cpu()
 
     def decode(self, x0: Float[Tensor, "n *d"], *, y: ClassSpec = None) -> Rows:
         """The rows to which source draws are carried, in the user's units: the inverse of `encode`."""
@@ -287,7 +288,7 @@ class Model:
         from pushforward.likelihood import decode
 
         with torch.no_grad():
-            return self.transform.inverse(decode(self.field, x0.to(self.device), self._told(y, len(x0))).cpu())
+            return self.transform.inverse(decode(self.field, x0.to(self.device), y=self._told(y, len(x0))).cpu())
 
     def _told(self, y: ClassSpec, n: int) -> Tensor | None:
         """Classes for a density; InputError where the law without a class was not learned and none is given."""

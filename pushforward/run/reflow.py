@@ -59,13 +59,12 @@ def pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = 
     from pushforward.data import Dataset
     from pushforward.files import written_whole
     from pushforward.sample import generate
-    from pushforward.tensor import per_sample
 
     model = load(run, device)
     shape, classes = model.transform.shape, model.run.data.classes
     n, kept = min(model.run.data.rows, MOST), folder / PAIRS
     source, y = model.field.path.source, model.labels(n, None, seed)
-    x0 = per_sample(lambda k, g: source.sample((k, *shape), g), 0, n, seed, "source")  # those of `generate`
+    x0 = source.draws(n, shape, seed=seed)
     if kept.is_file():
         try:
             x1 = load_file(kept)["x1"]
@@ -74,7 +73,7 @@ def pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = 
         if x1.shape != x0.shape:
             raise InputError(f"{kept}: holds pairs of another run; choose another --out")
     else:
-        x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, on_batch=progress.steps)
+        x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, progress=progress)
         folder.mkdir(parents=True, exist_ok=True)
         with written_whole(kept) as scratch:
             save_file({"x1": x1}, scratch)

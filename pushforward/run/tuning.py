@@ -39,7 +39,9 @@ def tune(
         if fingerprint(data) == model.run.data.fingerprint:
             rows = data.split(model.run.config.train.held_out, model.run.config.train.seed)[1].x[:].to(device)
     try:
-        found = find(model.field, nfe, model.transform.shape, seed=seed, device=device, data=rows, on_step=on_step)
+        found = find(
+            model.field, nfe, shape=model.transform.shape, seed=seed, device=device, data=rows, progress=on_step
+        )
     except ValueError as error:
         raise InputError(f"{folder}: {error}") from error
     entry = TunedSampler(

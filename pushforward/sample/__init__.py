@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pushforward.registry import merged
 from pushforward.sample.adaptive import DormandPrince
 from pushforward.sample.ancestral import DDIM, Ancestral
-from pushforward.sample.integrate import DEFAULT_STEPS, default_grid, default_stepper, generate, integrate
+from pushforward.sample.integrate import generate, integrate
 from pushforward.sample.langevin import AnnealedLangevin, Langevin, PredictorCorrector
 from pushforward.sample.multistep import Adams, AdamsMoulton, Multistep
 from pushforward.sample.ode import RK4, Euler, Heun, Kutta3, Midpoint, Ralston, RungeKutta
+from pushforward.sample.sampler import DEFAULT_STEPS, Sampler, default_grid, default_stepper
 from pushforward.sample.sde import Churn, EulerMaruyama, StochasticHeun, reverse_sigma
 from pushforward.sample.stepper import Stepper, Trajectory
 from pushforward.sample.tune import Trial, Tuned, equidistribution, tune
@@ -33,6 +34,7 @@ __all__ = [
     "Multistep",
     "PredictorCorrector",
     "Ralston",
+    "Sampler",
     "RungeKutta",
     "Stepper",
     "StochasticHeun",

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pushforward.field import Field
 from pushforward.sample.ode import RungeKutta, advance, slopes
 from pushforward.sample.stepper import ConditionedField, Noise, Stepper
 from pushforward.tensor import Points, time_dtype
@@ -67,7 +66,17 @@ class DormandPrince(Stepper):
         if not self.tol > 0 or self.most < 1:
             raise ValueError(f"DormandPrince(tol={self.tol:g}, most={self.most}): both must be positive")
 
-    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> State:
+    @property
+    def evaluations(self) -> int:
+        """Of an attempt; the slope at its start is that at the end of the one before."""
+        return 6
+
+    @property
+    def adaptive(self) -> bool:
+        """Yes: each sample by itself."""
+        return True
+
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> State:
         zero = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         start = torch.zeros(len(x), dtype=time_dtype(x.device), device=x.device)
         return State(start, zero, zero, start + float(grid[0]), zero == 0)
@@ -75,9 +84,10 @@ class DormandPrince(Stepper):
     def scale(self, x: Points, y: Points) -> Points:
         return self.tol + self.tol * torch.maximum(x.abs(), y.abs())
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise) -> tuple[Points, State]:
-        assert isinstance(field, ConditionedField)
-        start, end, x = float(t), float(s), x.clone()
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise
+    ) -> tuple[Points, State]:
+        start, end, x, space = float(t), float(s), x.clone(), field.path.space
         sign = 1.0 if end > start else -1.0
         h, evaluations, rejected, reached, finished = (v.clone() for v in state)
         active = torch.nonzero(finished)[:, 0]
@@ -100,8 +110,8 @@ class DormandPrince(Stepper):
             k = slopes(one, here, now, aim, A, (first,))
             field.count += 6
             evaluations[active] += 6
-            there = advance(here, aim - now, FIFTH, k)
-            wrong = advance(torch.zeros_like(here), aim - now, ERROR, k) / self.scale(here, there)
+            there = advance(space, here, aim - now, FIFTH, k)
+            wrong = advance(space, torch.zeros_like(here), aim - now, ERROR, k) / self.scale(here, there)
             # the choice of the steps is no part of a gradient
             error = rms(wrong.detach()).nan_to_num(nan=torch.inf)
             good = error <= 1

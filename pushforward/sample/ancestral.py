@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, final
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import affine_schedule
-from pushforward.sample.stepper import Noise, Stepper
+from pushforward.sample.stepper import ConditionedField, Noise, Stepper
 from pushforward.tensor import Points, bcast, clock
 
 __all__ = ["DDIM", "Ancestral"]
@@ -36,16 +34,11 @@ class Reverse(NamedTuple):
 
 def reverse(field: Field, x: Points, t: Tensor, s: Tensor) -> Reverse:
     """The step from t to s, towards the data."""
-    schedule = affine_schedule(field.path, "data", "noise")
+    schedule = field.path.affine_schedule()
     data, noise = field.evaluate(("data", "noise"), x, t)
     (alpha_t, beta_t), (alpha, beta) = schedule(clock(t, x)), schedule(clock(s, x))
     forward = (beta_t.square() - (alpha_t / alpha).square() * beta.square()).clamp_min(0)
     return Reverse(data, noise, alpha, beta, (beta / beta_t).square() * forward, forward)
-
-
-def check_direction(stepper: Stepper, grid: Float[Tensor, "times"]) -> None:
-    if grid[-1] < grid[0]:
-        raise ValueError(f"{stepper} is the reverse of a noising chain: it runs from the source to the data only")
 
 
 @final
@@ -64,13 +57,31 @@ class DDIM(Stepper):
         if not 0 <= self.eta <= 1:
             raise ValueError(f"DDIM(eta={self.eta:g}): eta must be between 0 and 1")
 
-    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> None:
-        if self.eta:
-            check_direction(self, grid)
+    @property
+    def stochastic(self) -> bool:
+        """Unless eta is 0."""
+        return self.eta > 0
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
+    @property
+    def one_way(self) -> bool:
+        """Unless eta is 0."""
+        return self.eta > 0
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Both at once."""
+        return ("data", "noise")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Affine paths."""
+        return ("affine",)
+
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise
+    ) -> tuple[Points, Any]:
         if not self.eta:
-            schedule = affine_schedule(field.path, "data", "noise")
+            schedule = field.path.affine_schedule()
             data, eps = field.evaluate(("data", "noise"), x, t)
             alpha, beta = schedule(clock(s, x))
             return bcast(alpha, x) * data + bcast(beta, x) * eps, state
@@ -97,10 +108,29 @@ class Ancestral(Stepper):
         if self.variance not in ("posterior", "forward"):
             raise ValueError(f"Ancestral: variance {self.variance!r}, expected 'posterior' or 'forward'")
 
-    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> None:
-        check_direction(self, grid)
+    @property
+    def stochastic(self) -> bool:
+        """In every step but one into pure data."""
+        return True
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
+    @property
+    def one_way(self) -> bool:
+        """The reverse of the noising chain."""
+        return True
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Both at once."""
+        return ("data", "noise")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Affine paths."""
+        return ("affine",)
+
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise
+    ) -> tuple[Points, Any]:
         step = reverse(field, x, t, s)
         rest = (step.beta.square() - step.posterior).clamp_min(0).sqrt()
         mean = bcast(step.alpha, x) * step.data + bcast(rest, x) * step.noise

@@ -16,9 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import affine_schedule
-from pushforward.sample.ancestral import Ancestral, check_direction
-from pushforward.sample.multistep import Multistep
+from pushforward.sample.ancestral import Ancestral
 from pushforward.sample.stepper import ConditionedField, Noise, Stepper
 from pushforward.tensor import Points, bcast, clock, squared_norm
 
@@ -54,14 +52,30 @@ class Langevin(Stepper):
         if not self.size > 0 or not 0 <= self.at <= 1:
             raise ValueError(f"{self}: needs size > 0 and a time in [0, 1]")
 
-    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> State:
+    @property
+    def evaluations(self) -> int:
+        """A Metropolis step asks at the proposal too."""
+        return 2 if self.metropolis else 1
+
+    @property
+    def stochastic(self) -> bool:
+        """Every move draws."""
+        return True
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The gradient of the law."""
+        return ("score",)
+
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> State:
         return State(0, torch.zeros(len(x), dtype=torch.float64, device=x.device))
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise) -> tuple[Points, State]:
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise
+    ) -> tuple[Points, State]:
         at = clock(self.at, x)
         if not self.metropolis:
             return langevin(field, x, at, self.size, noise.fresh()), state
-        assert isinstance(field, ConditionedField)
         before = field.score(x, at)
         z = noise.fresh()
         y = x + self.size * before + math.sqrt(2 * self.size) * z
@@ -103,12 +117,38 @@ class AnnealedLangevin(Stepper):
         if not self.size > 0 or self.rounds < 1:
             raise ValueError(f"{self}: needs size > 0 and rounds >= 1")
 
-    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> int:
-        check_direction(self, grid)
+    @property
+    def evaluations(self) -> int:
+        """One a round."""
+        return self.rounds
+
+    @property
+    def stochastic(self) -> bool:
+        """Every move draws."""
+        return True
+
+    @property
+    def one_way(self) -> bool:
+        """From noise to data."""
+        return True
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The score at each level; the data prediction in the last step."""
+        return ("score", "data")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Levels of noise to walk down."""
+        return ("affine",)
+
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> int:
         return len(grid) - 1 if float(grid[-1]) == 1 else len(grid)
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: int, noise: Noise) -> tuple[Points, int]:
-        schedule = affine_schedule(field.path, "score")
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: int, noise: Noise
+    ) -> tuple[Points, int]:
+        schedule = field.path.affine_schedule()
         (alpha, beta), (alpha_s, beta_s) = schedule(t), schedule(s)
         for k in range(self.rounds):
             x = langevin(field, x, t, self.size * beta.square(), noise.fresh(k))
@@ -134,20 +174,45 @@ class PredictorCorrector(Stepper):
     def __post_init__(self) -> None:
         if not self.size > 0 or self.rounds < 1:
             raise ValueError(f"{self}: needs size > 0 and rounds >= 1")
-        if isinstance(self.predictor, Multistep):
+        if self.predictor.multistep:
             raise ValueError(f"{self.predictor} remembers earlier states, which the correction would make stale")
 
-    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> tuple[int, Any]:
+    @property
+    def evaluations(self) -> int:
+        """Of the predictor, and one a round."""
+        return self.predictor.evaluations + self.rounds
+
+    @property
+    def stochastic(self) -> bool:
+        """Every move draws."""
+        return True
+
+    @property
+    def one_way(self) -> bool:
+        """As the predictor."""
+        return self.predictor.one_way
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Those of the predictor, and the score."""
+        return tuple(dict.fromkeys((*self.predictor.uses, "score")))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Levels of noise at which to correct."""
+        return ("affine",)
+
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> tuple[int, Any]:
         left = len(grid) - 1 if float(grid[-1]) == 1 else len(grid)
         return left, self.predictor.init(field, x, grid)
 
     def step(
-        self, field: Field, x: Points, t: Tensor, s: Tensor, state: tuple[int, Any], noise: Noise
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: tuple[int, Any], noise: Noise
     ) -> tuple[Points, tuple[int, Any]]:
         left, memory = state
         x, memory = self.predictor.step(field, x, t, s, memory, noise)
         if left > 1:
-            beta = affine_schedule(field.path, "score")(s)[1]
+            beta = field.path.affine_schedule()(s)[1]
             for k in range(self.rounds):
                 x = langevin(field, x, s, self.size * beta.square(), noise.fresh(k))
         return x, (left - 1, memory)

@@ -23,10 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.field import Field
-from pushforward.path import Affine
 from pushforward.sample.integrals import INTEGRALS, VARIABLES, Node, StepIntegral, Variable, flow_time
-from pushforward.sample.stepper import Noise, Stepper
+from pushforward.sample.stepper import ConditionedField, Noise, Stepper
 from pushforward.schedule import CondOT, Schedule
 from pushforward.tensor import Points
 
@@ -160,21 +158,43 @@ class Multistep(Stepper):
         basis = [torch.stack([(v - u[k]) / (u[j] - u[k]) for k in others[j]]).prod(0) for j in range(points)]
         return torch.stack(basis) @ part.weights
 
-    def init(self, field: Field, x: Points, grid: Float[Tensor, "times"]) -> State:
-        schedule: Schedule = CondOT()
-        if isinstance(field.path, Affine):
-            schedule = field.path.schedule
-        elif self.predicts != "velocity":
-            raise ValueError(f"{self.name}: {type(field.path).__name__} has no data and noise predictions; use Adams()")
-        if self.tau and grid[-1] < grid[0]:
-            raise ValueError(f"{self.name}: a stochastic step of this kind runs towards the data only")
+    @property
+    def stochastic(self) -> bool:
+        """With tau."""
+        return self.tau > 0
+
+    @property
+    def one_way(self) -> bool:
+        """With tau."""
+        return self.tau > 0
+
+    @property
+    def multistep(self) -> bool:
+        """Its earlier predictions."""
+        return True
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """What it interpolates; both ends of it where a first step is singular."""
+        return ("velocity",) if self.predicts == "velocity" else ("data", "noise")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Affine paths, but for velocities, which any path has."""
+        return ("euclidean",) if self.predicts == "velocity" else ("affine", "euclidean")
+
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> State:
+        # the linear part of a step in the velocity needs no schedule
+        schedule = field.path.affine_schedule() if field.path.predictions else CondOT()
         predict, correct = (None if v is None else Table(*(c.to(x) for c in v)) for v in self.tables(schedule, grid))
         assert predict is not None
         singular = not bool(predict.keep[0].isfinite() & predict.weights[0].isfinite().all())
         end = torch.stack(schedule(grid[1])).to(x)
         return State(predict, correct, end, singular, x, ())
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise) -> tuple[Points, State]:
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise
+    ) -> tuple[Points, State]:
         done = len(state.past)  # steps, up to ``points``
         if self.predicts == "flow" or (done == 0 and state.singular):
             data, eps = field.evaluate(("data", "noise"), x, t)

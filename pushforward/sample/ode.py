@@ -13,8 +13,9 @@ from typing import Any, final
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.sample.stepper import Noise, Stepper
-from pushforward.tensor import Points, bcast
+from pushforward.sample.stepper import ConditionedField, Noise, Stepper
+from pushforward.space import Space
+from pushforward.tensor import Points
 
 __all__ = ["RK4", "Euler", "Heun", "Kutta3", "Midpoint", "Ralston", "RungeKutta", "advance", "slopes"]
 
@@ -24,7 +25,7 @@ __all__ = ["RK4", "Euler", "Heun", "Kutta3", "Midpoint", "Ralston", "RungeKutta"
 class RungeKutta(Stepper):
     """An explicit Runge-Kutta method: rows ``a`` below the diagonal, weights ``b``, and its order.
 
-    >>> RungeKutta("euler", a=((),), b=(1.0,), order=1).stages
+    >>> RungeKutta("euler", a=((),), b=(1.0,), order=1).evaluations
     1
     """
 
@@ -37,12 +38,19 @@ class RungeKutta(Stepper):
         return self.name
 
     @property
-    def stages(self) -> int:
-        """Field evaluations per step."""
+    def evaluations(self) -> int:
+        """The stages."""
         return len(self.b)
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
-        return advance(x, s - t, self.b, slopes(field, x, t, s, self.a)), state
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Nothing for Euler's method, which moves along one vector; more stages add vectors at different points."""
+        return ("euclidean",) if len(self.b) > 1 else ()
+
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise
+    ) -> tuple[Points, Any]:
+        return advance(field.path.space, x, s - t, self.b, slopes(field, x, t, s, self.a)), state
 
 
 def slopes(
@@ -53,15 +61,15 @@ def slopes(
     for row in a[len(known) :]:
         # c_i = 1 is the end of the step exactly, so that no rounding carries an evaluation past t = 1
         c = sum(row)
-        k.append(field.velocity(advance(x, h, row, k), s if abs(c - 1) < 1e-12 else t + c * h))
+        k.append(field.velocity(advance(field.path.space, x, h, row, k), s if abs(c - 1) < 1e-12 else t + c * h))
     return k
 
 
-def advance(x: Points, h: Tensor, weights: tuple[float, ...], k: list[Points]) -> Points:
-    """``x + h sum_i weights_i k_i``."""
+def advance(space: Space, x: Points, h: Tensor, weights: tuple[float, ...], k: list[Points]) -> Points:
+    """Move along the slopes one after the other: ``x + h sum_i weights_i k_i``, summed from the left."""
     for weight, slope in zip(weights, k, strict=True):
         if weight:
-            x = x + bcast(h * weight, x) * slope
+            x = space.move(x, slope, h * weight)
     return x
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.path import Path, affine_schedule
-from pushforward.sample.stepper import Noise, Stepper
+from pushforward.path import Path
+from pushforward.sample.stepper import ConditionedField, Noise, Stepper
 from pushforward.tensor import ClockTimes, Points, bcast, clock
 
 __all__ = ["Churn", "EulerMaruyama", "Sigma", "StochasticHeun", "reverse_sigma"]
@@ -31,7 +31,7 @@ def reverse_sigma(path: Path, tau: float = 1.0) -> Callable[[ClockTimes], ClockT
     With it the drift is the score SDE's ``f - g^2 s`` read from noise to data. Infinite where alpha = 0.
     Raises ValueError for a path without a score. Reference: Song et al. 2021.
     """
-    schedule = affine_schedule(path, "score")
+    schedule = path.affine_schedule("score")
 
     def sigma(t: ClockTimes) -> ClockTimes:
         w = schedule.coefficients(t)
@@ -83,7 +83,19 @@ class EulerMaruyama(Stepper):
     def __post_init__(self) -> None:
         check_sigma(self, self.sigma)
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise) -> tuple[Points, Any]:
+    @property
+    def stochastic(self) -> bool:
+        """Whatever sigma is."""
+        return True
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Both at once."""
+        return ("velocity", "score")
+
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise
+    ) -> tuple[Points, Any]:
         h, sigma = s - t, value(self.sigma, (t + s) / 2)
         return x + drift(field, x, t, h, sigma) + bcast(sigma * h.abs().sqrt(), x) * noise(), state
 
@@ -104,11 +116,28 @@ class StochasticHeun(Stepper):
     def __post_init__(self) -> None:
         check_sigma(self, self.sigma)
 
-    def init(self, field: Field, x: Points, grid: Tensor) -> int:
+    @property
+    def evaluations(self) -> int:
+        """At both ends of the step."""
+        return 2
+
+    @property
+    def stochastic(self) -> bool:
+        """Whatever sigma is."""
+        return True
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Both at once."""
+        return ("velocity", "score")
+
+    def init(self, field: ConditionedField, x: Points, grid: Tensor) -> int:
         # steps left before a last one into pure data; one that does not end there is never counted down to
         return len(grid) - 1 if float(grid[-1]) == 1 else len(grid)
 
-    def step(self, field: Field, x: Points, t: Tensor, s: Tensor, state: int, noise: Noise) -> tuple[Points, int]:
+    def step(
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: int, noise: Noise
+    ) -> tuple[Points, int]:
         h, sigma = s - t, value(self.sigma, (t + s) / 2)
         kick = bcast(sigma * h.abs().sqrt(), x) * noise()
         first = drift(field, x, t, h, sigma)
@@ -150,10 +179,33 @@ class Churn(Stepper):
         if self.churn < 0 or not 0 <= self.low <= self.high or self.inflate <= 0:
             raise ValueError(f"{self}: needs churn >= 0, 0 <= low <= high and inflate > 0")
 
-    def init(self, field: Field, x: Points, grid: Tensor) -> ChurnState:
-        schedule = affine_schedule(field.path, "data", "noise")
-        if self.churn and grid[-1] < grid[0]:
-            raise ValueError(f"{self}: churn adds noise on the way to the data; it has no other direction")
+    @property
+    def evaluations(self) -> int:
+        """At both ends of the step."""
+        return 2
+
+    @property
+    def stochastic(self) -> bool:
+        """Without churn it is a flow's method."""
+        return self.churn > 0
+
+    @property
+    def one_way(self) -> bool:
+        """Noise is added on the way to the data."""
+        return self.churn > 0
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Both at once."""
+        return ("data", "noise")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Affine paths."""
+        return ("affine",)
+
+    def init(self, field: ConditionedField, x: Points, grid: Tensor) -> ChurnState:
+        schedule = field.path.affine_schedule()
         (alpha, beta), first = schedule(grid), schedule(torch.zeros_like(grid[:1]))
         ratio = beta / alpha
         gamma = min(self.churn / (len(grid) - 1), math.sqrt(2) - 1)

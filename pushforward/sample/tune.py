@@ -12,22 +12,22 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.arguments import explained
 from pushforward.field import Field
-from pushforward.path import affine_schedule
+from pushforward.progress import Progress
 from pushforward.sample.integrate import integrate
 from pushforward.sample.multistep import Adams, AdamsMoulton, dpmpp_2m, sde_dpmpp_2m, unip, unipc
 from pushforward.sample.ode import Heun
 from pushforward.sample.sde import Churn, EulerMaruyama
 from pushforward.sample.stepper import Stepper
 from pushforward.schedule import Schedule
-from pushforward.source import Normal
-from pushforward.tensor import Points, generator, per_sample
+from pushforward.tensor import Points, generator
 from pushforward.times import GRIDS, shifted
 
 __all__ = ["Trial", "Tuned", "equidistribution", "tune"]
@@ -74,17 +74,17 @@ class Tuned:
 
 
 def equidistribution(
-    field: Field, steps: int, x0: Points, y: Tensor | None = None, fine: int = 80
+    field: Field, steps: int, x0: Points, *, y: Tensor | None = None, fine: int = 80
 ) -> Float[Tensor, "times"]:
     """Nodes where they are needed: equal shares of ``sqrt |dD/dl| + 5 %`` over log-SNR, measured in one fine run.
 
     Args: ``x0 [n, *d]`` states at t = 0, some hundred of them; ``fine`` steps of the run. Affine paths.
     """
-    schedule = affine_schedule(field.path, "data")
+    schedule = field.path.affine_schedule("data")
     grid = shifted(fine, schedule, 1.0)
-    states = integrate(field, x0, grid, AdamsMoulton(), y=y, trajectory=True).x[1:-1]
+    states = integrate(field, x0, grid=grid, stepper=AdamsMoulton(), y=y, trajectory=True).x[1:-1]
     inner = grid[1:-1]
-    data = torch.stack([field.data(x, t, y) for x, t in zip(states, inner, strict=True)]).double()
+    data = torch.stack([field.data(x, t, y=y) for x, t in zip(states, inner, strict=True)]).double()
     log_snr = schedule.log_snr(inner)
     change = data.diff(dim=0).flatten(1).square().mean(1).sqrt().cpu() / log_snr.diff()
     # log-SNR is infinite at the ends: shares are counted between the first and the last inner node
@@ -98,31 +98,84 @@ def equidistribution(
     return torch.cat([grid[:1], middle, grid[-1:]])
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Start states with the reference end points of their trajectories: ``n`` to search on, the others to decide on."""
+
+    field: Field
+    states: Points
+    ends: Points
+    y: Tensor | None
+    n: int
+
+    @classmethod
+    def of(cls, field: Field, states: Points, y: Tensor | None, n: int) -> Comparison:
+        """With reference trajectories of the field's own; ValueError where they are not finite."""
+        grid = shifted(REFERENCE_STEPS, field.path.affine_schedule())
+        ends = integrate(field, states, grid=grid, stepper=AdamsMoulton(), y=y).x[-1]
+        if not bool(ends.isfinite().all()):
+            raise ValueError("tune: the field's own reference trajectories are not finite")
+        return cls(field, states, ends, y, n)
+
+    def samples(self, stepper: Stepper, grid: Tensor, deciding: bool = False, seed: int = 0) -> Points:
+        """Where a method ends from the states of one of the two parts."""
+        rows = slice(self.n, None) if deciding else slice(0, self.n)
+        y = None if self.y is None else self.y[rows]
+        return integrate(self.field, self.states[rows], grid=grid, stepper=stepper, seed=seed, y=y).x[-1]
+
+    def distances(self, stepper: Stepper, grid: Tensor, deciding: bool) -> Float[Tensor, "n"]:
+        """Root mean square distance of each end point to its reference, in standard deviations of those."""
+        rows = slice(self.n, None) if deciding else slice(0, self.n)
+        gap = (self.samples(stepper, grid, deciding) - self.ends[rows]).flatten(1).double()
+        return gap.square().mean(1).sqrt().nan_to_num(nan=math.inf) / float(self.ends.std())
+
+    def search_error(self, stepper: Stepper, grid: Tensor) -> float:
+        """The mean distance: of the mean square, a few trajectories that end in another mode would decide
+        everything.
+        """
+        return float(self.distances(stepper, grid, False).mean())
+
+    def decision_error(self, stepper: Stepper, grid: Tensor) -> float:
+        """The root mean square distance on noise that took no part in the search."""
+        return float(self.distances(stepper, grid, True).square().mean().sqrt())
+
+
+class Choice(NamedTuple):
+    """A method on a grid, with their names."""
+
+    name: str
+    grid_name: str
+    stepper: Stepper
+    grid: Float[Tensor, "times"]
+
+
+@explained
 @torch.no_grad()
 def tune(
     field: Field,
     nfe: int,
-    shape: tuple[int, ...] | None = None,
     *,
+    shape: tuple[int, ...] | None = None,
     y: Tensor | None = None,
     n: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     data: Points | None = None,
-    on_step: Callable[[float, str], None] | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
 ) -> Tuned:
-    """The stepper and grid that are best for this field with ``nfe`` evaluations per sample.
+    """Find the stepper and grid that are best for this field with ``nfe`` evaluations per sample.
 
     Args:
-        shape: of one sample; needed unless the field is an oracle, which knows it.
+        shape: of one sample; needed unless the field knows it (`Field.shape`), as oracles do.
         y: conditions ``[4 n]`` of the samples used; the first n for searching, the others for deciding.
         n: noises to search on, and three times as many to decide on.
         data: rows that samples should look like, in model units. With them SDEs are tried too, by the sliced
             Wasserstein distance of samples to rows: what a diffusion can mend is the field's own error, of which its
             trajectories know nothing. One is chosen if it is closer than the best flow by more than the floor: less may
             be chance.
-        on_step: called with (share done, words).
+        progress: called with the share that is done and words.
 
     Raises ValueError for fewer than one evaluation, a path that is not affine, or reference trajectories that are not
     finite. References: Sabour et al. 2024, Chen et al. 2024 (GITS), Tong et al. 2024 (LD3), for the idea of tuned
@@ -130,91 +183,99 @@ def tune(
     """
     if nfe < 1:
         raise ValueError(f"nfe={nfe}: at least one evaluation is needed")
-    schedule = affine_schedule(field.path, "data", "noise")
+    field.path.affine_schedule("data", "noise")
+    shape = field.shape if shape is None else shape
     if shape is None:
-        data = getattr(field, "means", getattr(field, "data_set", None))
-        if not isinstance(data, Tensor):
-            raise ValueError("tune: say the shape of one sample, shape=(...)")
-        shape, dtype = tuple(data.shape[1:]), data.dtype
+        raise ValueError("tune: say the shape of one sample, shape=(...)")
+    show = Progress.of(progress)
+    show(0.0, "reference trajectories")
+    states = field.path.begin((1 + DECIDING) * n, shape, seed=seed, stream="tune", device=device, dtype=dtype)
+    comparison = Comparison.of(field, states, None if y is None else y.to(device), n)
 
-    def begin(k: int, g: torch.Generator) -> Tensor:
-        return field.path.source.sample((k, *shape), g, dtype)
-
-    def say(share: float, words: str) -> None:
-        if on_step is not None:
-            on_step(share, words)
-
-    x0 = field.path.start(per_sample(begin, 0, (1 + DECIDING) * n, seed, "tune").to(device))
-    y = None if y is None else y.to(device)
-    say(0.0, "reference trajectories")
-    reference = integrate(field, x0, shifted(REFERENCE_STEPS, schedule), AdamsMoulton(), y=y).x[-1]
-    if not bool(reference.isfinite().all()):
-        raise ValueError("tune: the field's own reference trajectories are not finite")
-    scale = float(reference.std())
-    part_of = (slice(0, n), slice(n, len(x0)))
-    condition = [None if y is None else y[part] for part in part_of]
-
-    def end(stepper: Stepper, grid: Tensor, part: int, noise: int = 0) -> Points:
-        return integrate(field, x0[part_of[part]], grid, stepper, noise, y=condition[part]).x[-1]
-
-    def distances(stepper: Stepper, grid: Tensor, part: int) -> Tensor:
-        gap = (end(stepper, grid, part) - reference[part_of[part]]).flatten(1).double()
-        return gap.square().mean(1).sqrt().nan_to_num(nan=math.inf) / scale
-
-    def searched(stepper: Stepper, grid: Tensor) -> float:
-        # the mean distance, not its mean square: a few trajectories that end in another mode would decide everything
-        return float(distances(stepper, grid, 0).mean())
-
-    def decided(stepper: Stepper, grid: Tensor) -> float:
-        return float(distances(stepper, grid, 1).square().mean().sqrt())
-
-    choices: list[tuple[str, str, Stepper, Tensor]] = []
-    for name, (make, cost) in FLOWS.items():
-        if nfe >= cost:
-            for words, grid in grids(field, schedule, nfe // cost, x0[part_of[0]], condition[0]):
-                choices.append((name, words, make(), grid))
+    # every named flow on every named grid, then a search from the best of them
+    choices = list(flows(comparison, nfe))
     scores = []
-    for i, (name, words, stepper, grid) in enumerate(choices):
-        scores.append(searched(stepper, grid))
-        say(0.05 + 0.45 * i / len(choices), f"{name} on {words}")
+    for i, choice in enumerate(choices):
+        scores.append(comparison.search_error(choice.stepper, choice.grid))
+        show(0.05 + 0.45 * i / len(choices), f"{choice.name} on {choice.grid_name}")
     ranked = sorted(range(len(choices)), key=lambda i: scores[i])
+    improved = search(comparison, [(choices[i], scores[i]) for i in ranked[:SEARCHED]], seed, show.part(0.5, 0.9))
+
+    # decided on noise of its own, the best named choices beside the improved ones
+    show(0.9, "deciding")
+    untuned = [(comparison.decision_error(c.stepper, c.grid), c) for c in (choices[i] for i in ranked[:SHORT_LIST])]
+    final = [(comparison.decision_error(c.stepper, c.grid), c) for c in improved]
+    error, best = min([*final, *untuned], key=lambda entry: entry[0])
+    tried = [Trial(c.name, c.grid_name, score, "end-point error") for score, c in (*final, *untuned)]
+    best_untuned = min(score for score, _ in untuned)
+
+    best, distance, floor, noisy = with_diffusions(comparison, best, nfe, data, seed)
+    tried = sorted([*tried, *noisy], key=lambda trial: (trial.measure != "end-point error", trial.score))
+    return Tuned(best.name, best.stepper, best.grid, error, best_untuned, distance, floor, tuple(tried))
+
+
+def flows(comparison: Comparison, nfe: int) -> Iterator[Choice]:
+    """Every flow's method that ``nfe`` evaluations allow, on every grid to start from."""
+    y = None if comparison.y is None else comparison.y[: comparison.n]
+    for name, make in FLOWS.items():
+        stepper = make()
+        if nfe >= stepper.evaluations:
+            for grid_name, grid in grids(
+                comparison.field, nfe // stepper.evaluations, comparison.states[: comparison.n], y
+            ):
+                yield Choice(name, grid_name, stepper, grid)
+
+
+def search(comparison: Comparison, best: list[tuple[Choice, float]], seed: int, progress: Progress) -> list[Choice]:
+    """The grids of the best choices, improved by random search."""
     improved = []
-    for rank, i in enumerate(ranked[:SEARCHED]):
-        name, words, stepper, grid = choices[i]
-        say(0.5 + 0.4 * rank / SEARCHED, f"searching from {name} on {words}")
-        better = improve(partial(searched, stepper), grid, scores[i], schedule, generator(seed, "search", rank))
-        improved.append((name, f"{words}, searched", stepper, better))
-    say(0.9, "deciding")
-    untuned = [(decided(*choices[i][2:]), *choices[i]) for i in ranked[:SHORT_LIST]]
-    final = [(decided(*choice[2:]), *choice) for choice in improved]
-    error, name, words, stepper, grid = min([*final, *untuned], key=lambda entry: entry[0])
-    tried = [Trial(entry[1], entry[2], entry[0], "end-point error") for entry in (*final, *untuned)]
+    for rank, (choice, score) in enumerate(best):
+        progress(rank / SEARCHED, f"searching from {choice.name} on {choice.grid_name}")
+        measure = partial(comparison.search_error, choice.stepper)
+        schedule = comparison.field.path.affine_schedule()
+        grid = improve(measure, choice.grid, score, schedule, generator(seed, "search", rank))
+        improved.append(choice._replace(grid_name=f"{choice.grid_name}, searched", grid=grid))
+    return improved
 
-    rows = n if data is None else min(n, len(data) // 2)
-    one, other = (reference[:n], reference[n : 2 * n]) if data is None else (data[:rows], data[rows : 2 * rows])
-    floor, distance = sliced(one, other, seed), sliced(end(stepper, grid, 0)[:rows], other, seed)
-    best_grid = grid
-    noisy = data is not None and nfe > 1 and isinstance(field.path.source, Normal)  # other sources have no score
-    for label, (make_sde, cost) in DIFFUSIONS.items() if noisy else ():
-        for words, times in (("shifted", shifted(nfe // cost, schedule)), ("the best flow's", best_grid)):
-            if (len(times) - 1) * cost <= nfe:
-                got = sliced(end(make_sde(), times, 0, seed)[:rows], other, seed)
-                tried.append(Trial(label, words, got, "distance of samples"))
+
+def with_diffusions(
+    comparison: Comparison, flow: Choice, nfe: int, data: Points | None, seed: int
+) -> tuple[Choice, float, float, list[Trial]]:
+    """The best of a flow and, where there are data, of diffusions; its distance to the data, the floor, what was tried.
+
+    Distances are sliced Wasserstein distances of samples to one half of the data, or of the reference end points; the
+    floor is that of the other half.
+    """
+    n, field = comparison.n, comparison.field
+    count = n if data is None else min(n, len(data) // 2)
+    rows = comparison.ends if data is None else data
+    floor = sliced(rows[:count], rows[count : 2 * count], seed)
+    other = rows[count : 2 * count]
+    best, distance = flow, sliced(comparison.samples(flow.stepper, flow.grid)[:count], other, seed)
+    tried: list[Trial] = []
+    if data is None or nfe < 2 or not field.path.gaussian:  # other sources have no score
+        return best, distance, floor, tried
+    for name, make in DIFFUSIONS.items():
+        stepper = make()
+        cost = stepper.evaluations
+        even = shifted(nfe // cost, field.path.affine_schedule())
+        for grid_name, grid in (("shifted", even), ("the best flow's", flow.grid)):
+            if (len(grid) - 1) * cost <= nfe:
+                got = sliced(comparison.samples(stepper, grid, seed=seed)[:count], other, seed)
+                tried.append(Trial(name, grid_name, got, "distance of samples"))
                 if got < distance - floor:
-                    distance, name, stepper, grid = got, label, make_sde(), times
-    tried.sort(key=lambda trial: (trial.measure != "end-point error", trial.score))
-    return Tuned(name, stepper, grid, error, min(u[0] for u in untuned), distance, floor, tuple(tried))
+                    best, distance = Choice(name, grid_name, stepper, grid), got
+    return best, distance, floor, tried
 
 
-def grids(
-    field: Field, schedule: Schedule, steps: int, x0: Points, y: Tensor | None
-) -> Iterator[tuple[str, Float[Tensor, "times"]]]:
+def grids(field: Field, steps: int, x0: Points, y: Tensor | None) -> Iterator[tuple[str, Float[Tensor, "times"]]]:
     """The grids to start from, with their names."""
+    schedule = field.path.affine_schedule()
     for shift in SHIFTS:
         yield f"shifted:{shift:g}", shifted(steps, schedule, shift)
     for name in ("linear", "log_snr", "karras"):
         yield name, GRIDS[name](steps, schedule)
-    yield "equidistribution", equidistribution(field, steps, x0[:128], None if y is None else y[:128])
+    yield "equidistribution", equidistribution(field, steps, x0[:128], y=None if y is None else y[:128])
 
 
 def improve(
@@ -262,21 +323,21 @@ def sliced(a: Points, b: Points, seed: int, directions: int = 128) -> float:
     return float(((a @ rays).sort(0)[0] - (b @ rays).sort(0)[0]).square().mean().sqrt())
 
 
-# by the names they have in STEPPERS; the evaluations of a step
-FLOWS: dict[str, tuple[Callable[[], Stepper], int]] = {
-    "adams_moulton": (AdamsMoulton, 1),
-    "adams_moulton_3": (lambda: AdamsMoulton(3), 1),
-    "adams_2": (lambda: Adams(2), 1),
-    "unip_2": (lambda: unip(2), 1),
-    "unipc_3": (lambda: unipc(3), 1),
-    "dpmpp_2m": (dpmpp_2m, 1),
-    "heun": (Heun, 2),
+# by the names they have in STEPPERS
+FLOWS: dict[str, Callable[[], Stepper]] = {
+    "adams_moulton": AdamsMoulton,
+    "adams_moulton_3": lambda: AdamsMoulton(3),
+    "adams_2": lambda: Adams(2),
+    "unip_2": lambda: unip(2),
+    "unipc_3": lambda: unipc(3),
+    "dpmpp_2m": dpmpp_2m,
+    "heun": Heun,
 }
-DIFFUSIONS: dict[str, tuple[Callable[[], Stepper], int]] = {
-    "sde_dpmpp_2m:0.3": (lambda: sde_dpmpp_2m(0.3), 1),
-    "sde_dpmpp_2m:0.6": (lambda: sde_dpmpp_2m(0.6), 1),
-    "sde_dpmpp_2m:1": (lambda: sde_dpmpp_2m(1.0), 1),
-    "euler_maruyama:0.5": (lambda: EulerMaruyama(0.5), 1),
-    "euler_maruyama:1": (lambda: EulerMaruyama(1.0), 1),
-    "churn:10": (lambda: Churn(10.0), 2),
+DIFFUSIONS: dict[str, Callable[[], Stepper]] = {
+    "sde_dpmpp_2m:0.3": lambda: sde_dpmpp_2m(0.3),
+    "sde_dpmpp_2m:0.6": lambda: sde_dpmpp_2m(0.6),
+    "sde_dpmpp_2m:1": lambda: sde_dpmpp_2m(1.0),
+    "euler_maruyama:0.5": lambda: EulerMaruyama(0.5),
+    "euler_maruyama:1": lambda: EulerMaruyama(1.0),
+    "churn:10": lambda: Churn(10.0),
 }
