@@ -40,10 +40,10 @@ def train(folder, steps, coupling="independent", processes=SINGLE, precision="fl
 
 def look(folder, processes=SINGLE):
     """Samples and log-densities, exact and by random directions."""
-    model = load(folder)
-    rows = {"x": model.sample(7, steps=3, seed=5, processes=processes)}
+    model = load(folder, processes=processes)
+    rows = {"x": model.sample(7, steps=3, seed=5)}
     for method in ("exact", "hutchinson"):
-        found = model.log_likelihood(ROWS[:9], method, steps=3, seed=2, processes=processes)
+        found = model.log_likelihood(ROWS[:9], method=method, steps=3, seed=2)
         rows |= {method: found.log_prob.numpy(), f"{method}_x0": found.x0.numpy()}
     return rows
 

@@ -93,7 +93,7 @@ def sample(
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give a file")
     with process_group(pick_device(device)) as processes, progress_bar("sample") as show:
-        model = runs.load(run, processes.device or pick_device(device))
+        model = runs.load(run, processes.device or pick_device(device), processes=processes)
         method, times = sampler(model.field.path, stepper, steps, grid, sigma)
         check_ending(model, out)
         lean = guidance_from_flags(model, guidance, interval, rescale, weak)
@@ -104,10 +104,6 @@ def sample(
             wanted = [name for name in model.run.data.classes for _ in range(per_class)]
             n = len(wanted)
 
-        def shown(done: int, total: int) -> None:
-            if processes.main:
-                show(done / total, f"{done:,}")
-
         titles = None
         if fill is not None:
             rows = model.fill(
@@ -115,9 +111,8 @@ def sample(
                 guidance=lean,
                 steps=steps,
                 seed=seed,
-                where=fill,
-                on_batch=shown,
-                processes=processes,
+                origin=fill,
+                progress=show,
             )
         else:
             assert n is not None
@@ -134,8 +129,7 @@ def sample(
                     grid=times,
                     tol=tol,
                     seed=seed,
-                    on_batch=shown,
-                    processes=processes,
+                    progress=show,
                 )
             except InputError:
                 raise
@@ -232,7 +226,7 @@ def tune(
     from pushforward import run as runs
 
     with progress_bar("tune") as show:
-        found = runs.tune(run, nfe, seed=seed, device=pick_device(device), on_step=show)
+        found = runs.tune(run, nfe, seed=seed, device=pick_device(device), progress=show)
     rows = [(t.stepper, t.grid, f"{t.score:.4g}", t.measure) for t in found.tried]
     best = [
         row for measure in dict.fromkeys(row[3] for row in rows) for row in [r for r in rows if r[3] == measure][:8]

@@ -52,20 +52,19 @@ def score(
     from pushforward.training import process_group
 
     with process_group(pick_device(device)) as processes:
-        model = load(run, processes.device or pick_device(device))
+        model = load(run, processes.device or pick_device(device), processes=processes)
         source = read_raw(data)
         try:
             with progress_bar("score") as show:
                 found = model.log_likelihood(
                     source.rows,
-                    method,
+                    method=method,
                     steps=steps,
                     tol=tol,
                     draws=draws,
                     seed=seed,
-                    where=source.where,
-                    on_batch=(lambda done, total: show(done / total, f"{done:,}")) if processes.main else None,
-                    processes=processes,
+                    origin=source.where,
+                    progress=show,
                 )
         except ValueError as error:
             raise InputError(f"{data}: {error}") from error
@@ -104,7 +103,7 @@ def encode(
 
     model = load(run, pick_device(device))
     source = read_raw(data)
-    codes = model.encode(source.rows, where=source.where).numpy()
+    codes = model.encode(source.rows, origin=source.where).numpy()
     try:
         if out.suffix.lower() in (".npy", ".npz"):
             save(codes, out)

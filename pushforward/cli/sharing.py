@@ -51,15 +51,13 @@ def export(
         raise InputError(f"--steps {steps}: at least 1")
     from pushforward import run as runs
     from pushforward.run.export import EXPORT_STEPS
-    from pushforward.run.export import export as write
 
     with progress_bar("export") as show:
         model = runs.load(run)
         usual = EXPORT_STEPS if steps is None else steps
         method, times = sampler(model.field.path, stepper, usual, grid, None)
         show(0.1, "graph")
-        about = write(
-            model,
+        about = model.export(
             out,
             steps=steps if times is None else None,
             stepper=method,

@@ -63,8 +63,9 @@ def draw(
     """
     counted = Counted(model.field)
     begun = time.perf_counter()
-    rows = replace(model, field=counted).sample(
-        n, steps=steps, stepper=stepper, grid=grid, seed=seed, on_batch=on_batch, processes=processes
+    progress = None if on_batch is None else lambda share, words: on_batch(round(share * n), n)
+    rows = replace(model, field=counted, processes=processes).sample(
+        n, steps=steps, stepper=stepper, grid=grid, seed=seed, progress=progress
     )
     seconds = time.perf_counter() - begun
     evaluations = torch.tensor(float(counted.rows), dtype=torch.float64, device=processes.device)
@@ -142,7 +143,9 @@ def likelihood(
             say(i / 2, "likelihood")
             x = transform.inverse(some(points, scored, seed, "report likelihood", i))
             tol = TOLERANCE if steps is None else None
-            answer = model.log_likelihood(x, method, steps=steps, tol=tol, seed=seed, processes=processes)
+            answer = replace(model, processes=processes).log_likelihood(
+                x, method=method, steps=steps, tol=tol, seed=seed
+            )
             logs = answer.log_prob.double()
             found.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs))))
     except (InputError, ValueError) as error:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pushforward.run.model import Model, load
+from pushforward.run.loading import load
+from pushforward.run.model import Model
 
 if TYPE_CHECKING:
     from pushforward.data.files.read import Source

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pushforward.errors import InputError
 from pushforward.progress import SILENT, Progress
-from pushforward.run.model import load
+from pushforward.run.loading import load
 
 if TYPE_CHECKING:
     import torch

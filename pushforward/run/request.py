@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from pushforward.distributed import Processes
     from pushforward.training import TrainingStatus
 
-__all__ = ["Execution", "RowRequest", "Watcher"]
+__all__ = ["Execution", "RowRequest", "Watcher", "single_process"]
 
 
-def _single() -> Processes:
+def single_process() -> Processes:
+    """This process alone."""
     from pushforward.distributed import SINGLE
 
     return SINGLE
@@ -45,7 +46,7 @@ class Execution:
     """
 
     device: str = "cpu"
-    processes: Processes = field(default_factory=_single)
+    processes: Processes = field(default_factory=single_process)
     accumulate: int = 1
     shard: bool = False
     compiled: bool = False

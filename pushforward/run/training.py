@@ -15,7 +15,8 @@ from pushforward.progress import Progress
 from pushforward.run.callbacks import RunCallbacks
 from pushforward.run.checks import check, check_counts, check_request, claim
 from pushforward.run.folder import DataRecord, RunFile
-from pushforward.run.model import Model, load
+from pushforward.run.loading import load
+from pushforward.run.model import Model
 from pushforward.run.request import Execution, RowRequest, Watcher
 from pushforward.run.rows import RunBatches, RunRows, read_rows
 from pushforward.run.tracking import tracking
@@ -91,7 +92,7 @@ def train(
         Watcher(Progress.of(progress), on_report, warn, tracker),
         TrainingOptions(report_every=report_every, checkpoint_every=checkpoint_every, keep=keep),
     )
-    return load(Path(out), device)
+    return load(Path(out), device, processes=processes)
 
 
 def training_budget(steps: int | None, minutes: float | None) -> Budget:
