@@ -1,4 +1,5 @@
-"""Which metric sees what: known failures, each measured by every metric beside its floor. The table of docs/metrics.md.
+"""Which metric sees what: known failures, each measured by every metric beside its floor. The table of
+docs/explanation/metrics.md.
 
     python benchmarks/metrics.py
 
@@ -77,7 +78,7 @@ def table(n=N, resamples=RESAMPLES, columns=tuple(COLUMNS), only=None):
 
 
 def markdown(rows):
-    """The table as it stands in docs/metrics.md; what is seen is bold."""
+    """The table as it stands in docs/explanation/metrics.md; what is seen is bold."""
     headings = list(next(iter(rows.values())))
     lines = [["failure", *headings], ["---"] * (len(headings) + 1)]
     for failure, row in rows.items():

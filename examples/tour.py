@@ -1,7 +1,7 @@
 """The whole theory in one sitting: a path, a loss, a network, samples by ODE and by SDE, a density, a picture.
 
 ``python examples/tour.py`` takes less than a minute and writes ``tour.png``. The data are drawn from a known law, so
-every step is held against the exact answer; `docs/tour.md` tells the same in words.
+every step is held against the exact answer; `docs/tutorials/tour.md` tells the same in words.
 """
 
 import argparse

@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def merged(room: str, name: str) -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def names(room: str, name: str) -> tuple[str, ...]:
     """The names of a registry, in the order of `merged`, read from the text of a room's files or of a single file."""
     path = PACKAGE / room
@@ -62,7 +64,10 @@ def configurable(function: Callable[..., Any], given: int) -> Callable[..., Any]
 
 def _keys(file: Path, name: str) -> list[str]:
     """The literal keys of the dict assigned to ``name`` in a file."""
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+    text = file.read_text(encoding="utf-8")
+    # registries stand at the foot, so that what follows the name is all that needs to be parsed
+    start = re.search(rf"^{name}\b", text, re.MULTILINE)
+    for node in ast.parse(text[start.start() :]).body if start else []:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             value = getattr(node, "value", None)

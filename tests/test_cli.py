@@ -26,7 +26,8 @@ from safetensors.torch import load_file, save_file
 import pushforward as pf
 from pushforward import __version__, run
 from pushforward.cli import COMMANDS, main
-from pushforward.config import Config, NetConfig, ObjectiveConfig, PathConfig, TrainConfig, build
+from pushforward.config import Config, NetConfig, ObjectiveConfig, PathConfig, TrainConfig, components, network
+from pushforward.data import DataSpec
 from pushforward.errors import InputError
 
 TINY = ["--width", "32", "--depth", "1", "--batch", "64", "--device", "cpu"]
@@ -273,7 +274,12 @@ BAD_FLAGS = {
     "train moons --out RUN --checkpoint-every 0": ["--checkpoint-every 0"],
     "train moons --out RUN --device abacus": ["--device abacus"],
     "train moons --out RUN --schedule vp:much": ["'vp:much'"],
-    "train moons --out RUN --schedule vp:1,2,3,4": ["'vp:1,2,3,4'"],
+    "train moons --out RUN --schedule vp:1,2,3,4": ["'vp:1,2,3,4'", "beta_min=0.1,beta_max=20"],
+    "train moons --out RUN --schedule vp:beta_max=2,1": ["'vp:beta_max=2,1'", "name=value after"],
+    "train moons --out RUN --schedule vp:beta=2": ["it has no beta", "beta_min=0.1,beta_max=20"],
+    "train moons --out RUN --times auto:1": ["'auto:1'", "takes no arguments"],
+    "train moons --out RUN --weighting min_snr:a": ["weighting 'min_snr:a'", "gamma=5"],
+    "train moons --out RUN --coupling semidiscrete:2.5": ["steps is a whole number, not '2.5'"],
     "train moons --out RUN --schedule vp:20,0.1": ["'vp:20,0.1'", "beta_min"],
     "train moons --out RUN --schedule vp:nan": ["'vp:nan'"],
     "train moons --out RUN --schedule polynomial:0.5": ["'polynomial:0.5'"],
@@ -598,6 +604,30 @@ def test_steppers_and_steps_are_obeyed(trained, tmp_path):
     assert same == [[("--stepper", "adams_moulton"), ("--steps", 5)]]  # the default
 
 
+# text of --stepper -> what the one line says; None where it samples
+STEPPER_TEXTS = {
+    "adams_moulton:3": None,
+    "dormand_prince:1e-3,50": None,
+    "annealed_langevin:0.1,5": None,
+    "predictor_corrector:rounds=2": None,
+    "predictor_corrector:1": ["predictor is the name of a stepper, not '1'", "rounds=1,size=0.05"],
+    "adams_2:2": ["'adams_2:2'", "takes no arguments"],
+    "adams_moulton:3.5": ["points is a whole number", "adams_moulton:points=2"],
+    "euler:,": None,
+    "ancestral:forward": None,
+}
+
+
+@pytest.mark.parametrize("text", STEPPER_TEXTS)
+def test_numbers_after_a_stepper_are_what_its_signature_says(text, trained, tmp_path, capsys):
+    line = ["sample", trained, "-n", 3, "-o", tmp_path / "x.npy", "--steps", 6, "--stepper", text]
+    if (words := STEPPER_TEXTS[text]) is not None:
+        refuses(capsys, *line, words=words)
+        return
+    call(*line)
+    assert np.isfinite(np.load(tmp_path / "x.npy", allow_pickle=False)).all()
+
+
 def test_tuned_samplers_are_kept_and_used(copy, tmp_path, capsys):
     sample = lambda *how: call("sample", copy, "-n", 4, "-o", tmp_path / "x.npy", *how)  # noqa: E731
     rows = lambda: np.load(tmp_path / "x.npy", allow_pickle=False)  # noqa: E731
@@ -751,7 +781,8 @@ def legal(objective="flow", predicts="velocity", schedule="condot", source="norm
             net=NetConfig(width=32, depth=1),
             train=TrainConfig(batch=64),
         )
-        build(config, (2,))
+        components(config, DataSpec((2,)))
+        network(config, DataSpec((2,)))
     except ValueError:
         return None
     return config
@@ -812,4 +843,5 @@ def test_what_needs_python_is_refused_by_name():
     matched, predicted = {"flow", "score", "noise", "data", "v"}, {"velocity", "score", "noise", "data", "v"}
     assert {(o, p) for o in matched for p in predicted} <= set(PAIRS)
     with pytest.raises(InputError):
-        build(Config(path=PathConfig(source="uniform"), objective=ObjectiveConfig(objective="score")), (2,))
+        wrong = Config(path=PathConfig(source="uniform"), objective=ObjectiveConfig(objective="score"))
+        components(wrong, DataSpec((2,)))

@@ -18,10 +18,11 @@ from pushforward.config import (
     ObjectiveConfig,
     PathConfig,
     TrainConfig,
-    build,
+    components,
+    network,
     resolve,
 )
-from pushforward.data import Transform, load, read_raw, save
+from pushforward.data import DataSpec, Transform, load, read_raw, save
 from pushforward.tensor import GaussianMixture
 
 
@@ -80,7 +81,7 @@ def config(**words) -> Config:
 
 def normals(widths):
     """The laws of pieces of which nothing is known."""
-    return [GaussianMixture(torch.zeros(1, width), torch.ones(1), torch.ones(1)) for width in widths]
+    return tuple(GaussianMixture(torch.zeros(1, width), torch.ones(1), torch.ones(1)) for width in widths)
 
 
 @pytest.mark.parametrize(
@@ -99,13 +100,13 @@ def normals(widths):
     ids=["points", "digits", "pictures", "table", "one column", "ot table", "ot labels", "marginal", "asked"],
 )
 def test_what_is_left_to_the_data_is_written_out(asked, data, told, net):
-    found = resolve(config(**asked), *data)
+    data = DataSpec(*data[:2], normals(data[2]))
+    found = resolve(config(**asked), data)
     assert (found.condition.condition, found.net.net) == (told, net)
     assert found.condition.drop == {"none": 1.0, "labels": 0.1, "columns": 0.8}[told]
-    assert found.net.width and found.net.depth and resolve(found, *data) == found
-    parts = build(found, *data[:2], normals(data[2]))
-    field = parts.field_of(parts.net)
-    x = torch.randn(3, *data[0], generator=seeded())
+    assert found.net.width and found.net.depth and resolve(found, data) == found
+    field = components(found, data).field_of(network(found, data))
+    x = torch.randn(3, *data.shape, generator=seeded())
     y = {"none": None, "labels": torch.tensor([0, 1, -1]), "columns": torch.full((3, 5), math.nan)}[told]
     assert field.velocity(x, 0.5, y=y).shape == x.shape
 
@@ -126,7 +127,7 @@ def test_what_is_left_to_the_data_is_written_out(asked, data, told, net):
 )
 def test_conditions_that_cannot_be_met_are_refused(asked, data, words):
     with pytest.raises(pf.InputError, match=words):
-        build(config(**asked), *data[:2], normals(data[2]))
+        network(config(**asked), DataSpec(*data[:2], normals(data[2])))
 
 
 TINY = {"net": {"width": 32, "depth": 1}}
@@ -381,4 +382,4 @@ def test_every_field_trains_and_samples_by_name(field, tmp_path):
 def test_a_field_that_does_not_exist_on_the_path_is_refused():
     words = config(path={"source": "uniform"}, objective={"field": "energy"})
     with pytest.raises(pf.InputError, match="--field energy"):
-        build(words, (2,))
+        components(words, DataSpec((2,)))

@@ -12,9 +12,10 @@ from conftest import golden, tensor
 
 import pushforward as pf
 from pushforward.batches import BatchRecipe, feed_for
-from pushforward.config import Config, PathConfig, TrainConfig, build
+from pushforward.config import Config, PathConfig, TrainConfig, components
 from pushforward.coupling import SemidiscretePlan
 from pushforward.coupling.transport import assignment
+from pushforward.data import DataSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -386,7 +387,9 @@ def test_rows_that_do_not_match_are_refused(coupling, rng):
 
 
 def parts_of(coupling, pool=1):
-    return build(Config(path=PathConfig(coupling=coupling, pool=pool), train=TrainConfig(batch=16)), (2,))
+    return components(
+        Config(path=PathConfig(coupling=coupling, pool=pool), train=TrainConfig(batch=16)), DataSpec((2,))
+    )
 
 
 def test_config_builds_couplings_with_their_numbers():

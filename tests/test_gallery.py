@@ -192,7 +192,7 @@ def test_g5_distances_are_those_of_exact_sets():
 
 
 def test_g6_the_estimate_approaches_the_law():
-    figure = sampling.langevin(0.3)
+    figure = sampling.langevin_chains(0.3)
     distance = [float(re.search(r"TV ([\d.]+)", ax.texts[0].get_text())[1]) for ax in figure.axes[5:]]
     assert distance[0] > 0.4 and distance[3] < 0.25 and distance[3] < distance[0] / 2
     box_mass = np.asarray(figure.axes[9].images[0].get_array()).mean() * (BOX[1] - BOX[0]) ** 2

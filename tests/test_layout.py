@@ -1,6 +1,10 @@
-"""The shape of the tree: arrows point downward, files stay short, and the README's picture of it is true.
+"""The shape of the tree: arrows point downward, files stay short, and its pictures in the documentation are true.
 
 Imports are read, never run: those inside functions count, those under ``if TYPE_CHECKING`` do not.
+
+``python tests/test_layout.py`` redraws the trees of README.md and docs/architecture.md: lines of files that are gone
+are removed, new files stand at the end of their folder with the first line of their docstring; order and words of all
+others are kept.
 """
 
 import ast
@@ -220,22 +224,78 @@ def faults(file: Path) -> list[str]:
     return wrong
 
 
-def drawn_tree(readme: str) -> list[str]:
-    """Paths in the README's fenced block that opens with ``pushforward/``; a line out of format is a ValueError."""
-    blocks = re.findall(r"^```[^\n]*\npushforward/[^\n]*\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+def drawn_tree(text: str, page: str) -> list[str]:
+    """Paths in a page's fenced block that opens with ``pushforward/``; a line out of format is a ValueError."""
+    blocks = re.findall(r"^```[^\n]*\npushforward/[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     if len(blocks) != 1:
-        raise ValueError(f"README.md has {len(blocks)} fenced blocks whose first line is pushforward/, expected 1")
+        raise ValueError(f"{page} has {len(blocks)} fenced blocks whose first line is pushforward/, expected 1")
     folders, paths = [], []
     for line in blocks[0].splitlines():
         match = re.fullmatch(r"((?:  )+)([\w.]+(?:/|\.\w+))(?:\s+\S.*)?", line)
         depth = len(match[1]) // 2 if match else 0
         if not match or depth > len(folders) + 1 or (match[2][-1] != "/" and match[0].strip() == match[2]):
-            raise ValueError(f"README.md: not a line `  name.py   words` of the tree, two spaces a level: {line!r}")
+            raise ValueError(f"{page}: not a line `  name.py   words` of the tree, two spaces a level: {line!r}")
         folders = folders[: depth - 1]
         paths.append("".join([*folders, match[2]]))
         if match[2].endswith("/"):
             folders.append(match[2])
     return paths
+
+
+def files_and_folders(package: Path) -> tuple[set[str], set[str]]:
+    """What a tree of this package draws: its files, but for ``__init__.py`` and ``py.typed``, and their folders."""
+    files = {
+        str(file.relative_to(package))
+        for file in package.rglob("*")
+        if file.is_file() and file.name not in ("__init__.py", "py.typed") and "__pycache__" not in file.parts
+    }
+    return files, {f"{parent}/" for file in files for parent in list(Path(file).parents)[:-1]}
+
+
+def tree_faults(drawn: list[str], there: set[str]) -> list[str]:
+    """What a drawn tree lacks, what it has too much, and what it has twice."""
+    return [
+        *[f"draw {path}" for path in sorted(there - set(drawn))],
+        *[f"remove {path}" for path in sorted(set(drawn) - there)],
+        *[f"twice: {path}" for path in sorted({path for path in drawn if drawn.count(path) > 1})],
+    ]
+
+
+def summary(path: Path) -> str:
+    """The beginning of the docstring of a module or a folder, up to the first full stop or colon."""
+    path = path / "__init__.py" if path.is_dir() else path
+    module = path.suffix == ".py" and path.is_file()
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if module else None
+    words = (text or "?").split("\n")[0].split(": ")[0].split(". ")[0].rstrip(".")
+    return words[:1].lower() + words[1:]
+
+
+def redrawn(text: str, page: str, there: set[str], package: Path) -> str:
+    """The page with its tree brought up to date."""
+    drawn = drawn_tree(text, page)
+    start = text.index("\npushforward/\n") + len("\npushforward/\n")
+    lines = text[start : text.index("\n```", start)].splitlines()
+    known = dict(zip(drawn, lines, strict=True))
+    out = []
+
+    def folder(name: str, depth: int) -> None:
+        inside = [p for p in [*known, *sorted(there - set(known))] if p in there and p.startswith(name)]
+        for path in inside:
+            short = path[len(name) :]
+            if short and "/" not in short.rstrip("/"):
+                new = f"{'  ' * depth}{short.ljust(17 - 2 * depth)}  {summary(package / path)}"
+                out.append(known.get(path, new))
+                folder(path, depth + 1) if path.endswith("/") else None
+
+    folder("", 1)
+    return text[:start] + "\n".join(out) + text[start + len("\n".join(lines)) :]
+
+
+def rooms_and_all() -> dict[Path, set[str]]:
+    """What is drawn where: every room in the README, every file and folder on the page of the architecture."""
+    files, folders = files_and_folders(PACKAGE)
+    rooms = {path for path in files | folders if "/" not in path.rstrip("/")}
+    return {ROOT / "README.md": rooms, ROOT / "docs" / "architecture.md": files | folders}
 
 
 def test_arrows_point_downward():
@@ -251,15 +311,10 @@ def test_file_keeps_the_house_rules(file):
     assert faults(file) == []
 
 
-def test_readme_draws_every_file_of_the_package():
-    paths = drawn_tree((ROOT / "README.md").read_text(encoding="utf-8"))
-    files = {
-        str(file.relative_to(PACKAGE))
-        for file in PACKAGE.rglob("*")
-        if file.is_file() and file.name not in ("__init__.py", "py.typed") and "__pycache__" not in file.parts
-    }
-    folders = {f"{parent}/" for file in files for parent in list(Path(file).parents)[:-1]}
-    assert sorted(paths) == sorted(files | folders)
+@pytest.mark.parametrize("page", rooms_and_all(), ids=lambda page: page.name)
+def test_trees_of_the_documentation_are_true(page):
+    faults = tree_faults(drawn_tree(page.read_text(encoding="utf-8"), page.name), rooms_and_all()[page])
+    assert faults == [], "python tests/test_layout.py redraws them"
 
 
 # -- the checks themselves: each finds what it is for ------------------------------------------------------------------
@@ -354,7 +409,40 @@ def test_house_rules_find_what_they_are_for(text, tmp_path):
 def test_drawn_tree_is_read_with_its_folders():
     lines = ["words", "```text", "pushforward/", "  path.py    curves", "  sample/    one loop"]
     text = "\n".join([*lines, "    ode.py   steppers", "  cli.py  doors", "```", ""])
-    assert drawn_tree(text) == ["path.py", "sample/", "sample/ode.py", "cli.py"]
+    assert drawn_tree(text, "page.md") == ["path.py", "sample/", "sample/ode.py", "cli.py"]
     for bad in (" path.py   curves", "  path.py", "   path.py  curves", "    ode.py   too deep", "  -- a heading --"):
-        with pytest.raises(ValueError, match=r"README\.md"):
-            drawn_tree(f"```\npushforward/\n{bad}\n```\n")
+        with pytest.raises(ValueError, match=r"page\.md"):
+            drawn_tree(f"```\npushforward/\n{bad}\n```\n", "page.md")
+
+
+def test_trees_are_compared_both_ways():
+    assert tree_faults(["a.py", "b/"], {"a.py", "b/"}) == []
+    assert tree_faults(["a.py", "b/", "b/"], {"a.py", "c.py"}) == ["draw c.py", "remove b/", "twice: b/"]
+
+
+def test_a_tree_is_redrawn_with_its_words(tmp_path):
+    for name, words in {
+        "a.py": "Old.",
+        "b/__init__.py": "Room.",
+        "b/new.py": "New one: more.",
+        "c.py": "Words. More.",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f'"""{words}"""')
+    files, folders = files_and_folders(tmp_path)
+    tree = "  c.py             kept\n  b/               a room\n    gone.py        gone\n"
+    page = f"x\n```text\npushforward/\n{tree}```\ny\n"
+    new = redrawn(page, "page.md", files | folders, tmp_path)
+    assert new.splitlines()[3:-2] == [
+        "  c.py             kept",
+        "  b/               a room",
+        "    new.py         new one",
+        "  a.py             old",
+    ]
+    assert redrawn(new, "page.md", files | folders, tmp_path) == new
+    assert tree_faults(drawn_tree(new, "page.md"), files | folders) == []
+
+
+if __name__ == "__main__":
+    for page, there in rooms_and_all().items():
+        page.write_text(redrawn(page.read_text(encoding="utf-8"), page.name, there, PACKAGE), encoding="utf-8")

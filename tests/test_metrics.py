@@ -270,6 +270,20 @@ def test_no_value_depends_on_the_blocks(metric, d, monkeypatch):
         assert metric(x, y) == pytest.approx(whole, rel=1e-8)
 
 
+@METRIC
+def test_every_metric_says_what_it_is(metric):
+    assert metric.title and metric.reading and callable(metric.function)
+    if metric.position is not None:
+        assert [m.position for m in METRICS.values()].count(metric.position) == 1
+
+
+def test_metric_is_the_number_of_its_function():
+    x, y = randn(40, 3), randn(50, 3, seed=1)
+    assert METRICS["energy"](x, y) == energy_distance(x, y)
+    assert METRICS["recall"](x, y) == metrics.precision_recall(x, y).recall
+    assert METRICS["pairs"](x[..., None], y[..., None]) == metrics.pair_distances(x, y).mean
+
+
 def test_no_square_of_all_pairs_is_held(monkeypatch):
     """The largest tensor that any metric (but exact transport) makes has as many numbers as a block allows."""
     largest, cdist = [], torch.cdist

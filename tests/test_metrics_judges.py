@@ -1,4 +1,6 @@
-"""Classifiers, neighbours, tables, floors; and what each metric makes of known failures, as docs/metrics.md says."""
+"""Classifiers, neighbours, tables, floors; and what each metric makes of known failures, as
+docs/explanation/metrics.md says.
+"""
 
 import inspect
 import math
@@ -143,14 +145,14 @@ def test_precision_recall_needs_more_than_k_points():
 def test_nearest_against_scikit_learn(d, block, monkeypatch):
     monkeypatch.setattr(base, "BLOCK", block)
     x, y = randn(40, d), randn(61, d, seed=1)
-    distance, index = base.nearest(x, y, 3)
+    distance, index = base.nearest_neighbors(x, y, 3)
     expected = NearestNeighbors(n_neighbors=3, algorithm="brute").fit(y).kneighbors(x)
     np.testing.assert_allclose(distance, expected[0], rtol=1e-9)
     assert (index.numpy() == expected[1]).all()
     expected = NearestNeighbors(n_neighbors=3).fit(y).kneighbors()  # asked for nothing: the points themselves, left out
-    np.testing.assert_allclose(base.nearest(y, y, 3, others=True)[0], expected[0], rtol=1e-9)
-    assert (base.nearest(y + 1e5, y + 1e5)[0] == 0).all()  # exact, whatever the products lose
-    refuses("k is 62", base.nearest, x, y, 62)
+    np.testing.assert_allclose(base.nearest_neighbors(y, y, 3, others=True)[0], expected[0], rtol=1e-9)
+    assert (base.nearest_neighbors(y + 1e5, y + 1e5)[0] == 0).all()  # exact, whatever the products lose
+    refuses("k is 62", base.nearest_neighbors, x, y, 62)
 
 
 @pytest.mark.parametrize(("d", "noise"), [(2, 0.0), (30, 0.0), (30, 0.05)])
@@ -371,7 +373,7 @@ SEEN = {  # for each failure, metrics that must tell it from fresh data, and met
 
 def documented():
     """``{failure: {heading: (times, seen)}}`` as printed in the documentation."""
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "metrics.md").read_text(encoding="utf-8")
     lines = [line.strip("| ").split(" | ") for line in text[text.index("| failure") :].split("\n\n")[0].split("\n")]
     return {
         line[0]: {h: (float(c.strip("*")), c.startswith("*")) for h, c in zip(lines[0][1:], line[1:], strict=True)}

@@ -510,6 +510,7 @@ def test_waves_tell_apart_what_is_close_together():
 def test_sizes_grow(kind):
     with torch.device("meta"):
         nets = [sized(kind, (1, 28, 28), size, {"label": Classes(10)}) for size in SIZES]
+    assert list(SIZES) == list(NETS[kind].sizes)
     for measure in (count_parameters, lambda net: flops(net, (1, 28, 28))):
         costs = [measure(net) for net in nets]
         assert all(2 * small < large for small, large in itertools.pairwise(costs)), costs

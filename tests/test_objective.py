@@ -13,7 +13,8 @@ from conftest import draw_mixture, mixture
 from laws import SCHEDULES, beside, drawn, inner, randn, schedules
 
 import pushforward as pf
-from pushforward.config import Config, ObjectiveConfig, PathConfig, build
+from pushforward.config import Config, ObjectiveConfig, PathConfig, components
+from pushforward.data import DataSpec
 from pushforward.metrics import energy_distance
 from pushforward.nn import MLP
 from pushforward.objective import target
@@ -608,7 +609,7 @@ def test_weighting_is_chosen_by_name_with_its_numbers(rng):
         "data": pf.WEIGHTS["data"](),
         "min_snr:2": pf.WEIGHTS["min_snr"](2.0),
     }.items():
-        objective = build(config(weighting=spec), (2,)).objective
+        objective = components(config(weighting=spec), DataSpec((2,))).objective
         torch.testing.assert_close(
             objective(field, draw, None, rng), pf.Matching("velocity", expected)(field, draw, None, rng)
         )
@@ -616,20 +617,20 @@ def test_weighting_is_chosen_by_name_with_its_numbers(rng):
         "min_snr:-1": "gamma",
         "edm:0": "data_std",
         "v:3": "weighting",
-        "own:1,2": "positional",
+        "default:1,2": "takes no arguments",
     }.items():
         with pytest.raises(pf.InputError, match=words):
-            build(config(weighting=spec), (2,))
+            components(config(weighting=spec), DataSpec((2,)))
     with pytest.raises(pf.InputError, match="Normal source"):
-        build(config(weighting="likelihood", source="laplace"), (2,))
+        components(config(weighting="likelihood", source="laplace"), DataSpec((2,)))
     with pytest.raises(pf.InputError, match="independent pairs"):
-        build(config(objective="marginal", coupling="optimal_transport"), (2,))
+        components(config(objective="marginal", coupling="optimal_transport"), DataSpec((2,)))
     with pytest.raises(pf.InputError, match="Normal source"):
-        build(config(objective="implicit", source="laplace"), (2,))
+        components(config(objective="implicit", source="laplace"), DataSpec((2,)))
 
 
 def test_time_laws_see_the_schedule_of_the_path():
-    parts = build(config(schedule="edm", times="log_normal:-1.2,1.2"), (2,))
+    parts = components(config(schedule="edm", times="log_normal:-1.2,1.2"), DataSpec((2,)))
     sigma = parts.path.schedule(parts.times(4000, torch.Generator().manual_seed(0)))[1]
     assert float(sigma.log().mean()) == pytest.approx(-1.2, abs=0.1)
     assert float(sigma.log().std()) == pytest.approx(1.2, abs=0.1)

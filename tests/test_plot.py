@@ -292,23 +292,23 @@ def test_curves_have_intervals():
     assert {(1, 0), (2, 1), (3, 2), (1, 2), (2, 4), (3, 6)} <= corners
 
 
-# -- films and notebooks -----------------------------------------------------------------------------------------------
+# -- animations and notebooks ------------------------------------------------------------------------------------------
 
 
 def test_a_flow_moves_its_points(tmp_path):
     x, t = randn(5, 40, 2), torch.linspace(0, 1, 5)
-    film = plot.flow(x, t, rate=10)
-    assert repr(film) == "Film(5 frames, 10 a second)"
-    frames = [np.asarray(frame).astype(int) for frame in film.pictures()]
-    ax = film.figure.axes[0]
+    animation = plot.flow(x, t, rate=10)
+    assert repr(animation) == "Animation(5 frames, 10 a second)"
+    frames = [np.asarray(frame).astype(int) for frame in animation.frames()]
+    ax = animation.figure.axes[0]
     assert np.array_equal(ax.collections[1].get_offsets(), x[-1].numpy()) and ax.get_title() == "t = 1.00"
-    plot.save(film, tmp_path / "flow.gif")
+    plot.save(animation, tmp_path / "flow.gif")
     with Image.open(tmp_path / "flow.gif") as image:
         assert image.n_frames == 5 and image.info["loop"] == 0 and image.info["duration"] == 100
         for i, frame in enumerate(frames):
             image.seek(i)
             assert np.abs(np.asarray(image.convert("RGB")).astype(int) - frame).mean() < 2
-    assert film._repr_html_().startswith('<img src="data:image/gif;base64,')
+    assert animation._repr_html_().startswith('<img src="data:image/gif;base64,')
 
 
 def test_an_mp4_without_ffmpeg_is_one_plain_line(tmp_path, monkeypatch):
@@ -325,15 +325,15 @@ def test_an_mp4_is_given_every_frame(tmp_path, monkeypatch):
     stand_in.write_text(f"#!{sys.executable}\nimport sys\nopen(sys.argv[-1], 'wb').write(sys.stdin.buffer.read())\n")
     stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", str(stand_in.parent), prepend=":")
-    film = plot.flow(randn(3, 5, 2), torch.linspace(0, 1, 3))
-    plot.save(film, tmp_path / "flow.mp4")
-    width, height = (int(v) for v in film.figure.bbox.size)
+    animation = plot.flow(randn(3, 5, 2), torch.linspace(0, 1, 3))
+    plot.save(animation, tmp_path / "flow.mp4")
+    width, height = (int(v) for v in animation.figure.bbox.size)
     raw = np.frombuffer((tmp_path / "flow.mp4").read_bytes(), np.uint8).reshape(3, height, width, 4)
-    for frame, expected in zip(raw, film.pictures(), strict=True):
+    for frame, expected in zip(raw, animation.frames(), strict=True):
         assert (frame[..., :3] == np.asarray(expected)).all()
 
 
-def test_figures_and_films_show_themselves_in_a_notebook():
+def test_figures_and_animations_show_themselves_in_a_notebook():
     figure = plot.scatter({"a": randn(9, 2)})
     with Image.open(io.BytesIO(figure._repr_png_())) as image:  # what IPython looks for on any object
         assert image.format == "PNG" and image.size == tuple(int(v) for v in figure.bbox.size)
@@ -372,7 +372,7 @@ def test_what_a_notebook_prints_of_the_parts_is_one_short_line():
 def test_fewer_colours_make_a_smaller_file_of_the_same_picture(tmp_path):
     figure = plot.scatter({"a": randn(500, 2)})
     plot.save(figure, tmp_path / "all.png")
-    plot.save(figure, tmp_path / "some.png", colours=64)
+    plot.save(figure, tmp_path / "some.png", colors=64)
     assert (tmp_path / "some.png").stat().st_size < 0.6 * (tmp_path / "all.png").stat().st_size
     with Image.open(tmp_path / "some.png") as image:
         some = np.asarray(image.convert("RGB")).astype(int)

@@ -10,8 +10,8 @@ import torch
 from laws import ENDS, inner, predictions, randn, schedules
 
 import pushforward as pf
-from pushforward.config import Config, ObjectiveConfig, PathConfig, build
-from pushforward.data import load
+from pushforward.config import Config, ObjectiveConfig, PathConfig, components, network
+from pushforward.data import DataSpec, load
 from pushforward.nn import ColumnPriors, Tabular, flops
 from pushforward.nn.posterior import Posterior, straight
 from pushforward.path import prediction_coefficients
@@ -217,8 +217,9 @@ def test_laws_of_columns_have_the_moments_of_what_training_draws():
 )
 def test_only_a_learned_field_begins_with_the_laws(field, predicts):
     config = Config(path=PathConfig(schedule="cosine"), objective=ObjectiveConfig(field=field, predicts=predicts))
-    parts = build(config, (7,), 0, PIECES)
-    found = parts.field_of(parts.net).velocity(randn(5, 7).float(), 0.5)
+    data = DataSpec((7,), 0, PIECES)
+    parts = components(config, data)
+    found = parts.field_of(network(config, data)).velocity(randn(5, 7).float(), 0.5)
     law, x = PIECES[0], randn(5, 7)[:, :1]
     exact = pf.MixtureField(parts.path, *law).velocity(x, 0.5)
     assert torch.allclose(found[:, :1].double(), exact, rtol=1e-4, atol=1e-4) == (field == "learned")

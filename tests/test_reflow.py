@@ -8,7 +8,8 @@ import torch
 from helpers import train_into
 
 import pushforward as pf
-from pushforward.config import Config, NetConfig, TrainConfig, build
+from pushforward.config import Config, NetConfig, TrainConfig, components
+from pushforward.data import DataSpec
 from pushforward.evaluation.losses import losses
 from pushforward.run.reflow import paired, pairs
 from pushforward.training import Budget
@@ -80,7 +81,7 @@ def test_losses_of_the_exact_field_are_the_floor(run):
     """A field that knows the training rows by heart has no excess on them, and a large one on others."""
     model = pf.load(run)
     config = model.run.config
-    parts = build(config, (2,), 2)
+    parts = components(config, DataSpec((2,), 2))
     data = pf.data.load(run.parent / "data.npz")
     train, held_out = data.split(0.1, 0)
     oracle = pf.EmpiricalField(parts.path, train.x, labels=train.y)

@@ -23,16 +23,15 @@ from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import load as load_data
 from pushforward.errors import InputError
-from pushforward.evaluation import budget as allowance
-from pushforward.evaluation import fidelity as columns
-from pushforward.evaluation import field as learned
-from pushforward.evaluation import quality
-from pushforward.evaluation.fidelity import full
-from pushforward.evaluation.quality import COMPONENTS, lens
-from pushforward.evaluation.reference import read
-from pushforward.evaluation.table import table
+from pushforward.evaluation import budget, fidelity, quality
+from pushforward.evaluation import field as fields
+from pushforward.evaluation.fidelity import complete_tables
+from pushforward.evaluation.quality import COMPONENTS, fit_projection
+from pushforward.evaluation.reference import load_reference
+from pushforward.evaluation.table import numeric_table
 from pushforward.metrics import (
     METRICS,
+    Metric,
     classifier_two_sample,
     closest_record,
     column_distances,
@@ -42,7 +41,7 @@ from pushforward.metrics import (
     with_floor,
     with_floors,
 )
-from pushforward.metrics.base import some
+from pushforward.metrics.base import subsample
 from pushforward.training import Budget
 
 CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, warmup=5, held_out=0.3))
@@ -63,9 +62,10 @@ def _quickly():
     """Fewer halves, trees, points of curves and rows: what they cost is not what is tested here."""
     trees = ExtraTreesClassifier(n_estimators=10, min_samples_leaf=5, random_state=0)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (quality, columns):
+        for module in (quality, fidelity):
             patch.setattr(module, "RESAMPLES", 3)
-        patch.setattr(quality, "classifier_two_sample", partial(classifier_two_sample, classifier=trees))
+        judge = dataclasses.replace(METRICS["two_sample"], function=partial(classifier_two_sample, classifier=trees))
+        patch.setitem(METRICS, "two_sample", judge)
         fewer = {
             "EVALUATIONS": (2, 8),
             "DIFFUSIONS": (0.0, 1.0),
@@ -74,8 +74,8 @@ def _quickly():
             "DRAWS": (64, 256),
         }
         for name, few in fewer.items():
-            patch.setattr(allowance, name, few)
-        patch.setattr(learned, "STATES", 8)
+            patch.setattr(budget, name, few)
+        patch.setattr(fields, "STATES", 8)
         yield
 
 
@@ -175,13 +175,13 @@ def test_numbers_are_those_of_the_metrics(plane, plane_file):
     samples = model.transform.forward(model.sample(300, seed=4, steps=8))
     assert report.against.compared == 300 and report.against.own and report.against.rows == 1500
     one = report.runs[0]
-    rows = some(held_out, 300, 4, "report")  # of 450
+    rows = subsample(held_out, 300, 4, "report")  # of 450
     for name in ("sliced_wasserstein", "energy", "frechet", "precision", "recall", "density", "coverage"):
         found = one.score(name)
         assert found.value == pytest.approx(METRICS[name](samples, rows), rel=1e-12)
         assert found.floor == with_floor(METRICS[name], samples, rows, train, 0, seed=4).floor
         assert found.error >= 0 and found.floor_error >= 0 and found.n == 300
-    judged = quality.classifier_two_sample(samples, rows, seed=4)
+    judged = METRICS["two_sample"].function(samples, rows, seed=4)
     assert one.score("two_sample").value == judged.accuracy and one.p_value == judged.p_value
     memory = memorisation(samples, train, rows)
     assert (one.copies.closer, one.copies.ratio, one.copies.suspects) == (
@@ -190,6 +190,22 @@ def test_numbers_are_those_of_the_metrics(plane, plane_file):
         len(memory.copies),
     )
     assert one.copies.closest[0][2] == pytest.approx(float(memory.distance[one.copies.closest[0][0]]))
+
+
+def test_metric_of_one_record_is_in_the_report(plane, monkeypatch):
+    def gap(x, y):
+        return float((x.mean(0) - y.mean(0)).norm())
+
+    record = Metric(gap, "gap of the means", "how far the means are apart; less is better", position=25)
+    monkeypatch.setitem(METRICS, "mean_gap", record)
+    report = evaluate(plane, n=40)
+    assert [score.name for score in report.runs[0].scores][1:4] == ["energy", "mean_gap", "frechet"]
+    model, (train, held_out) = pf.load(plane), [part.x for part in load_data(report.against.source).split(0.3, 0)]
+    samples, rows = model.transform.forward(model.sample(40, seed=0, steps=8)), subsample(held_out, 40, 0, "report")
+    assert report.runs[0].score("mean_gap") == with_floor(gap, samples, rows, train, 3, seed=0)
+    entry = json.loads(report.to_json())["runs"][0]["scores"][2]
+    assert (entry["title"], entry["reading"]) == (record.title, record.reading) and not entry["higher_is_better"]
+    assert f"<td class=reading>{record.reading}</td>" in report.to_html()
 
 
 def test_json_says_what_the_report_says(plane, tmp_path):
@@ -207,7 +223,7 @@ def test_json_says_what_the_report_says(plane, tmp_path):
     assert one["run"]["config"] == json.loads((plane / "config.json").read_text())["config"]
     assert one["run"]["convention"].startswith("t=0 source") and said["against"]["own"] is True
     assert one["timing"]["evaluations"] == 8 and one["training"]["steps"] == 3 and len(one["training"]["loss"]) == 2
-    assert "transform" not in one["run"]["data"] and "shown" not in one
+    assert "transform" not in one["run"]["data"] and "plot_data" not in one
 
 
 def test_report_is_a_function_of_the_seed(plane):
@@ -217,9 +233,9 @@ def test_report_is_a_function_of_the_seed(plane):
 
 def test_exact_field_reaches_the_floor_and_the_untrained_network_does_not(plane):
     good, bad = (evaluate(m, n=400, steps=20).runs[0] for m in (exact(plane), pf.load(plane)))
-    assert [score.name for score in good.scores if not score.good] == []
+    assert [score.name for score in good.scores if not score.at_floor] == []
     assert abs(good.copies.closer - 0.5) < 0.06 and good.copies.suspects == 0 and good.p_value > 0.01
-    failed = {score.name for score in bad.scores if not score.good}
+    failed = {score.name for score in bad.scores if not score.at_floor}
     assert failed >= {"sliced_wasserstein", "energy", "two_sample", "precision", "columns"}
     assert bad.score("two_sample").value > 0.7 and bad.p_value < 1e-6
     assert all(score.verdict != "beyond the floor" for score in bad.scores if score.name in ("energy", "frechet"))
@@ -230,10 +246,10 @@ def test_run_that_knows_its_data_by_heart_is_found_out(pictures, home):
     thief = dataclasses.replace(model, field=pf.EmpiricalField(model.field.path, train))
     one = evaluate(thief, n=60, steps=20).runs[0]
     assert one.copies.suspects == 60 and one.copies.closer > 0.99
-    assert {score.name for score in one.scores if score.good} >= {"sliced_wasserstein", "energy", "coverage"}
-    assert torch.allclose(one.shown.closest, one.shown.originals, atol=0.1)
+    assert {score.name for score in one.scores if score.at_floor} >= {"sliced_wasserstein", "energy", "coverage"}
+    assert torch.allclose(one.plot_data.closest, one.plot_data.originals, atol=0.1)
     # its loss is the floor itself, its excess exactly nothing; beyond the rows it knows it is worse
-    found, note = learned.losses(thief, read([thief], None, 60, 0), 256, 0)
+    found, note = fields.measure_losses(thief, load_reference([thief], None, 60, 0), 256, 0)
     assert found.train == found.floor and found.excess.value == 0 and note == ""
     assert found.held_out.value > 5 * found.train.value
 
@@ -241,10 +257,10 @@ def test_run_that_knows_its_data_by_heart_is_found_out(pictures, home):
 def test_losses_without_a_floor_say_why(plane, plane_file, home, monkeypatch):
     coupled = CONFIG.model_copy(update={"path": CONFIG.path.model_copy(update={"coupling": "optimal_transport"})})
     model = pf.load(trained(plane_file, home / "coupled", coupled))
-    found, note = learned.losses(model, read([model], None, 500, 0), 256, 0)
+    found, note = fields.measure_losses(model, load_reference([model], None, 500, 0), 256, 0)
     assert found.floor is None and found.excess is None and "coupling optimal_transport" in note
-    monkeypatch.setattr(learned, "WORK", 1000)
-    found, note = learned.losses(pf.load(plane), read([pf.load(plane)], None, 500, 0), 256, 0)
+    monkeypatch.setattr(fields, "WORK", 1000)
+    found, note = fields.measure_losses(pf.load(plane), load_reference([pf.load(plane)], None, 500, 0), 256, 0)
     assert found.floor is None and "1,050 training rows are too many" in note
 
 
@@ -255,18 +271,20 @@ def test_loss_of_a_run_with_classes_is_that_of_its_labelled_field(home):
     x = 0.1 * torch.randn(400, 3, 1, generator=g) + torch.tensor([[-1.0], [2.0]])[y][:, None]
     np.savez(home / "classes.npz", x=x.numpy(), y=y.numpy())
     model = pf.load(trained(home / "classes.npz", home / "classes"))
-    rows = read([model], None, 100, 0)
+    rows = load_reference([model], None, 100, 0)
     data = load_data(home / "classes.npz")
     train, held_out = data.split(0.3, 0)
-    assert torch.equal(rows.y[0], train.y) and torch.equal(rows.y[1], some(held_out.y, 100, 0, "report"))
+    assert torch.equal(rows.labels[0], train.y) and torch.equal(rows.labels[1], subsample(held_out.y, 100, 0, "report"))
     told = pf.EmpiricalField(model.field.path, train.x, labels=train.y)
-    found, note = learned.losses(dataclasses.replace(model, field=told), rows, 256, 0)
+    found, note = fields.measure_losses(dataclasses.replace(model, field=told), rows, 256, 0)
     assert note == "" and found.train == found.floor and found.excess.value == 0
     exchanged = pf.EmpiricalField(model.field.path, train.x, labels=1 - train.y)
-    worse, _ = learned.losses(dataclasses.replace(model, field=exchanged), rows, 256, 0)
+    worse, _ = fields.measure_losses(dataclasses.replace(model, field=exchanged), rows, 256, 0)
     assert worse.floor == found.floor and worse.train.value > 2 * worse.floor.value
     np.savez(home / "classes.npz", x=x.numpy(), y=2 + y.numpy())  # the same rows with other classes
-    assert learned.losses(model, read([model], None, 100, 0), 256, 0)[1].startswith("no loss: the classes")
+    assert fields.measure_losses(model, load_reference([model], None, 100, 0), 256, 0)[1].startswith(
+        "no loss: the classes"
+    )
 
 
 def test_large_networks_are_asked_for_less_and_it_is_said(plane):
@@ -281,19 +299,29 @@ def test_large_networks_are_asked_for_less_and_it_is_said(plane):
     def of(flops, steps=None, device="cpu"):
         model = pf.load(plane)
         model = dataclasses.replace(model, run=model.run.model_copy(update={"flops": flops}), device=device)
-        return allowance.allowance(model, 2000, steps, 50)
+        return budget.evaluation_budget(model, 2000, steps, 50)
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in usual.items():
-            patch.setattr(allowance, name, value)
+            patch.setattr(budget, name, value)
         small, large, huge = of(3_000_000), of(100_000_000), of(10**12)
     assert small.steps is None and small.note == "" and small.evaluations == usual["EVALUATIONS"]
-    assert (small.at_evaluations, small.at_diffusions, small.scored, small.score_steps) == (1000, 1000, 128, None)
+    assert (small.evaluation_samples, small.diffusion_samples, small.likelihood_rows, small.likelihood_steps) == (
+        1000,
+        1000,
+        128,
+        None,
+    )
     assert large.steps == 15 and "15 evaluations instead of 50" in large.note
-    assert large.steps * 2000 * 1e8 <= allowance.SAMPLES
-    assert large.at_evaluations * sum(large.evaluations) * 1e8 <= allowance.CURVE
-    assert large.at_diffusions * len(large.diffusions) * large.diffusion_steps * 1e8 <= allowance.CURVE
-    assert huge.steps == 8 and huge.at_evaluations == 100 and huge.evaluations == (4, 8, 16) and huge.scored == 16
+    assert large.steps * 2000 * 1e8 <= budget.SAMPLES
+    assert large.evaluation_samples * sum(large.evaluations) * 1e8 <= budget.CURVE
+    assert large.diffusion_samples * len(large.diffusions) * large.diffusion_steps * 1e8 <= budget.CURVE
+    assert (
+        huge.steps == 8
+        and huge.evaluation_samples == 100
+        and huge.evaluations == (4, 8, 16)
+        and huge.likelihood_rows == 16
+    )
     assert of(400_000_000, device="cuda").steps is None
     assert of(400_000_000, steps=50).steps == 50 and of(400_000_000, steps=50).note == ""
 
@@ -302,7 +330,7 @@ def test_likelihood_and_loss_of_the_exact_field(plane, plane_file):
     one = evaluate(exact(plane), n=30, quick=False).runs[0]
     field = pf.MixtureField(pf.Affine(), *(torch.tensor(v, dtype=torch.float64) for v in (MEANS, STDS, WEIGHTS)))
     rows = load_data(plane_file).split(0.3, 0)[1]
-    user = torch.from_numpy(rows.transform.inverse(some(rows.x, 30, 0, "report")))
+    user = torch.from_numpy(rows.transform.inverse(subsample(rows.x, 30, 0, "report")))
     truth = field.log_prob(user.double(), 1.0)
     assert one.likelihood.nats.value == pytest.approx(float(truth.mean()), abs=2e-2)
     assert one.likelihood.nats.error == pytest.approx(float(truth.std()) / math.sqrt(30), rel=1e-2)
@@ -336,14 +364,14 @@ def test_columns_of_every_kind(people, home):
     one, model, data = report.runs[0], pf.load(people), load_data(home / "people.csv")
     train, held_out = (part.x for part in data.split(0.3, 0))
     raw = pd.read_csv(home / "people.csv")
-    seen = table(data.x, data.transform)
+    seen = numeric_table(data.x, data.transform)
     assert seen.names == ("a", "b", "kind", "count") and seen.categories == (None, None, ("high", "low"), None)
     assert np.allclose(seen.values[:, 0], raw["a"], atol=1e-5)
     assert [seen.categories[2][int(k)] for k in seen.values[:20, 2]] == raw["kind"].tolist()[:20]
     assert np.array_equal(seen.values[:, 3].numpy(), raw["count"].to_numpy(float), equal_nan=True)
 
     samples = model.transform.forward(model.sample(150, seed=0, steps=8))
-    rows = full(tuple(table(x, data.transform) for x in (samples, held_out, train)))
+    rows = complete_tables(tuple(numeric_table(x, data.transform) for x in (samples, held_out, train)))
     assert rows.names == ("a", "b", "kind", "count", "count missing") and rows.categorical == (2, 4)
     ours, theirs, known = rows.values
     assert [c.name for c in one.table.columns] == list(rows.names)
@@ -372,13 +400,13 @@ def test_columns_beyond_comparison_are_left_out_and_said(tmp_path):
 def test_large_points_are_seen_through_their_components():
     g = torch.Generator().manual_seed(0)
     low = torch.randn(300, 4, generator=g) @ torch.randn(4, 1100, generator=g)
-    view = lens(low, 0)
+    view = fit_projection(low, 0)
     assert view(low).shape == (300, COMPONENTS)
     # four directions hold everything: distances are kept
     assert torch.allclose(
         torch.cdist(view(low[:20]), view(low[:20])), torch.cdist(low[:20], low[:20]), rtol=1e-3, atol=0.05
     )
-    assert torch.equal(lens(low[:, :900], 0)(low[:, :900]), low[:, :900])
+    assert torch.equal(fit_projection(low[:, :900], 0)(low[:, :900]), low[:, :900])
 
 
 # ---- against what

@@ -28,7 +28,8 @@ from torch import nn
 import pushforward as pf
 from pushforward import files, run
 from pushforward.batches import BatchRecipe, feed_for
-from pushforward.config import Config, NetConfig, TrainConfig, build, fingerprint
+from pushforward.config import Config, NetConfig, TrainConfig, components, fingerprint, network
+from pushforward.data import DataSpec
 from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
@@ -531,7 +532,7 @@ def test_feed_order_depends_on_the_seed_alone():
 def test_any_batch_can_be_asked_for_first(n, batch):
     """Rows, noise, times and jitter of batch k do not depend on what was asked for before."""
     data = load_data(np.random.default_rng(1).integers(0, 9, (n, 3)))
-    parts = build(CONFIG, (3,))
+    parts = components(CONFIG, DataSpec((3,)))
 
     def feed():
         recipe = BatchRecipe(parts.path, parts.coupling, parts.times, batch, dequantize=data.transform.dequantize)
@@ -701,7 +702,7 @@ def test_samples_of_tables_have_their_schema(tmp_path):
 
 def test_global_streams_of_random_numbers_are_left_alone(tmp_path):
     before = torch.get_rng_state(), np.random.get_state()
-    build(CONFIG, (2,))
+    network(CONFIG, DataSpec((2,)))
     train(tmp_path / "run", steps=5)
     model = pf.load(tmp_path / "run")
     model.sample(5, steps=2)
@@ -717,7 +718,7 @@ def test_global_streams_have_no_say(straight, tmp_path):
 
 def test_weights_are_a_function_of_the_seed():
     def weights(seed):
-        net = build(Config(net=CONFIG.net, train=TrainConfig(seed=seed)), (2,)).net
+        net = network(Config(net=CONFIG.net, train=TrainConfig(seed=seed)), DataSpec((2,)))
         return torch.cat([p.detach().flatten() for p in net.parameters()])
 
     assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))

@@ -19,7 +19,8 @@ import pushforward as pf
 from pushforward import run
 from pushforward.batches import BatchRecipe, feed_for
 from pushforward.cli import main
-from pushforward.config import Config, NetConfig, TrainConfig, build
+from pushforward.config import Config, NetConfig, TrainConfig, components, network
+from pushforward.data import DataSpec
 from pushforward.distributed import count_rows, partition, slice_batch
 from pushforward.errors import InputError
 from pushforward.training import SINGLE, Processes, latest
@@ -205,7 +206,8 @@ def test_rows_sampled_scored_and_judged_by_two_are_those_of_one(two):
 
 def test_gradient_is_that_of_the_whole_batch():
     """What processes add up, here by hand, is what autodiff says of the mean over all rows."""
-    parts = build(Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=10)), (2,))
+    config, data = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=10)), DataSpec((2,))
+    parts, net = components(config, data), network(config, data)
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     recipe = BatchRecipe(parts.path, pf.COUPLINGS["optimal_transport"](), parts.times, 10)
     batch = feed_for(x, torch.arange(50), recipe, 0)(0)
@@ -214,11 +216,11 @@ def test_gradient_is_that_of_the_whole_batch():
     rows = [(piece[0].x1, piece[1]) for piece in pieces]
     assert torch.equal(torch.cat([r[0] for r in rows]), batch[0].x1)
     assert torch.equal(torch.cat([r[1] for r in rows]), batch[1])
-    flat, field = flatten(parts.net, gradients=True), parts.field_of(parts.net)
+    flat, field = flatten(net, gradients=True), parts.field_of(net)
     for piece in pieces:
         (parts.objective(field, piece[0], None, torch.Generator()).sum() / 10).backward()
     mean = parts.objective(field, batch[0], None, torch.Generator()).mean()
-    whole = torch.autograd.grad(mean, list(parts.net.parameters()))
+    whole = torch.autograd.grad(mean, list(net.parameters()))
     torch.testing.assert_close(flat.grad, torch.cat([g.flatten() for g in whole]), rtol=1e-4, atol=1e-6)
 
 

@@ -23,7 +23,7 @@ def gallery(
     for name in only:
         if name.lower() not in PICTURES:
             raise InputError(f"--only: {nearest(name, PICTURES, 'picture')}")
-    chosen = {name: PICTURES[name] for name in PICTURES if not only or name in [word.lower() for word in only]}
-    with progress_bar("gallery") as show:
-        write(chosen, out, report=show)
+    chosen = {name: PICTURES[name] for name in PICTURES if not only or name in [other.lower() for other in only]}
+    with progress_bar("gallery") as bar:
+        write(chosen, out, progress=bar)
     print(f"look at {index(PICTURES, out)}")

@@ -41,10 +41,10 @@ def evaluate(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: is a file; give a folder")
     from pushforward.distributed import process_group
-    from pushforward.run.evaluating import evaluate as measure
+    from pushforward.run.evaluating import evaluate as evaluate_runs
 
-    with process_group(pick_device(device)) as processes, progress_bar("evaluate") as show:
-        report = measure(
+    with process_group(pick_device(device)) as processes, progress_bar("evaluate") as bar:
+        report = evaluate_runs(
             list(runs),
             against,
             n=n,
@@ -52,7 +52,7 @@ def evaluate(
             steps=steps,
             quick=quick,
             device=processes.device or pick_device(device),
-            on_step=show if processes.main else None,
+            progress=bar if processes.main else None,
             processes=processes,
         )
     if not processes.main:
@@ -65,35 +65,36 @@ def evaluate(
 
 
 def print_scores(report: Report) -> None:
-    """A table: the metrics of one run with their floors, or those of several side by side."""
+    """Print a table: the metrics of one run with their floors, or those of several side by side."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from pushforward.report.page import labels
-    from pushforward.report.sections import between, plain
+    from pushforward.report.sections import value_and_floor, with_error
 
-    held, n = report.against, report.findings.n
-    what = "held-out rows" if held.own else "rows"
-    shown = Table(title=f"{n:,} samples against {held.compared:,} {what} of {held.source}", title_justify="left")
-    first = report.runs[0]
-    names = [first.name] if len(report.runs) == 1 else labels([Path(run.name).name for run in report.runs])
-    shown.add_column("measure", no_wrap=True)
-    for name in names if len(names) > 1 else ["samples"]:
-        shown.add_column(name, justify="right")
-    shown.add_column("floor", justify="right")
-    if len(names) == 1:
-        shown.add_column("together")
+    reference, n = report.against, report.findings.n
+    rows = "held-out rows" if reference.own else "rows"
+    title = f"{n:,} samples against {reference.compared:,} {rows} of {reference.source}"
+    table = Table(title=title, title_justify="left")
+    first, alone = report.runs[0], len(report.runs) == 1
+
+    # one run with what value and floor say together, several as columns beside one floor
+    table.add_column("measure", no_wrap=True)
+    for name in ["samples"] if alone else labels([Path(run.name).name for run in report.runs]):
+        table.add_column(name, justify="right")
+    table.add_column("floor", justify="right")
+    if alone:
+        table.add_column("together")
     for score in first.scores:
-        if len(names) == 1:
-            style = "green" if score.good else "yellow"
-            last = [Text(score.verdict, style=style)]
-            shown.add_row(score.title, *plain(score.measured), *last)
+        if alone:
+            verdict = Text(score.verdict, style="green" if score.at_floor else "yellow")
+            table.add_row(score.title, *value_and_floor(score.measured), verdict)
         else:
-            found = [run.score(score.name) for run in report.runs]
-            floor = between(found[0].floor, found[0].floor_error)
-            shown.add_row(score.title, *[between(m.value, m.error) for m in found], floor)
-    Console().print(shown)
+            measured = [run.score(score.name) for run in report.runs]
+            floor = with_error(measured[0].floor, measured[0].floor_error)
+            table.add_row(score.title, *[with_error(m.value, m.error) for m in measured], floor)
+    Console().print(table)
     for run in report.runs:
         copied = (
             "unknown"

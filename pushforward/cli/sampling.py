@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from pushforward.cli.terminal import pick_device, print_table, progress_bar
-from pushforward.config import choices, make
+from pushforward.config import Spec, make
 from pushforward.errors import InputError, nearest
+from pushforward.registry import names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sample", "tune"]
 
-STEPPERS = [name for name in choices("sample/__init__.py", "STEPPERS") if name != "langevin"]
-GRIDS = choices("times.py", "GRIDS")
+STEPPERS = [name for name in names("sample", "STEPPERS") if name != "langevin"]  # which samples one law, no path
+GRIDS = names("times", "GRIDS")
 
 
 def sample(
@@ -75,9 +76,7 @@ def sample(
         raise InputError(f"--tol {tol}: a positive number, without --stepper, --steps, --grid or --sigma")
     if fill is not None and any(way is not None for way in (stepper, grid, sigma, tol)):
         raise InputError("--fill: takes --steps, not --stepper, --grid, --sigma or --tol")
-    for spec, names, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
-        if spec is not None and spec.partition(":")[0] not in names:
-            raise InputError(nearest(spec.partition(":")[0], names, what))
+    check_names(stepper, grid)
     columns = dict(pair.partition("=")[::2] for pair in where)
     if odd := [pair for pair in where if "=" not in pair]:
         raise InputError(f"--where {odd[0]}: write COLUMN=VALUE")
@@ -147,6 +146,13 @@ def sample(
     print(f"{len(rows):,} {'rows' if fill is not None else 'samples'}: {out}")
 
 
+def check_names(stepper: str | None, grid: str | None) -> None:
+    """InputError for a stepper or a grid of an unknown name."""
+    for text, known, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
+        if text is not None and (name := Spec.parse(text, what).name) not in known:
+            raise InputError(nearest(name, known, what))
+
+
 def check_ending(model: Model, out: Path) -> None:
     """InputError for a file that cannot hold what the model makes."""
     if model.transform.kind == "image" and out.suffix.lower() in (".csv", ".tsv", ".parquet"):
@@ -205,13 +211,9 @@ def sampler(
             method = type(method)(reverse_sigma(path) if sigma == "reverse" else float(sigma))
         except ValueError as error:
             raise InputError(f"--sigma {sigma}: a number from 0, or reverse on a Gaussian path ({error})") from error
-    name, _, numbers = ("shifted" if grid is None else grid).partition(":")
     usual = 1 if isinstance(method, DormandPrince) else samplers.DEFAULT_STEPS
-    try:
-        values = [float(a) for a in numbers.split(",") if a]
-        return method, registry[name](usual if steps is None else steps, schedule, *values)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"--grid {grid}: {error}") from error
+    given = {"steps": usual if steps is None else steps, "schedule": schedule}
+    return method, Spec.parse("shifted" if grid is None else grid, "grid").build(registry, "grid", given)
 
 
 def tune(

@@ -7,14 +7,11 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pushforward.cli.sampling import GRIDS, sampler
+from pushforward.cli.sampling import GRIDS, check_names, sampler
 from pushforward.cli.terminal import progress_bar
-from pushforward.config import choices
-from pushforward.errors import InputError, nearest
+from pushforward.errors import InputError
 
 __all__ = ["export", "push"]
-
-STEPPERS = [name for name in choices("sample/__init__.py", "STEPPERS") if name != "langevin"]
 
 
 def push(
@@ -44,9 +41,7 @@ def export(
     only_net: Annotated[FlagCreatePairsOff[bool], arg(help="the network alone, without the sampler")] = False,
 ) -> None:
     """One file that runs where there is torch alone: pushforward export runs/flights -o flights.pt2"""
-    for spec, names, what in ((stepper, STEPPERS, "stepper"), (grid, GRIDS, "grid")):
-        if spec is not None and spec.partition(":")[0] not in names:
-            raise InputError(nearest(spec.partition(":")[0], names, what))
+    check_names(stepper, grid)
     if steps is not None and steps < 1:
         raise InputError(f"--steps {steps}: at least 1")
     from pushforward import run as runs

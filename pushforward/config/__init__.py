@@ -1,7 +1,7 @@
-"""`Config`, what the command line and a run's ``config.json`` say, and `build`, the crossroads of all rooms."""
+"""`Config`, what the command line and a run's ``config.json`` say, and what it builds: the crossroads of all rooms."""
 
 from pushforward.batches import feed_for, fingerprint
-from pushforward.config.components import Components, build, resolve
+from pushforward.config.components import Components, components, network, resolve
 from pushforward.config.sections import (
     ConditionConfig,
     Config,
@@ -10,9 +10,8 @@ from pushforward.config.sections import (
     PathConfig,
     Section,
     TrainConfig,
-    choices,
-    make,
 )
+from pushforward.config.spec import Spec, make
 
 __all__ = [
     "Components",
@@ -22,11 +21,12 @@ __all__ = [
     "ObjectiveConfig",
     "PathConfig",
     "Section",
+    "Spec",
     "TrainConfig",
-    "build",
-    "choices",
+    "components",
     "feed_for",
     "fingerprint",
     "make",
+    "network",
     "resolve",
 ]

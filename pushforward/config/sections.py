@@ -1,65 +1,38 @@
 """The configuration of a run: one frozen class per room, checked by pydantic.
 
 The command line's flags are made from these classes. Importing this module does not import torch: the choices of a
-registry are read from the source of the file that holds it, so that ``--help`` and ``info`` start at once.
+registry are read from the text of the room that holds it, so that ``--help`` and ``info`` start at once.
 """
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from pushforward.config.spec import NOT_BY_NAME, Spec
 from pushforward.errors import InputError, nearest
 from pushforward.registry import names
 
-__all__ = ["Config", "Section", "choices", "make"]
+__all__ = ["Config", "Section"]
 
 
-@functools.cache
-def choices(room: str, registry: str) -> list[str]:
-    """The names in a registry, read from the text of the room or file that holds it, without importing it."""
-    found = list(names(room.removesuffix("/__init__.py").removesuffix(".py"), registry))
-    if not found:
-        raise KeyError(f"{room} has no registry {registry}")
-    return found
+def _named(text: str, room: str, registry: str, what: str, arguments: bool, more: Sequence[str]) -> str:
+    """Check the name in the text of a part (`Spec`) and that its numbers are finite; what they mean, `build` knows.
 
-
-def _known(spec: str, room: str, registry: str, what: str, takes_numbers: bool = True, more: Sequence[str] = ()) -> str:
-    """Check the name in ``name`` or ``name:number,number``."""
-    name, colon, arguments = spec.partition(":")
-    offered = [*more, *choices(room, registry)]
-    if name not in offered:
-        raise InputError(nearest(name, set(offered) - NOT_BY_NAME, what))
-    if name in NOT_BY_NAME:
-        raise InputError(f"{what} {name!r} needs tensors or functions: use it from Python")
-    if colon and not takes_numbers:
-        raise InputError(f"{what} {spec!r}: takes no arguments, write {name}")
-    try:
-        finite = all(math.isfinite(float(a)) for a in arguments.split(",") if arguments)
-    except ValueError:
-        finite = False
-    if not finite:
-        raise InputError(f"{what} {spec!r}: write arguments as numbers, for instance {name}:0.1,20")
-    return spec
-
-
-def make(registry: dict[str, Any], spec: str, what: str) -> Any:
-    """The registry's entry for ``name`` or ``name:number,number``, with those arguments."""
-    name, _, arguments = spec.partition(":")
-    if name not in registry:
-        raise InputError(nearest(name, registry, what))
-    try:
-        return registry[name](*[float(a) for a in arguments.split(",") if arguments])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{what} {spec!r}: {error}") from error
-
-
-# what needs tensors or functions, and so Python, to be built
-NOT_BY_NAME = {"mixture", "empirical", "warped", "custom"}
+    ``more`` are words besides the names of the registry, and take no arguments.
+    """
+    spec, known = Spec.parse(text, what), [*more, *names(room, registry)]
+    if spec.name not in known:
+        raise InputError(nearest(spec.name, set(known) - NOT_BY_NAME, what))
+    if spec.name in NOT_BY_NAME:
+        raise InputError(f"{what} {spec.name!r} needs tensors or functions: use it from Python")
+    if ":" in text and (not arguments or spec.name in more):
+        raise InputError(f"{what} {text!r}: takes no arguments, write {spec.name}")
+    if odd := [value for value in spec.values if value.lower().lstrip("+-") in ("inf", "infinity", "nan")]:
+        raise InputError(f"{what} {text!r}: write finite numbers, for instance {spec.name}:0.1,20, not {odd[0]}")
+    return text
 
 
 class Section(BaseModel):
@@ -69,33 +42,29 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _named(cls, value: Any, info: Any) -> Any:  # pydantic.ValidationInfo, which no run-time check can test
+    def _checked(cls, value: Any, info: Any) -> Any:  # pydantic.ValidationInfo, which no run-time check can test
         extra = cls.model_fields[info.field_name].json_schema_extra
-        return _known(value, *cast("Any", extra["named"])) if isinstance(extra, dict) else value
+        return _named(value, *cast("Any", extra["named"])) if isinstance(extra, dict) else value
 
 
 Positive = Annotated[int, Field(ge=1)]
 
 
-def chosen(default: str, help: str, room: str, registry: str, what: str, takes_numbers: bool = True, *more: str) -> Any:
+def chosen(default: str, help: str, room: str, registry: str, what: str, arguments: bool = True, *more: str) -> Any:
     """A field that names a registry's entry: the names stand in its help, and `Section` checks the word given.
 
     ``more`` are words besides those of the registry."""
-    names = [name for name in [*more, *choices(room, registry)] if name not in NOT_BY_NAME]
-    named: list[Any] = [room, registry, what, takes_numbers, list(more)]
-    return Field(default, description=f"{help}: {', '.join(names)}", json_schema_extra={"named": named})
+    known = [name for name in [*more, *names(room, registry)] if name not in NOT_BY_NAME]
+    named: list[Any] = [room, registry, what, arguments, list(more)]
+    return Field(default, description=f"{help}: {', '.join(known)}", json_schema_extra={"named": named})
 
 
 class PathConfig(Section):
     """Which trajectories carry the source to the data."""
 
-    schedule: str = chosen(
-        "condot", "how data and noise are mixed over time", "schedule/__init__.py", "SCHEDULES", "schedule"
-    )
-    source: str = chosen("normal", "the law in which trajectories begin", "source.py", "SOURCES", "source")
-    coupling: str = chosen(
-        "independent", "which source point travels where", "coupling/__init__.py", "COUPLINGS", "coupling"
-    )
+    schedule: str = chosen("condot", "how data and noise are mixed over time", "schedule", "SCHEDULES", "schedule")
+    source: str = chosen("normal", "the law in which trajectories begin", "source", "SOURCES", "source")
+    coupling: str = chosen("independent", "which source point travels where", "coupling", "COUPLINGS", "coupling")
     pool: Positive = 1
     """batches coupled together: optimal transport of pool x batch points is nearer to that of the whole data"""
 
@@ -103,28 +72,24 @@ class PathConfig(Section):
 class ObjectiveConfig(Section):
     """What training makes small."""
 
-    objective: str = chosen("flow", "what is matched", "objective/__init__.py", "OBJECTIVES", "objective", False)
-    weighting: str = chosen(
-        "default", "what an error counts at each time", "objective/weights.py", "WEIGHTS", "weighting"
-    )
+    objective: str = chosen("flow", "what is matched", "objective", "OBJECTIVES", "objective", False)
+    weighting: str = chosen("default", "what an error counts at each time", "objective", "WEIGHTS", "weighting")
     predicts: str = chosen(
-        "velocity", "what the network outputs; the rest follows", "path/predictions.py", "PREDICTIONS", "prediction", False
+        "velocity", "what the network outputs; the rest follows", "path", "PREDICTIONS", "prediction", False
     )
     field: Literal["learned", "preconditioned", "energy", "joint"] = "learned"
     """learned: the network predicts; preconditioned: as in EDM; energy: its slope predicts; joint: two answers"""
     times: str = chosen(
-        "auto", "the training law of the time (auto: by what a row is)", "times.py", "TIMES", "time law", True, "auto"
+        "auto", "the training law of the time (auto: by what a row is)", "times", "TIMES", "time law", True, "auto"
     )
 
 
 class NetConfig(Section):
     """The network."""
 
-    net: str = chosen(
-        "auto", "kind of network (auto: by what a row is)", "nn/sizes.py", "NETS", "network", False, "auto"
-    )
+    net: str = chosen("auto", "kind of network (auto: by what a row is)", "nn", "NETS", "network", False, "auto")
     size: str = chosen(
-        "auto", "one dial for width and depth (auto: tiny for pictures)", "nn/sizes.py", "SIZES", "size", False, "auto"
+        "auto", "one dial for width and depth (auto: tiny for pictures)", "nn", "SIZES", "size", False, "auto"
     )
     width: Positive | None = None
     """hidden units, or channels; by the size, if not given"""

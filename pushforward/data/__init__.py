@@ -11,12 +11,14 @@ from pushforward.data.files.read import ENDINGS, Raw, read_raw
 from pushforward.data.files.write import save
 from pushforward.data.inspect import Report, Summary, inspect
 from pushforward.data.schema import Field, Schema, read_schema
+from pushforward.data.spec import DataSpec
 from pushforward.data.transform import Transform, fit
 
 __all__ = [
     "BUILTIN",
     "ENDINGS",
     "ColumnEncoder",
+    "DataSpec",
     "Dataset",
     "Field",
     "NumericEncoder",

@@ -56,7 +56,7 @@ def read_schema(source: str | Path | Mapping[str, Any] | None) -> Schema:
         except OSError as error:
             raise InputError(f"{where}: cannot read: {error.strerror or error}; check the path") from error
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not valid JSON ({error}); see docs/data.md for the form") from error
+            raise InputError(f"{where}: not valid JSON ({error}); see docs/how-to/describe-columns.md") from error
     if data is None:
         return {}
     if not isinstance(data, Mapping):

@@ -23,6 +23,7 @@ from pushforward.data.files import arrays
 from pushforward.data.files.arrays import Array, Rows
 from pushforward.data.files.tables import Stream
 from pushforward.data.schema import Schema
+from pushforward.data.spec import DataSpec
 from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError, nearest
 from pushforward.tensor import GaussianMixture
@@ -74,6 +75,10 @@ class Transform:
             return ()
         most = min(max(COMPONENTS // len(self.feature_groups), FEWEST), MOST)
         return tuple(law for column in self.columns for law in column.marginals(most))
+
+    def spec(self, classes: int = 0) -> DataSpec:
+        """What the network of a run on such rows, with so many classes, is built from."""
+        return DataSpec(self.shape, classes, self.marginals)
 
     @property
     def numeric(self) -> bool:

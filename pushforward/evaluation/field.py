@@ -1,42 +1,43 @@
-"""What is asked of the field itself: samples and their cost, trajectories, the loss and its floor, likelihoods."""
+"""Measure a trained field: timed samples, trajectories, the loss beside its floor, likelihoods, and its training."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
 
-from pushforward.config import build
+from pushforward.config import components
 from pushforward.data import Transform
 from pushforward.distributed import SINGLE, Processes
 from pushforward.errors import InputError
-from pushforward.evaluation.losses import WORK
-from pushforward.evaluation.losses import losses as field_losses
-from pushforward.evaluation.reference import Rows
-from pushforward.evaluation.result import Estimate, LogLikelihood, Loss, Timing, Training
+from pushforward.evaluation.losses import WORK, Losses, losses
+from pushforward.evaluation.reference import Reference
+from pushforward.evaluation.result import LogLikelihood, Timing, Training
 from pushforward.field import Field
-from pushforward.metrics.base import some
+from pushforward.metrics.base import subsample
+from pushforward.objective import Estimate
+from pushforward.progress import SILENT, Progress
 from pushforward.sample import Stepper, default_grid, integrate
-from pushforward.tensor import Points, Time, dimension, per_sample
+from pushforward.tensor import Points, Time, dimension
 
 if TYPE_CHECKING:
     from pushforward.run.model import Model
 
-__all__ = ["draw", "likelihood", "losses", "training", "walk"]
+__all__ = ["measure_likelihood", "measure_losses", "sample_trajectories", "timed_samples", "training_history"]
 
 EXACT = 16  # dimensions up to which divergences are exact
 TOLERANCE = 0.1  # nats; rows differ by far more
-WALKERS, STATES = 200, 50  # trajectories, and their steps
+TRAJECTORIES, STATES = 200, 50  # and the steps of each
+IMAGES = 6  # trajectories of images
 
 
 @final
-class Counted(Field):
-    """A field that counts the rows it was asked for."""
+class CountingField(Field):
+    """A field that counts the rows at which it is evaluated."""
 
     def __init__(self, field: Field) -> None:
         self.path, self.field, self.rows = field.path, field, 0
@@ -46,7 +47,7 @@ class Counted(Field):
         return self.field.evaluate(names, x, t, y)
 
 
-def draw(
+def timed_samples(
     model: Model,
     n: int,
     seed: int,
@@ -54,102 +55,108 @@ def draw(
     steps: int | None = None,
     stepper: Stepper | None = None,
     grid: Tensor | None = None,
-    on_batch: Callable[[int, int], None] | None = None,
+    progress: Progress = SILENT,
     processes: Processes = SINGLE,
 ) -> tuple[Any, Timing]:
-    """Rows as `Model.sample` makes them, and what they cost: the one place where a report samples.
+    """Draw rows as `Model.sample` does, and measure what they cost: the one place where an evaluation samples.
 
     ``processes`` share the rows out, and all get all.
     """
-    counted = Counted(model.field)
-    begun = time.perf_counter()
-    progress = None if on_batch is None else lambda share, words: on_batch(round(share * n), n)
-    rows = replace(model, field=counted, processes=processes).sample(
+    counting = CountingField(model.field)
+    start = time.perf_counter()
+    rows = replace(model, field=counting, processes=processes).sample(
         n, steps=steps, stepper=stepper, grid=grid, seed=seed, progress=progress
     )
-    seconds = time.perf_counter() - begun
-    evaluations = torch.tensor(float(counted.rows), dtype=torch.float64, device=processes.device)
+    seconds = time.perf_counter() - start
+    evaluations = torch.tensor(float(counting.rows), dtype=torch.float64, device=processes.device)
     processes.sum_(evaluations)
     tuned = stepper is None and grid is None and any(steps in (None, t.nfe) for t in model.tuned)
-    return rows, Timing(float(evaluations) / n, 1000 * seconds / n, model.device, "tuned" if tuned else "default")
+    timing = Timing(
+        evaluations=float(evaluations) / n,
+        seconds_per_1000=1000 * seconds / n,
+        device=model.device,
+        sampler="tuned" if tuned else "default",
+    )
+    return rows, timing
 
 
 @torch.no_grad()
-def walk(model: Model, seed: int) -> tuple[Tensor, Tensor]:
-    """States ``[k, n, *d]`` of some samples on their way, in model units, and the times ``[k]``."""
-    shape, source = model.transform.shape, model.field.path.source
-    few = 6 if model.transform.kind == "image" else WALKERS
-    x0 = per_sample(lambda n, g: source.sample((n, *shape), g), 0, few, seed, "source")
-    start, y = model.field.path.initial_state(x0).to(model.device), model.labels(few, None, seed)
-    told = None if y is None else y.to(model.device)
-    run = integrate(model.field, start, grid=default_grid(model.field, STATES), seed=seed, y=told, trajectory=True)
+def sample_trajectories(model: Model, seed: int) -> tuple[Tensor, Tensor]:
+    """Integrate a few samples; their states ``[k, n, *d]`` in model units, and the times ``[k]``."""
+    n = IMAGES if model.transform.kind == "image" else TRAJECTORIES
+    start = model.field.path.begin(n, model.transform.shape, seed=seed).to(model.device)
+    labels = model.labels(n, None, seed)
+    y = None if labels is None else labels.to(model.device)
+    run = integrate(model.field, start, grid=default_grid(model.field, STATES), seed=seed, y=y, trajectory=True)
     return run.x.cpu(), run.t
 
 
-def training(model: Model, found: Loss | None) -> Training:
-    """The lines of ``metrics.jsonl``."""
+def training_history(model: Model, found: Losses | None) -> Training:
+    """Collect steps, seconds and losses from the run's ``metrics.jsonl``."""
     lines = [row for row in model.history() if "loss" in row]
-    held = [row.get("held_out") for row in lines]
+    held_out = [row.get("held_out") for row in lines]
     return Training(
-        int(lines[-1]["step"]) if lines else 0,
-        float(lines[-1]["seconds"]) if lines else 0.0,
-        tuple(int(row["step"]) for row in lines),
-        tuple(float(row["loss"]) for row in lines),
-        tuple(math.nan if value is None else float(value) for value in held),
-        found,
+        steps=int(lines[-1]["step"]) if lines else 0,
+        seconds=float(lines[-1]["seconds"]) if lines else 0.0,
+        at=tuple(int(row["step"]) for row in lines),
+        loss=tuple(float(row["loss"]) for row in lines),
+        held_out=tuple(math.nan if value is None else float(value) for value in held_out),
+        losses=found,
     )
 
 
-def losses(model: Model, rows: Rows, draws: int, seed: int) -> tuple[Loss | None, str]:
-    """The loss on rows that were trained on and on rows that were not, and its floor; or a note why there is none."""
+def measure_losses(model: Model, reference: Reference, draws: int, seed: int) -> tuple[Losses | None, str]:
+    """Measure the loss on training and on held-out rows, and its floor; or a note why there is none."""
     run, device = model.run, torch.device(model.device)
-    assert rows.trained is not None
-    labelled = run.config.condition.condition == "labels"
-    if labelled and rows.y is None:
+    assert reference.trained is not None
+    if run.config.condition.condition == "labels" and reference.labels is None:
         return None, "no loss: the classes of the data are not those of the run any more"
-    parts = build(run.config, model.transform.shape, len(run.data.classes), model.transform.marginals)
-    both = zip((rows.trained, rows.held_out), (None, None) if rows.y is None else rows.y, strict=True)
+    parts = components(run.config, run.data.spec(model.transform))
+    labels = (None, None) if reference.labels is None else tuple(y.to(device) for y in reference.labels)
+    trained, held_out = reference.trained.to(device), reference.held_out.to(device)
     try:
-        ours, theirs = [(x.to(device), None if y is None else y.to(device)) for x, y in both]
-        found = field_losses(model.field, parts, run.config, ours, theirs, seed, draws, WORK)
+        rows = (trained, labels[0]), (held_out, labels[1])
+        found = losses(model.field, parts, run.config, *rows, seed, draws, WORK)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
-    low, over, beyond = (
-        None if e is None else _estimate(e) for e in (found.floor, found.excess, found.held_out_excess)
-    )
-    return Loss(_estimate(found.train), _estimate(found.held_out), low, over, beyond, found.train.n), found.note
+    return found, found.note
 
 
-def _estimate(found: tuple[float, float, int]) -> Estimate:
-    return Estimate(found[0], found[1])
-
-
-def likelihood(
+def measure_likelihood(
     model: Model,
     transform: Transform,
-    rows: Rows,
-    scored: int,
+    reference: Reference,
+    rows: int,
     steps: int | None,
     seed: int,
-    say: Callable[[float, str], None],
+    progress: Progress = SILENT,
     processes: Processes = SINGLE,
 ) -> tuple[LogLikelihood | None, str]:
-    """Mean log-densities of some held-out and some training rows, model rows of ``transform``; or a note why not."""
-    held_out, trained = rows.held_out, rows.trained
+    """Measure mean log-densities of some held-out and some training rows, in nats; or a note why there are none.
+
+    The reference's rows are model rows of ``transform``; at most ``rows`` of either are taken, with ``steps`` steps
+    (None: adaptive).
+    """
+    held_out, trained = reference.held_out, reference.trained
     method = "exact" if dimension(held_out) <= EXACT else "hutchinson"
-    found: list[Estimate] = []
+    means: list[Estimate] = []
     try:
         for i, points in enumerate([held_out] if trained is None else [held_out, trained]):
-            say(i / 2, "likelihood")
-            x = transform.inverse(some(points, scored, seed, "report likelihood", i))
+            progress(i / 2, "likelihood")
+            x = transform.inverse(subsample(points, rows, seed, "report likelihood", i))
             tol = TOLERANCE if steps is None else None
             answer = replace(model, processes=processes).log_likelihood(
                 x, method=method, steps=steps, tol=tol, seed=seed
             )
             logs = answer.log_prob.double()
-            found.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs))))
+            means.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs)), len(logs)))
     except (InputError, ValueError) as error:
         return None, f"no likelihood: {error}"
-    bits = -found[0].value / (dimension(held_out) * math.log(2))
-    train = found[1] if len(found) > 1 else None
-    return LogLikelihood(found[0], train, bits, min(scored, len(held_out)), method), ""
+    likelihood = LogLikelihood(
+        nats=means[0],
+        train=means[1] if len(means) > 1 else None,
+        bits_per_dimension=-means[0].value / (dimension(held_out) * math.log(2)),
+        rows=min(rows, len(held_out)),
+        method=method,
+    )
+    return likelihood, ""

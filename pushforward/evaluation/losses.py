@@ -1,4 +1,4 @@
-"""The loss of a run beside what it cannot go below: the loss of the exact field of its rows.
+"""Measure the loss of a run beside what it cannot go below, the loss of the exact field of its rows.
 
 A conditional loss has a floor, which only the field that knows every row by heart reaches. What is left above it is the
 error against that field: it falls on training rows and on held-out rows while the law is learned, and rises again on
@@ -8,7 +8,7 @@ held-out rows when rows are learned by heart.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pushforward.batches import BatchRecipe, feed_for
 from pushforward.config import Components, Config
@@ -40,6 +40,12 @@ class Losses:
     held_out_floor: Estimate | None
     held_out_excess: Estimate | None
     note: str
+    derived: ClassVar = ("draws",)  # a property that stands in the JSON of a report too
+
+    @property
+    def draws(self) -> int:
+        """How many draws the losses are means of."""
+        return self.train.n
 
     def to_json(self) -> dict[str, float | str]:
         """The values by name, without what is missing, for ``floor.jsonl``."""
@@ -65,12 +71,13 @@ def losses(
     draws: int = 1024,
     work: int = WORK,
 ) -> Losses:
-    """The loss on training and on held-out rows ``(x, y)`` in model units, with the floors of either.
+    """Measure the loss on training and on held-out rows ``(x, y)`` in model units, with the floors of either.
 
-    Rows are taken without the noise that makes rounded values continuous. A network that is told classes is told all of
-    them, one that is told columns is told none. Of as many rows as ``work`` allows the floor is exact; beyond it, for
-    other couplings than independent ones and for objectives that the oracle does not answer, there is none and
-    ``note`` says so. InputError where the loss itself is not finite.
+    Rows are taken without the noise that makes rounded values continuous. A network conditioned on classes gets all of
+    them, one conditioned on columns gets none. The losses are means over ``draws`` draws, fewer where ``work``
+    multiplications do not suffice for their floor. Beyond it, for other couplings than independent ones and for
+    objectives that the oracle does not answer, there is no floor and ``note`` says so. InputError where the loss itself
+    is not finite.
     """
     import torch
 
@@ -84,34 +91,40 @@ def losses(
     if isinstance(parts.coupling, Semidiscrete):
         raise InputError("a semidiscrete plan would have to be fitted again for it: metrics.jsonl has it")
     device = trained[0].device
-    room = work if isinstance(parts.path, Affine) and isinstance(parts.path.source, Normal) else work // 32
+    allowed = work if isinstance(parts.path, Affine) and isinstance(parts.path.source, Normal) else work // 32
     size = max(len(trained[0]), len(held_out[0])) * dimension(trained[0])
-    n = draws if draws * size <= room else draws // 4
+    n = draws if draws * size <= allowed else draws // 4
     labelled = config.condition.condition == "labels"
 
-    def drawn(rows: tuple[Tensor, Tensor | None], stream: int) -> tuple[Draw, Tensor | None]:
+    # the draws are those of training, and the same for the field and for the oracle
+    def draw_pairs(rows: tuple[Tensor, Tensor | None], stream: int) -> tuple[Draw, Tensor | None]:
         y = rows[1] if labelled else None
         recipe = BatchRecipe(parts.path, parts.coupling, parts.times, min(n, len(rows[0])))
-        draw, told = feed_for(rows[0], y, recipe, seed + stream, ahead=1)(0)
-        return draw.to(device), told
+        draw, condition = feed_for(rows[0], y, recipe, seed + stream, ahead=1)(0)
+        return draw.to(device), condition
 
-    ours, theirs = drawn(trained, 0), drawn(held_out, 1)
-    known, unknown = (irreducible_loss(parts.objective, field, draw, y=y, seed=seed) for draw, y in (ours, theirs))
+    train_draws, held_out_draws = draw_pairs(trained, 0), draw_pairs(held_out, 1)
+    train_loss = irreducible_loss(parts.objective, field, train_draws[0], y=train_draws[1], seed=seed)
+    held_out_loss = irreducible_loss(parts.objective, field, held_out_draws[0], y=held_out_draws[1], seed=seed)
 
-    def without(note: str) -> Losses:
-        return Losses(known, unknown, None, None, None, None, note)
+    def without_floor(note: str) -> Losses:
+        return Losses(train_loss, held_out_loss, None, None, None, None, note)
 
     if note := no_floor(config):
-        return without(note)
-    if n * size > room:
-        return without(f"{len(trained[0]):,} training rows are too many for their exact field: the loss has no floor")
-    found: list[Estimate] = []
+        return without_floor(note)
+    if n * size > allowed:
+        return without_floor(
+            f"{len(trained[0]):,} training rows are too many for their exact field: the loss has no floor"
+        )
+
+    # each set of rows has an exact field, and so a floor, of its own
+    floors: list[tuple[Estimate, Estimate]] = []
     try:
-        for (x, labels), (draw, y) in ((trained, ours), (held_out, theirs)):
+        for (x, labels), (draw, y) in ((trained, train_draws), (held_out, held_out_draws)):
             with torch.no_grad():
                 oracle = EmpiricalField(parts.path, x, labels=labels if labelled else None)
-                found.append(irreducible_loss(parts.objective, oracle, draw, y=y, seed=seed))
-                found.append(excess_loss(parts.objective, field, oracle, draw, y=y, seed=seed))
+                floor = irreducible_loss(parts.objective, oracle, draw, y=y, seed=seed)
+                floors.append((floor, excess_loss(parts.objective, field, oracle, draw, y=y, seed=seed)))
     except (InputError, ValueError) as error:
-        return without(f"the loss has no floor ({error})")
-    return Losses(known, unknown, found[0], found[1], found[2], found[3], "")
+        return without_floor(f"the loss has no floor ({error})")
+    return Losses(train_loss, held_out_loss, *floors[0], *floors[1], "")

@@ -1,9 +1,8 @@
-"""Metrics of points in model units, each beside its floor, and the search for copies."""
+"""Measure points in model units by each metric beside its floor, and search for copies of training points."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,53 +10,49 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.evaluation.result import Copies, Score
-from pushforward.metrics import (
-    Measured,
-    Memorisation,
-    classifier_two_sample,
-    energy_distance,
-    frechet_distance,
-    memorisation,
-    precision_recall,
-    sliced_wasserstein,
-    with_floor,
-    with_floors,
-)
-from pushforward.metrics.base import some
+from pushforward.metrics import METRICS, Measured, Memorisation, Metric, memorisation, with_floors
+from pushforward.metrics.base import subsample
+from pushforward.progress import SILENT, Progress
 from pushforward.tensor import Points, dimension, generator
 
-__all__ = ["READINGS", "Lens", "copies", "lens", "scores", "two_sample"]
+__all__ = ["PCAProjection", "fit_projection", "reported", "scores", "search_copies"]
 
 RESAMPLES = 20
 DIMENSIONS = 1024  # of points that are measured as they are
 COMPONENTS = 256  # principal components through which larger ones are
 SEARCH = 2**38  # numbers compared in the search for copies, at most
-SHOWN = 8  # closest pairs
+CLOSEST = 8  # pairs named
 Z95 = 1.959964  # half-width of a 95 % interval in standard deviations
 
 
 @dataclass(frozen=True, eq=False)
-class Lens:
+class PCAProjection:
     """Points as metrics see them: flat, and beyond 1024 dimensions by their principal components."""
 
     mean: Tensor | None = None
     directions: Tensor | None = None
 
     def __call__(self, x: Float[Tensor, "n *d"]) -> Float[Tensor, "n f"]:
-        """``[n, *d]`` to ``[n, f]``."""
+        """Project points ``[n, *d]`` to ``[n, f]``."""
         flat = x.flatten(1)
         if self.directions is None or self.mean is None:
             return flat
         return torch.cat([(part - self.mean) @ self.directions for part in flat.split(4096)])
 
 
-def lens(train: Points, seed: int) -> Lens:
-    """How points like these are looked at."""
+def fit_projection(train: Points, seed: int) -> PCAProjection:
+    """Fit the projection to training points ``[n, *d]``; the identity up to 1024 dimensions."""
     if dimension(train) <= DIMENSIONS:
-        return Lens()
-    rows = some(train, 2000, seed, "lens").flatten(1)
+        return PCAProjection()
+    rows = subsample(train, 2000, seed, "lens").flatten(1)
     _, _, directions = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    return Lens(rows.mean(0), directions[:COMPONENTS].T)
+    return PCAProjection(rows.mean(0), directions[:COMPONENTS].T)
+
+
+def reported(table: bool) -> dict[str, Metric]:
+    """Select the metrics that a report measures, of tables or of points of any shape, in its order."""
+    chosen = {name: m for name, m in METRICS.items() if m.position is not None and bool(m.columns) == table}
+    return dict(sorted(chosen.items(), key=lambda entry: entry[1].position or 0))
 
 
 def scores(
@@ -65,70 +60,70 @@ def scores(
     held_out: Float[Tensor, "m d"],
     train: Float[Tensor, "l d"],
     seed: int,
-    say: Callable[[float, str], None],
-) -> list[Score]:
-    """Each metric of samples against held-out points beside that of training points; the classifier is not among them.
+    progress: Progress = SILENT,
+) -> tuple[list[Score], dict[str, float]]:
+    """Measure samples against held-out points by each metric of points, beside its floor, that of training points.
 
-    Intervals are 95 %, from 20 random halves.
+    Intervals are 95 %, from 20 random halves or from the metric's own error. The second result holds the p-values of
+    the metrics that are tests, by name.
     """
-    found = {}
-    for i, (name, metric) in enumerate(DISTANCES.items()):
-        say(i / 4, name.replace("_", " "))
-        found[name] = with_floor(metric, samples, held_out, train, RESAMPLES, seed=seed)
-    say(3 / 4, "precision and recall")
+    metrics, measured, p_values = reported(table=False), dict[str, Measured](), dict[str, float]()
+    for i, (name, metric) in enumerate(metrics.items()):
+        progress(i / len(metrics), metric.title)
+        if name in measured:
+            continue
+        if metric.error:
+            measured[name], p_values[name] = _with_own_error(name, metric, samples, held_out, train, seed)
+            continue
 
-    def four(x: Tensor, y: Tensor) -> tuple[float, ...]:
-        p = precision_recall(x, y)
-        return p.precision, p.recall, p.density, p.coverage
+        # metrics of one function share their work
+        family = {key: m for key, m in metrics.items() if m.function is metric.function}
 
-    names = ("precision", "recall", "density", "coverage")
-    found |= dict(zip(names, with_floors(four, samples, held_out, train, RESAMPLES, seed=seed), strict=True))
-    return [Score(name, measured, name in names, *READINGS[name]) for name, measured in found.items()]
+        def numbers(x: Tensor, y: Tensor, metric: Metric = metric, family: dict[str, Metric] = family) -> list[float]:
+            result = metric.function(x, y)
+            return [m.number(result) for m in family.values()]
+
+        together = with_floors(numbers, samples, held_out, train, RESAMPLES, seed=seed)
+        measured |= dict(zip(family, together, strict=True))
+    return [Score(name, measured[name]) for name in metrics], p_values
 
 
-def two_sample(
-    samples: Float[Tensor, "n d"], held_out: Float[Tensor, "m d"], train: Float[Tensor, "l d"], seed: int
-) -> tuple[Score, float]:
-    """The classifier two-sample test of samples and of training points, and the p-value of samples.
+def _with_own_error(
+    name: str, metric: Metric, samples: Tensor, held_out: Tensor, train: Tensor, seed: int
+) -> tuple[Measured, float]:
+    """Measure a metric that is a statistical test beside its floor; also the p-value of the samples.
 
-    Both accuracies have the standard deviation between equal laws, so its 95 % interval is not taken by halves.
+    Value and floor have the standard deviation between equal laws, so that the interval is not taken by halves.
     """
     n = min(len(samples), len(train))
-    points, floor = (some(x, n, seed, "two_sample", i) for i, x in enumerate((samples, train)))
-    ours, theirs = (classifier_two_sample(x, held_out, seed=seed) for x in (points, floor))
-    measured = Measured(ours.accuracy, Z95 * ours.error, theirs.accuracy, Z95 * theirs.error, n)
-    return Score("two_sample", measured, False, *READINGS["two_sample"]), ours.p_value
+    points = [subsample(x, n, seed, name, i) for i, x in enumerate((samples, train))]
+    of_samples, of_train = (metric.function(x, held_out, seed=seed) for x in points)
+    numbers = [(metric.number(result), Z95 * getattr(result, metric.error)) for result in (of_samples, of_train)]
+    return Measured(*numbers[0], *numbers[1], n), of_samples.p_value
 
 
-def copies(
+def search_copies(
     samples: Float[Tensor, "n d"], trained: Float[Tensor, "m d"], held_out: Float[Tensor, "l d"], seed: int
 ) -> tuple[Copies, Memorisation, Tensor]:
-    """The search for copies, and the training points that the closest samples are near to.
+    """Search for copies of training points among samples; also the indices of those that the closest are near to.
 
     Of more training points than can be compared in bounded time some are drawn; `Copies.train` says how many.
     """
-    most = max(1000, SEARCH // ((len(samples) + len(held_out)) * samples.shape[1]))
-    kept = torch.randperm(len(trained), generator=generator(seed, "copies"))[:most].sort().values
-    found = memorisation(samples, trained[kept], held_out)
-    near = found.distance.nan_to_num(math.inf).argsort(stable=True)
-    closest = torch.cat([found.copies, near[~torch.isin(near, found.copies)]])[:SHOWN]
-    rows = kept[found.nearest[closest]]
-    pairs = zip(closest.tolist(), rows.tolist(), found.distance[closest].tolist(), strict=True)
-    result = Copies(found.ratio, found.closer, len(found.copies), len(samples), len(kept), tuple(pairs))
-    return result, found, rows
+    largest = max(1000, SEARCH // ((len(samples) + len(held_out)) * samples.shape[1]))
+    compared = torch.randperm(len(trained), generator=generator(seed, "copies"))[:largest].sort().values
+    memory = memorisation(samples, trained[compared], held_out)
 
-
-DISTANCES = {"sliced_wasserstein": sliced_wasserstein, "energy": energy_distance, "frechet": frechet_distance}
-# what each is called, and how it is read
-READINGS: dict[str, tuple[str, str]] = {
-    "sliced_wasserstein": ("sliced Wasserstein", "mean distance along lines, in standard deviations; less is better"),
-    "energy": ("energy distance", "between the two laws, sensitive to where the mass is; less is better"),
-    "frechet": ("Fréchet distance", "whether means and covariances agree; less is better"),
-    "two_sample": ("classifier two-sample", "how often a classifier tells samples from data; 0.5 is chance, 1 always"),
-    "precision": ("precision", "share of samples that lie among the data; low: implausible samples"),
-    "recall": ("recall", "share of the data that lies among the samples; low: parts are missing"),
-    "density": ("density", "how deep among the data samples lie; low: implausible samples, high: too narrow"),
-    "coverage": ("coverage", "share of the data with a sample nearby; low: parts are missing"),
-    "columns": ("single columns", "mean distance of columns (Kolmogorov-Smirnov, total variation); less is better"),
-    "pairs": ("pairs of columns", "mean difference in how two columns are related; less is better"),
-}
+    # suspects first, then whatever is nearest; a distance that is not finite is far
+    by_distance = memory.distance.nan_to_num(math.inf).argsort(stable=True)
+    closest = torch.cat([memory.copies, by_distance[~torch.isin(by_distance, memory.copies)]])[:CLOSEST]
+    originals = compared[memory.nearest[closest]]
+    pairs = zip(closest.tolist(), originals.tolist(), memory.distance[closest].tolist(), strict=True)
+    copies = Copies(
+        ratio=memory.ratio,
+        closer=memory.closer,
+        suspects=len(memory.copies),
+        samples=len(samples),
+        train=len(compared),
+        closest=tuple(pairs),
+    )
+    return copies, memory, originals

@@ -1,4 +1,4 @@
-"""What samples are compared with: held-out rows of the run's own data, or the rows of a file."""
+"""Load the rows that samples are compared with: held-out rows of the run's own data, or the rows of a file."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from pushforward.data import BUILTIN, Dataset, Raw, Transform, numbered_classes,
 from pushforward.data.files.read import Source
 from pushforward.errors import InputError
 from pushforward.evaluation.result import ReferenceInfo
-from pushforward.metrics.base import some
+from pushforward.metrics.base import subsample
 
 if TYPE_CHECKING:
     from pushforward.run.model import Model
 
-__all__ = ["LEAST", "Rows", "read", "trained_rows"]
+__all__ = ["LEAST", "Reference", "load_reference", "trained_rows"]
 
 LEAST = 20  # rows on either side: nearest neighbours and cross-validation need as many, in halves too
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Reference:
     """Rows in the model units of the first run.
 
     ``held_out``: what samples are measured against; ``train``: what stands in their place for the floor; ``trained``:
-    what the runs were trained on, where it is known.
+    what the runs were trained on, where it is known; ``labels``: the classes of trained and of held-out rows.
     """
 
-    held: ReferenceInfo
+    info: ReferenceInfo
     held_out: Tensor
     train: Tensor
     trained: Tensor | None
-    y: tuple[Tensor, Tensor] | None
+    labels: tuple[Tensor, Tensor] | None
     notes: tuple[str, ...]
 
 
-def raw_rows(source: Source, transform: Transform) -> Raw:
-    """The rows of a source as a run takes them: pictures in its size."""
+def read_rows(source: Source, transform: Transform) -> Raw:
+    """Read the rows of a source as a run takes them: pictures in its size."""
     pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
     if pictures and Path(str(source)).suffix.lower() not in (".npy", ".npz"):
         return read_raw(source, size=transform.row_shape[:2])
     return read_raw(source)
 
 
-def split_of(model: Model) -> tuple[float, int]:
-    """What decides which rows are held out."""
+def split_settings(model: Model) -> tuple[float, int]:
+    """The share and the seed that decide which rows are held out."""
     return model.run.config.train.held_out, model.run.config.train.seed
 
 
-def dataset(source: Source, transform: Transform) -> Dataset:
-    """All rows of a source, in model units."""
-    raw = raw_rows(source, transform)
+def load_dataset(source: Source, transform: Transform) -> Dataset:
+    """Load all rows of a source, in model units."""
+    raw = read_rows(source, transform)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, transform.forward(raw.rows, raw.where), y, transform, classes)
 
@@ -63,62 +63,79 @@ def dataset(source: Source, transform: Transform) -> Dataset:
 def trained_rows(model: Model) -> Tensor | None:
     """The rows that a run was trained on; None when its data are gone or have changed."""
     try:
-        data = dataset(model.run.data.source, model.transform)
+        data = load_dataset(model.run.data.source, model.transform)
     except (InputError, OSError):
         return None
-    return data.split(*split_of(model))[0].x[:] if fingerprint(data) == model.run.data.fingerprint else None
+    return data.split(*split_settings(model))[0].x[:] if fingerprint(data) == model.run.data.fingerprint else None
 
 
-def read(models: Sequence[Model], source: Source | None, n: int, seed: int) -> Rows:
-    """The rows to compare with: of ``source``, or of the data that all runs were trained on. See `evaluate`."""
+def load_reference(models: Sequence[Model], source: Source | None, n: int, seed: int) -> Reference:
+    """Load at most ``n`` rows to compare with: of ``source``, or held-out ones of the data of all runs.
+
+    Raises InputError where there is no such source, its rows are too few or of another shape, or no ``source`` is given
+    for runs that were trained on different data. See `measure`.
+    """
     first, notes = models[0], []
     record = first.run.data
-    alike = all(m.run.data.fingerprint == record.fingerprint and split_of(m) == split_of(first) for m in models)
-    named = record.source if source is None else source
-    if source is None and not alike:
+    same_data = all(
+        m.run.data.fingerprint == record.fingerprint and split_settings(m) == split_settings(first) for m in models
+    )
+    if source is None and not same_data:
         raise InputError(
             "the runs were trained on different data, or hold out different rows: say what all are compared with, "
             "as in --against test.csv"
         )
+    name = record.source if source is None else source
     try:
-        data = dataset(named, first.transform)
+        data = load_dataset(name, first.transform)
     except InputError as error:
         if source is not None:
             raise
         raise InputError(
             f"{first.folder}: its training data cannot be read ({error}); say what to compare with: --against DATA"
         ) from error
+
+    # a file with the fingerprint of the training data is those, wherever it lies
     mark = fingerprint(data)
-    own = alike and mark == record.fingerprint
-    y: tuple[Tensor, Tensor] | None = None
+    own = same_data and mark == record.fingerprint
+    labels: tuple[Tensor, Tensor] | None = None
+    trained: Tensor | None
     if own:
-        ours, theirs = data.split(*split_of(first))
-        train, held_out = ours.x[:], theirs.x[:]
-        trained: Tensor | None = train
-        if ours.y is not None and theirs.y is not None and data.classes == record.classes:
-            y = ours.y, theirs.y
+        train_part, held_out_part = data.split(*split_settings(first))
+        train, held_out = train_part.x[:], held_out_part.x[:]
+        trained = train
+        if train_part.y is not None and held_out_part.y is not None and data.classes == record.classes:
+            labels = train_part.y, held_out_part.y
     else:
         if source is None:
             notes.append(
-                f"{named} has changed since training (fingerprint {mark}, then {record.fingerprint}): which rows were "
+                f"{name} has changed since training (fingerprint {mark}, then {record.fingerprint}): which rows were "
                 "held out is no longer known, and two halves of what is there now are compared"
             )
         for model in models:
             if mark == model.run.data.fingerprint:
-                notes.append(f"{model.folder} was trained on rows of {named}: it may look better than it is")
+                notes.append(f"{model.folder} was trained on rows of {name}: it may look better than it is")
         train, held_out = (part.x[:] for part in (data.split(0.5, seed) if len(data) > 1 else (data, data)))
-        trained = trained_rows(first) if alike else None
-        if alike and trained is None:
+        trained = trained_rows(first) if same_data else None
+        if same_data and trained is None:
             notes.append("the training data are gone or have changed, so copies of them cannot be found")
     if min(len(train), len(held_out)) < LEAST:
         raise InputError(
-            f"{named}: {len(train)} and {len(held_out)} rows are too few to measure with, {LEAST} of each are needed; "
+            f"{name}: {len(train)} and {len(held_out)} rows are too few to measure with, {LEAST} of each are needed; "
             "give more with --against DATA"
         )
+
+    # as many reference rows as samples: more would cost time and narrow one side of the comparison only
     if len(held_out) > n:
         notes.append(f"{n:,} of {len(held_out):,} rows, drawn at random, are compared with")
-        held_out = some(held_out, n, seed, "report")
-        y = None if y is None else (y[0], some(y[1], n, seed, "report"))
-    where = str(named) if isinstance(named, str | Path) else data.name
-    held = ReferenceInfo(where, own, len(data), len(held_out), len(train), mark)
-    return Rows(held, held_out, train, trained, y, tuple(notes))
+        held_out = subsample(held_out, n, seed, "report")
+        labels = None if labels is None else (labels[0], subsample(labels[1], n, seed, "report"))
+    info = ReferenceInfo(
+        source=str(name) if isinstance(name, str | Path) else data.name,
+        own=own,
+        rows=len(data),
+        compared=len(held_out),
+        floor=len(train),
+        fingerprint=mark,
+    )
+    return Reference(info, held_out, train, trained, labels, tuple(notes))

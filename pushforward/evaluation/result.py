@@ -1,17 +1,19 @@
-"""What an evaluation found: numbers with their floors, as frozen dataclasses; JSON, and a page for people."""
+"""Results of an evaluation, numbers beside their floors, as frozen dataclasses."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from pushforward.metrics import ClosestRecord, Measured, Utility
+from pushforward.metrics import METRICS, ClosestRecord, Measured, Utility
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.data import Transform
+    from pushforward.evaluation.losses import Losses
+    from pushforward.objective import Estimate
     from pushforward.run.folder import RunFile
 
 __all__ = [
@@ -21,10 +23,9 @@ __all__ = [
     "Evaluation",
     "Findings",
     "LogLikelihood",
-    "Loss",
+    "PlotData",
     "ReferenceInfo",
     "Score",
-    "Shown",
     "TableScores",
     "Timing",
     "Training",
@@ -33,71 +34,61 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Score:
-    """One metric beside its floor. ``more``: whether more of it is better; ``title`` and ``reading`` are for people."""
+    """One of ``METRICS``, by name, beside its floor."""
 
     name: str
     measured: Measured
-    more: bool
-    title: str
-    reading: str
+    derived: ClassVar = ("higher_is_better", "title", "reading", "verdict")  # properties that stand in the JSON too
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether larger values are better."""
+        return METRICS[self.name].higher_is_better
+
+    @property
+    def title(self) -> str:
+        """What the metric is called."""
+        return METRICS[self.name].title
+
+    @property
+    def reading(self) -> str:
+        """How to read the metric."""
+        return METRICS[self.name].reading
 
     @property
     def verdict(self) -> str:
-        """What value and floor say together."""
+        """Say in a few words what value and floor tell together."""
         m = self.measured
         if not (math.isfinite(m.value) and math.isfinite(m.floor)):
             return "not finite"
         if not m.differs:
             return "at the floor"
-        if (m.value > m.floor) == self.more:
+        if (m.value > m.floor) == self.higher_is_better:
             return "beyond the floor"  # no praise: copies score so, and samples that are too narrow
-        if self.name == "two_sample":  # from chance to 1: a ratio would say little
-            return "told apart"
-        return "worse than data" if self.more or m.floor <= 0 else f"{m.ratio:.3g} x the floor"
+        if failure := METRICS[self.name].failure:
+            return failure
+        return "worse than data" if self.higher_is_better or m.floor <= 0 else f"{m.ratio:.3g} x the floor"
 
     @property
-    def good(self) -> bool:
+    def at_floor(self) -> bool:
         """Whether no difference from new data was found."""
         return self.verdict == "at the floor"
 
 
 @dataclass(frozen=True)
 class ReferenceInfo:
-    """What samples were compared with: how many rows, and whether the run was trained on the others of them.
+    """What samples were compared with: the ``source``, and how many rows it has.
 
     ``own``: training and held-out rows of the run's data. Otherwise the floor is that of two halves of ``source``.
+    Samples are measured against ``compared`` rows; ``floor`` rows stand in their place for the floor.
     """
 
     source: str
     own: bool
     rows: int
-    compared: int  # rows that samples are measured against
-    floor: int  # rows that stand in the samples' place for the floor
+    compared: int
+    floor: int
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean and its standard error."""
-
-    value: float
-    error: float
-
-
-@dataclass(frozen=True)
-class Loss:
-    """The loss on training rows and on held-out rows, and the floor: the loss of the exact field of the training rows.
-
-    ``excess`` is the loss on training rows less the floor, on the same draws; ``held_out_excess`` that on held-out rows
-    less the floor of theirs. None where no oracle can hold the data.
-    """
-
-    train: Estimate
-    held_out: Estimate
-    floor: Estimate | None
-    excess: Estimate | None
-    held_out_excess: Estimate | None
-    draws: int
 
 
 @dataclass(frozen=True)
@@ -109,7 +100,7 @@ class Training:
     at: tuple[int, ...]
     loss: tuple[float, ...]
     held_out: tuple[float, ...]
-    losses: Loss | None
+    losses: Losses | None
 
 
 @dataclass(frozen=True)
@@ -193,12 +184,13 @@ class Timing:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class PlotData:
     """What the pictures are drawn from; not part of the JSON.
 
     ``samples``, ``data``, ``closest`` and ``originals`` are model rows of ``transform``, the last two the samples that
-    ``Copies.closest`` names and the training rows they are near to; ``walk [k, n, *d]`` are states at ``times [k]``;
-    ``near`` and ``fair`` distances of samples and of held-out rows to training rows.
+    ``Copies.closest`` names and the training rows they are near to; ``trajectories [k, n, *d]`` are states at
+    ``times [k]``; ``sample_distance`` and ``reference_distance`` are distances of samples and of held-out rows to
+    training rows.
     """
 
     transform: Transform
@@ -206,20 +198,20 @@ class Shown:
     data: Tensor
     closest: Tensor
     originals: Tensor
-    walk: Tensor
+    trajectories: Tensor
     times: Tensor
-    near: Tensor
-    fair: Tensor
+    sample_distance: Tensor
+    reference_distance: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One run, evaluated."""
+    """One run, evaluated; ``p_value`` is that of the classifier two-sample test."""
 
     name: str
     run: RunFile
     scores: tuple[Score, ...]
-    p_value: float  # of the classifier two-sample test
+    p_value: float
     copies: Copies | None
     table: TableScores | None
     by_evaluations: Curve | None
@@ -228,7 +220,7 @@ class Evaluation:
     training: Training
     timing: Timing
     notes: tuple[str, ...]
-    shown: Shown
+    plot_data: PlotData
 
     def score(self, name: str) -> Measured:
         """The metric of this name; KeyError if there is none."""

@@ -1,4 +1,4 @@
-"""Model rows in the user's columns, as numbers."""
+"""Convert model rows to the user's columns, as numbers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pushforward.data.encoders.categorical import Categorical
 from pushforward.data.files.arrays import columns as array_columns
 from pushforward.tensor import Points
 
-__all__ = ["Table", "table"]
+__all__ = ["NumericTable", "numeric_table"]
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class NumericTable:
     """Columns as numbers ``[n, d]``: categories as positions in ``categories``, NaN where a number is missing."""
 
     names: tuple[str, ...]
@@ -26,14 +26,14 @@ class Table:
     values: Float[Tensor, "n d"]
 
 
-def table(x: Points, transform: Transform) -> Table:
-    """Model rows of a table or of an array in its own columns; those that were constant in training are left out."""
+def numeric_table(x: Points, transform: Transform) -> NumericTable:
+    """Convert model rows of a table or of an array to its own columns, without those that were constant in training."""
     rows = transform.inverse(x)
     kept = [column for column in transform.columns if column.width]
     if isinstance(rows, np.ndarray):
         numbers = {name: values.astype(np.float64) for name, values in array_columns(rows).items()}
         values = [numbers[column.name] for column in kept]
-        return Table(tuple(c.name for c in kept), (None,) * len(kept), torch.from_numpy(np.stack(values, 1)))
+        return NumericTable(tuple(c.name for c in kept), (None,) * len(kept), torch.from_numpy(np.stack(values, 1)))
     names: list[str] = []
     kinds: list[tuple[str, ...] | None] = []
     values = []
@@ -41,10 +41,10 @@ def table(x: Points, transform: Transform) -> Table:
         cells = rows.select([column.name])
         names.append(column.name)
         if isinstance(column, Categorical):
-            place = {value: i for i, value in enumerate(column.categories)}
-            values.append(np.array([place[cell] for cell in cells.column(0).to_pylist()], np.float64))
+            position = {value: i for i, value in enumerate(column.categories)}
+            values.append(np.array([position[cell] for cell in cells.column(0).to_pylist()], np.float64))
             kinds.append(tuple("missing" if value is None else str(value) for value in column.categories))
         else:
             values.append(drawn(cells)[:, 0])
             kinds.append(None)
-    return Table(tuple(names), tuple(kinds), torch.from_numpy(np.stack(values, 1)))
+    return NumericTable(tuple(names), tuple(kinds), torch.from_numpy(np.stack(values, 1)))

@@ -16,8 +16,8 @@ PICTURES: dict[str, Picture] = {
         "A field and its flow",
         "Arrows: the velocity of the exact field; grey: a square grid that its flow carries; blue: the exact density.\n"
         "The grid is pulled together where mass gathers: at t = 1 a normal cloud has become the five modes.",
-        motion.flow,
-        motion.flowing,
+        motion.field_and_flow,
+        motion.flow_animation,
     ),
     "g2": Picture(
         "Brownian motion",
@@ -42,14 +42,14 @@ PICTURES: dict[str, Picture] = {
         "Exact draws, an ODE and an SDE at three times: other trajectories, the same laws, given z and marginally.\n"
         "W: sliced Wasserstein distance to exact draws, mean over times; under exact, of two exact sets. Lines: exact.",
         sampling.samplers,
-        sampling.samplers_film,
+        sampling.samplers_animation,
     ),
     "g6": Picture(
         "Langevin dynamics",
         "Chains that follow the exact score of five modes, and the kernel density estimate of where they are.\n"
         "TV: total variation distance to the exact density seen through that kernel, last with exact draws' own TV.",
-        sampling.langevin,
-        sampling.langevin_film,
+        sampling.langevin_chains,
+        sampling.langevin_animation,
     ),
     "g7": Picture(
         "The method of characteristics, from a uniform source",

@@ -12,14 +12,14 @@ from torch import Tensor
 from pushforward.field import Field
 from pushforward.gallery.problem import BOX, count, oracle
 from pushforward.path import Affine, Path
-from pushforward.plot import Film, layers
+from pushforward.plot import Animation, layers
 from pushforward.sample import RK4, EulerMaruyama, integrate
 from pushforward.tensor import Points, Time, generator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["brownian", "diffusions", "flow", "flowing"]
+__all__ = ["brownian", "diffusions", "field_and_flow", "flow_animation"]
 
 
 def carried(scale: float, frames: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,7 +34,7 @@ def carried(scale: float, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     return run.t, lines.reshape(len(run.t), 2 * side, fine, 2).transpose(1, 2), points
 
 
-def flow(scale: float = 1.0) -> Figure:
+def field_and_flow(scale: float = 1.0) -> Figure:
     """The field as arrows, and the grid that its flow carries, over the exact density; then trajectories."""
     field, n = oracle(), count(scale, 100, 12)
     t, lines, points = carried(scale, 20)
@@ -55,7 +55,7 @@ def flow(scale: float = 1.0) -> Figure:
     return figure
 
 
-def flowing(scale: float = 1.0) -> Film:
+def flow_animation(scale: float = 1.0) -> Animation:
     """The grid on its way."""
     t, lines, points = carried(scale, count(scale, 20, 3))
     figure, ((ax,),) = layers.grid(1, 1, 3.2, 3.2, BOX)
@@ -69,7 +69,7 @@ def flowing(scale: float = 1.0) -> Film:
         dots.set_offsets(points[k].numpy())
         clock.set_text(f"t = {float(t[k]):.2f}")
 
-    return Film(figure, draw, len(t) // 4 + 1, rate=8)
+    return Animation(figure, draw, len(t) // 4 + 1, rate=8)
 
 
 @final

@@ -1,4 +1,4 @@
-"""The gallery as a folder: pictures, and a page that shows them with the code that made them."""
+"""Write the gallery as a folder: pictures, and a page that shows them with the code that made them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, final
 
 from pushforward import plot
 from pushforward.errors import InputError
+from pushforward.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Picture", "index", "script", "write"]
 
-COLOURS = 256  # of a picture's file
+PALETTE = 256  # colors of a picture's file
 READABLE = 0.4  # of a picture's size: letters of 9 pixels
 
 STYLE = """
@@ -43,12 +44,14 @@ class Picture:
     title: str
     caption: str
     draw: Callable[[float], Figure]
-    move: Callable[[float], plot.Film] | None = None
+    move: Callable[[float], plot.Animation] | None = None
 
 
 def script(picture: Picture, name: str) -> str:
-    """A program that makes the files of a picture: its functions, what they use from the gallery, and the imports."""
+    """Assemble a program that makes the files of a picture: its functions, what they use, and the imports."""
     imports, pieces, seen = {"from pushforward import plot"}, [], set()
+
+    # a name of the gallery brings its definition, and every name in it; any other brings its import
 
     def take(module: ModuleType, name: str) -> None:
         if (module, name) in seen:
@@ -64,21 +67,22 @@ def script(picture: Picture, name: str) -> str:
                     if source.startswith(f"{__package__}."):
                         take(sys.modules[source], name)
                     else:
-                        words = f"import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
-                        imports.add(f"from {source} {words}" if source else words)
+                        imported = f"import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
+                        imports.add(f"from {source} {imported}" if source else imported)
             elif name in defined(node):
                 for other in sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)}):
                     take(module, other)
                 begin = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
                 pieces.append("\n".join(text.splitlines()[begin - 1 : node.end_lineno]))
 
+    # what the program ends with: one line that saves each file
     functions = {"png": picture.draw, "gif": picture.move}
     saves = []
     for ending, function in functions.items():
         if function is not None:
             take(sys.modules[function.__module__], function.__name__)
-            colours = f", colours={COLOURS}" if ending == "png" else ""
-            saves.append(f'plot.save({function.__name__}(), "{name}.{ending}"{colours})')
+            option = f", colors={PALETTE}" if ending == "png" else ""
+            saves.append(f'plot.save({function.__name__}(), "{name}.{ending}"{option})')
     head = [
         "from __future__ import annotations",
         "",
@@ -105,19 +109,19 @@ def write(
     pictures: dict[str, Picture],
     out: Path,
     scale: float = 1.0,
-    report: Callable[[float, str], None] = lambda share, words: None,
+    progress: Progress | Callable[[float, str], None] | None = None,
 ) -> list[Path]:
     """Draw pictures into a folder, and an ``index.html`` that shows these and those already there; the files written.
 
-    ``report`` is called with the share done and what comes next. Raises InputError where ``out`` is not a folder.
+    ``progress`` is called with the share done and what comes next. Raises InputError where ``out`` is not a folder.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: this is a file; name a folder for the pictures")
     out.mkdir(parents=True, exist_ok=True)
-    files = []
+    files, report = [], Progress.of(progress)
     for i, (name, picture) in enumerate(pictures.items()):
         report(i / len(pictures), f"{name}: {picture.title}")
-        plot.save(picture.draw(scale), out / f"{name}.png", COLOURS)
+        plot.save(picture.draw(scale), out / f"{name}.png", PALETTE)
         files.append(out / f"{name}.png")
         if picture.move is not None:
             plot.save(picture.move(scale), out / f"{name}.gif")
@@ -137,14 +141,14 @@ def _image(file: Path, title: str) -> str:
 
 
 def index(pictures: dict[str, Picture], out: Path) -> Path:
-    """``index.html``: the pictures that are in the folder, with captions, commands and code; nothing from a network."""
+    """Write ``index.html``: the pictures in the folder, with captions, commands and code; nothing from a network."""
     parts = []
     for name, picture in pictures.items():
         if not (out / f"{name}.png").is_file():
             continue
-        title, first, second = (html.escape(words) for words in (picture.title, *picture.caption.split("\n")))
-        shown = [f for f in (f"{name}.png", f"{name}.gif") if (out / f).is_file()]
-        images = "\n".join(_image(out / f, title) for f in shown)
+        title, first, second = (html.escape(line) for line in (picture.title, *picture.caption.split("\n")))
+        files = [f for f in (f"{name}.png", f"{name}.gif") if (out / f).is_file()]
+        images = "\n".join(_image(out / f, title) for f in files)
         code = html.escape(script(picture, name))
         parts.append(
             f'<figure id="{name}">\n<h2>{name.upper()} {title}</h2>\n{images}\n'

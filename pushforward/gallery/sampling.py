@@ -13,7 +13,7 @@ from pushforward.gallery.problem import BOX, count, five_modes, oracle
 from pushforward.metrics import sliced_wasserstein
 from pushforward.oracle import EmpiricalField, MixtureField
 from pushforward.path import Affine
-from pushforward.plot import Film, layers
+from pushforward.plot import Animation, layers
 from pushforward.sample import RK4, EulerMaruyama, Langevin, Trajectory, integrate
 from pushforward.source import Mixture
 from pushforward.tensor import generator
@@ -21,7 +21,7 @@ from pushforward.tensor import generator
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["langevin", "langevin_film", "samplers", "samplers_film"]
+__all__ = ["langevin_chains", "langevin_animation", "samplers", "samplers_animation"]
 
 TIMES = (0.0, 0.7, 1.0)
 PAINTS = ("#E69F00", "#0072B2", "#000000")  # one per time, from pale to dark
@@ -87,7 +87,7 @@ def samplers(scale: float = 1.0) -> Figure:
     return figure
 
 
-def samplers_film(scale: float = 1.0) -> Film:
+def samplers_animation(scale: float = 1.0) -> Animation:
     """The ODE and the SDE side by side: every point moves another way, the cloud is the same."""
     field = oracle()
     x0 = field.path.source.sample((count(scale, 300, 40), 2), generator(5, "film"), torch.float64)
@@ -103,7 +103,7 @@ def samplers_film(scale: float = 1.0) -> Film:
             cloud.set_offsets(run.x[k].numpy())
             title.set_text(f"{name}, t = {float(run.t[k]):.2f}")
 
-    return Film(figure, draw, frames + 1, rate=8)
+    return Animation(figure, draw, frames + 1, rate=8)
 
 
 def chains(scale: float, steps: int) -> Trajectory:
@@ -118,7 +118,7 @@ def kernel_density(x: Tensor, bandwidth: float, places: Tensor) -> Tensor:
     return MixtureField(Affine(), x, torch.full((len(x),), bandwidth)).log_prob(places, 1.0).exp()
 
 
-def langevin(scale: float = 1.0) -> Figure:
+def langevin_chains(scale: float = 1.0) -> Figure:
     """Chains above, their density estimate below; last the law that they approach, seen through the same kernel."""
     data, bandwidth, side = five_modes(), 0.2, count(scale, 64, 16)
     seen = [0, count(scale, 10), count(scale, 100, 4), count(scale, 800, 8)]
@@ -147,7 +147,7 @@ def langevin(scale: float = 1.0) -> Figure:
     return figure
 
 
-def langevin_film(scale: float = 1.0) -> Film:
+def langevin_animation(scale: float = 1.0) -> Animation:
     """The chains, frames spaced more and more steps apart."""
     steps, frames = count(scale, 600, 8), count(scale, 20, 3)
     run = chains(scale * 0.3, steps)
@@ -163,4 +163,4 @@ def langevin_film(scale: float = 1.0) -> Film:
         dots.set_offsets(run.x[stops[i]].numpy())
         title.set_text(f"{stops[i]} steps")
 
-    return Film(figure, draw, len(stops), rate=6)
+    return Animation(figure, draw, len(stops), rate=6)

@@ -1,6 +1,6 @@
-"""How far samples are from data, each figure against its floor: plain functions of tensors.
+"""Metrics: how far samples are from data, each figure against its floor, as plain functions of tensors.
 
-They ask nothing about where the samples came from. All but `train_on_synthetic` and the tables' take points ``[n, *d]``
+Where the samples came from does not matter. All but `train_on_synthetic` and the tables' take points ``[n, *d]``
 of any data shape, and sums are float64. Memory is bounded: no more than 2^22 pairs are held at once, `wasserstein`
 excepted. Randomness is a seed. A point that is not finite makes the result nan or inf, so that diverged samples cannot
 pass for good ones.
@@ -11,8 +11,9 @@ samples' place, with the uncertainty of both.
 
 from __future__ import annotations
 
+from pushforward.metrics.base import Metric
 from pushforward.metrics.classifier import TwoSample, Utility, classifier_two_sample, train_on_synthetic
-from pushforward.metrics.floor import Measured, Metric, with_floor, with_floors
+from pushforward.metrics.floor import Measured, with_floor, with_floors
 from pushforward.metrics.frechet import frechet_distance
 from pushforward.metrics.kernels import energy_distance, kernel_distance, median_distance, mmd
 from pushforward.metrics.neighbours import Memorisation, PrecisionRecall, memorisation, precision_recall
@@ -26,6 +27,7 @@ from pushforward.metrics.tables import (
     pair_distances,
 )
 from pushforward.metrics.transport import sliced_wasserstein, wasserstein
+from pushforward.registry import merged
 
 __all__ = [
     "METRICS",
@@ -57,19 +59,5 @@ __all__ = [
     "with_floors",
 ]
 
-# (samples, data) -> float: what `with_floor` takes. Less is better for all but the four of `precision_recall`.
-METRICS: dict[str, Metric] = {
-    "sliced_wasserstein": sliced_wasserstein,
-    "wasserstein": wasserstein,
-    "energy": energy_distance,
-    "mmd": mmd,
-    "frechet": frechet_distance,
-    "kernel": kernel_distance,
-    "two_sample": lambda x, y: classifier_two_sample(x, y).accuracy,
-    "precision": lambda x, y: precision_recall(x, y).precision,
-    "recall": lambda x, y: precision_recall(x, y).recall,
-    "density": lambda x, y: precision_recall(x, y).density,
-    "coverage": lambda x, y: precision_recall(x, y).coverage,
-    "columns": lambda x, y: column_distances(x.flatten(1), y.flatten(1)).mean,
-    "pairs": lambda x, y: pair_distances(x.flatten(1), y.flatten(1)).mean,
-}
+# every metric that is one number of samples and data, from the foot of the file that defines it
+METRICS: dict[str, Metric] = merged("metrics", "METRICS")

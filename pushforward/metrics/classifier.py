@@ -1,4 +1,4 @@
-"""What a classifier makes of two sets: whether it can tell them apart, and whether one can stand for the other."""
+"""Judge samples by a classifier: can it tell them from data, and can they stand for data in training?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import check, finite, some
+from pushforward.metrics.base import Metric, check_comparable, finite, subsample
 from pushforward.tensor import Points
 
 __all__ = ["Estimator", "TwoSample", "Utility", "classifier_two_sample", "train_on_synthetic"]
@@ -53,7 +53,7 @@ def classifier_two_sample(
     seed: int = 0,
     classifier: Estimator | None = None,
 ) -> TwoSample:
-    """The classifier two-sample test: how often a classifier tells from which set a point came that it has not seen.
+    """Run the classifier two-sample test: how often a classifier tells from which set an unseen point came.
 
     The accuracy over all points of a stratified cross-validation, with min(n, m) points of each set, so that 1/2 is
     chance and ``1/2 + TV(x, y) / 2`` the best possible, TV the total variation between the laws. The p-value is the
@@ -72,7 +72,7 @@ def classifier_two_sample(
     """
     if folds < 2:
         raise InputError(f"folds is {folds}; it must be at least 2")
-    check(x, y, least=folds)
+    check_comparable(x, y, least=folds)
     if not finite(x, y):
         return TwoSample(math.nan, math.nan, math.nan)
     from sklearn.ensemble import ExtraTreesClassifier
@@ -81,7 +81,7 @@ def classifier_two_sample(
     if classifier is None:
         classifier = ExtraTreesClassifier(n_estimators=100, min_samples_leaf=5, random_state=seed)
     n = min(len(x), len(y))
-    points = np.concatenate([_rows(some(z, n, seed, "classifier_two_sample", i)) for i, z in enumerate((x, y))])
+    points = np.concatenate([_rows(subsample(z, n, seed, "classifier_two_sample", i)) for i, z in enumerate((x, y))])
     labels = np.repeat([0, 1], n)
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     accuracy = float((cross_val_predict(classifier, points, labels, cv=split) == labels).mean())
@@ -98,7 +98,7 @@ def train_on_synthetic(
     seed: int = 0,
     estimator: Estimator | None = None,
 ) -> Utility:
-    """Train on samples, test on held-out data; beside it the same with training data in place of the samples.
+    """Train a predictor on samples, test it on held-out data; beside it the same with training data for the samples.
 
     The score of predicting the column ``target`` from all others: accuracy when it is among the ``categorical``
     columns (given as codes), else ``R^2 = 1 - sum (y - f(x))^2 / sum (y - mean y)^2``, which is negative for samples
@@ -112,8 +112,8 @@ def train_on_synthetic(
 
     Esteban, Hyland, Rätsch (2017), Real-valued (medical) time series generation with recurrent conditional GANs.
     """
-    check(samples, train, least=2)
-    check(train, held_out, least=2)
+    check_comparable(samples, train, least=2)
+    check_comparable(train, held_out, least=2)
     d = train.shape[1]
     if d < 2 or not 0 <= target < d:
         raise InputError(f"target is {target}; it must be one column of at least two, and there are {d}")
@@ -127,9 +127,24 @@ def train_on_synthetic(
         estimator = kind(n_estimators=100, min_samples_leaf=2, random_state=seed)
 
     def score(table: Tensor, on: Tensor) -> float:
-        (inputs, answers), (asked, truth) = ((np.delete(_rows(z), target, 1), _rows(z)[:, target]) for z in (table, on))
-        return float(clone(estimator).fit(inputs, answers).score(asked, truth))
+        (inputs, targets), (test_inputs, truth) = (
+            (np.delete(_rows(z), target, 1), _rows(z)[:, target]) for z in (table, on)
+        )
+        return float(clone(estimator).fit(inputs, targets).score(test_inputs, truth))
 
     n = min(len(samples), len(train))
-    synthetic, real = (some(z, n, seed, "train_on_synthetic", i) for i, z in enumerate((samples, train)))
+    synthetic, real = (subsample(z, n, seed, "train_on_synthetic", i) for i, z in enumerate((samples, train)))
     return Utility(score(synthetic, held_out), score(real, held_out))
+
+
+METRICS: dict[str, Metric] = {
+    "two_sample": Metric(
+        classifier_two_sample,
+        "classifier two-sample",
+        "how often a classifier tells samples from data; 0.5 is chance, 1 always",
+        value="accuracy",
+        error="error",
+        failure="told apart",  # from chance to 1
+        position=50,
+    )
+}

@@ -1,4 +1,4 @@
-"""A metric beside its floor: what training data scores in the place of samples, and how sure both are."""
+"""Measure a metric beside its floor, what training data scores in the place of samples, with intervals of both."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, stdev
-from typing import TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import check, some
+from pushforward.metrics.base import check_comparable, subsample
 from pushforward.tensor import Points
 
-__all__ = ["Measured", "Metric", "with_floor", "with_floors"]
-
-Metric: TypeAlias = Callable[[Tensor, Tensor], float]
+__all__ = ["Measured", "with_floor", "with_floors"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Measured:
 
 
 def with_floor(
-    metric: Metric,
+    metric: Callable[[Tensor, Tensor], float],
     samples: Float[Tensor, "n *d"],
     held_out: Float[Tensor, "m *d"],
     train: Float[Tensor, "l *d"],
@@ -53,7 +50,7 @@ def with_floor(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Measured:
-    """A metric of samples against held-out data, its floor, and the uncertainty of both.
+    """Measure a metric of samples against held-out data, its floor, and the uncertainty of both.
 
     ``value = metric(samples, held_out)`` and ``floor = metric(train, held_out)``, with min(n, l) samples and as many
     training points, drawn at random from the larger of the two sets, so that both carry the same bias. Perfect samples
@@ -87,23 +84,24 @@ def with_floors(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[Measured, ...]:
-    """Several metrics that share their work, as `precision_recall`'s four do: each what `with_floor` says of it.
+    """Measure several metrics that share their work, as `precision_recall`'s four do: each as `with_floor` does.
 
     ``metrics`` gives as many numbers for any two sets. Raises as `with_floor`.
     """
-    check(samples, held_out, least=4)
-    check(train, held_out, least=4)
+    check_comparable(samples, held_out, least=4)
+    check_comparable(train, held_out, least=4)
     if resamples < 0 or resamples == 1 or not 0 < confidence < 1:
         raise InputError(f"resamples is {resamples} (0, or 2 or more) and confidence {confidence} (between 0 and 1)")
     n = min(len(samples), len(train))
     z = NormalDist().inv_cdf((1 + confidence) / 2)
 
+    # halves are drawn without replacement: points that coincide would spoil neighbours and unbiased sums
     def measure(points: Points, name: str) -> list[tuple[float, float]]:
-        points = points if len(points) == n else some(points, n, seed, "with_floor", name)
+        points = points if len(points) == n else subsample(points, n, seed, "with_floor", name)
         halves = [
             metrics(
-                some(points, n // 2, seed, "with_floor", name, i),
-                some(held_out, len(held_out) // 2, seed, "with_floor", "held_out", i),
+                subsample(points, n // 2, seed, "with_floor", name, i),
+                subsample(held_out, len(held_out) // 2, seed, "with_floor", "held_out", i),
             )
             for i in range(resamples)
         ]

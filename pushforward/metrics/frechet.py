@@ -1,4 +1,4 @@
-"""The Frechet distance, and points seen through features."""
+"""The Frechet distance between two sets of points or of their features."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pushforward.errors import InputError
 from pushforward.metrics import base
-from pushforward.metrics.base import blocks, check, finite
+from pushforward.metrics.base import Metric, check_comparable, finite, row_blocks
 from pushforward.tensor import Points, dimension, time_dtype
 
 __all__ = ["Features", "frechet_distance", "in_features"]
@@ -22,7 +22,7 @@ BATCH = 256  # points whose features are taken at a time
 
 
 def in_features(x: Points, features: Features | None) -> Float[Tensor, "n *f"]:
-    """``features(x)``, a few points at a time and without gradients; the points themselves when features is None.
+    """Compute ``features(x)``, a few points at a time and without gradients; the points themselves for None.
 
     Raises InputError when a batch of points does not give as many rows.
     """
@@ -39,21 +39,21 @@ def in_features(x: Points, features: Features | None) -> Float[Tensor, "n *f"]:
 
 
 def _moments(x: Points) -> tuple[Float[Tensor, "f"], Float[Tensor, "r f"]]:
-    """The mean, and an ``R`` with ``R' R`` the covariance (divided by n - 1).
+    """Compute the mean, and an ``R`` with ``R' R`` the covariance (divided by n - 1).
 
     R is the triangle of a QR decomposition of the centred points, built up block by block. The covariance is never
     formed, so that small variances keep all their digits beside large ones.
     """
     d, rows = dimension(x), base.BLOCK // dimension(x)
-    mean = torch.stack([block.sum(0) for _, block in blocks(x, rows)]).sum(0) / len(x)
+    mean = torch.stack([block.sum(0) for _, block in row_blocks(x, rows)]).sum(0) / len(x)
     triangle = torch.zeros(0, d, dtype=time_dtype(x.device), device=x.device)
-    for _, block in blocks(x, rows):
+    for _, block in row_blocks(x, rows):
         triangle = torch.linalg.qr(torch.cat([triangle, block - mean]), mode="r").R
     return mean, triangle / math.sqrt(len(x) - 1)
 
 
 def frechet_distance(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], features: Features | None = None) -> float:
-    """The Frechet distance in features, squared as is the custom: ``W_2^2`` between two fitted normals. Inception: FID.
+    """Compute the Frechet distance, squared as is the custom: ``W_2^2`` between two fitted normals. Inception: FID.
 
     ``|mu - nu|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2)`` with the means and the covariances (divided by n - 1) of the
     features. With ``A = R'R`` and ``B = S'S`` the last trace is the sum of the singular values of ``R S'``: no square
@@ -70,10 +70,20 @@ def frechet_distance(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], feature
     Dowson, Landau (1982), The Fréchet distance between multivariate normal distributions, J. Multivariate Analysis 12;
     Heusel et al. (2017), GANs trained by a two time-scale update rule, NeurIPS.
     """
-    check(x, y, least=2)
+    check_comparable(x, y, least=2)
     x, y = in_features(x, features), in_features(y, features)
     if not finite(x, y):
         return math.nan
     (mu, r), (nu, s) = _moments(x), _moments(y)
     value = (mu - nu).square().sum() + r.square().sum() + s.square().sum() - 2 * torch.linalg.svdvals(r @ s.T).sum()
     return max(float(value), 0.0)
+
+
+METRICS: dict[str, Metric] = {
+    "frechet": Metric(
+        frechet_distance,
+        "Fréchet distance",
+        "whether means and covariances agree; less is better",
+        position=30,
+    )
+}

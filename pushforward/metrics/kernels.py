@@ -1,4 +1,4 @@
-"""Distances that are means over pairs: the energy distance and maximum mean discrepancies."""
+"""Distances that are means over pairs of points: the energy distance and maximum mean discrepancies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import blocks, check, mean_over_pairs, pairwise
+from pushforward.metrics.base import Metric, check_comparable, mean_over_pairs, pairwise, row_blocks
 from pushforward.metrics.frechet import Features, in_features
 from pushforward.tensor import time_dtype
 
@@ -20,7 +20,7 @@ OCTAVES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)  # bandwidths of mmd, in media
 
 
 def energy_distance(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"]) -> float:
-    """The energy distance between two sets of points; the square root is not taken.
+    """Compute the energy distance between two sets of points; the square root is not taken.
 
     ``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` with all pairs in every mean, the zero ones ``|x_i - x_i|`` included: the
     V-statistic. It is the exact distance between the two empirical laws, so it is never negative and zero only for
@@ -34,32 +34,32 @@ def energy_distance(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"]) -> float
 
     Székely, Rizzo (2013), Energy statistics: a class of statistics based on distances, JSPI 143.
     """
-    check(x, y)
-    centre = x.detach().mean(0).reshape(-1).to(time_dtype(x.device))  # one for all: equal sets are at 0 exactly
+    check_comparable(x, y)
+    center = x.detach().mean(0).reshape(-1).to(time_dtype(x.device))  # one for all: equal sets are at 0 exactly
 
     def distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-        return pairwise(a, b, centre)
+        return pairwise(a, b, center)
 
     between, within_x, within_y = (mean_over_pairs(distance, a, b) for a, b in ((x, y), (x, x), (y, y)))
     return float((2 * between - within_x - within_y).clamp(min=0))  # rounding may leave -1e-17; nan stays nan
 
 
 def median_distance(y: Float[Tensor, "m *d"]) -> float:
-    """The median distance between two different points of a set, from at most 1000 points taken at even steps.
+    """Compute the median distance between two different points of a set, from at most 1000 points taken at even steps.
 
     ``y [m, *d]``; the result is in data units, 0 when most points coincide. Raises InputError below two points.
 
     Gretton et al. (2012), A kernel two-sample test, JMLR 13, section 8.
     """
-    check(y, y, least=2)
-    few = y[torch.linspace(0, len(y) - 1, min(len(y), 1000), dtype=torch.float64).round().long()]
-    _, rows = next(blocks(few, len(few)))
+    check_comparable(y, y, least=2)
+    thinned = y[torch.linspace(0, len(y) - 1, min(len(y), 1000), dtype=torch.float64).round().long()]
+    _, rows = next(row_blocks(thinned, len(thinned)))
     pairs = pairwise(rows, rows)
     return float(pairs[torch.triu(torch.ones_like(pairs), 1) > 0].median())
 
 
 def mmd(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], bandwidths: Sequence[float] | None = None) -> float:
-    """The squared maximum mean discrepancy under Gaussian kernels of several widths, unbiased.
+    """Estimate the squared maximum mean discrepancy under Gaussian kernels of several widths, without bias.
 
     ``E k(X, X') + E k(Y, Y') - 2 E k(X, Y)`` with ``k(a, b) = mean_h exp(-|a - b|^2 / 2 h^2)`` and pairs of different
     points only: the U-statistic. Its mean over draws from one law is 0, so it is negative about half of the time when
@@ -74,7 +74,7 @@ def mmd(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], bandwidths: Sequence
 
     Gretton, Borgwardt, Rasch, Schölkopf, Smola (2012), A kernel two-sample test, JMLR 13.
     """
-    check(x, y, least=2)
+    check_comparable(x, y, least=2)
     if bandwidths is None:
         median = median_distance(y)
         if median == 0:
@@ -97,7 +97,7 @@ def mmd(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], bandwidths: Sequence
 def kernel_distance(
     x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], features: Features | None = None, degree: int = 3
 ) -> float:
-    """The kernel distance: squared discrepancy of features under a polynomial kernel, unbiased. With Inception: KID.
+    """Estimate the squared discrepancy of features under a polynomial kernel, without bias. With Inception: KID.
 
     ``E k(F, F') + E k(G, G') - 2 E k(F, G)`` with ``k(a, b) = (<a, b> / d + 1)^degree`` for features F of x and G of y,
     pairs of different points only. It compares the first ``degree`` moments of all features at once, and depends on
@@ -112,7 +112,7 @@ def kernel_distance(
 
     Bińkowski, Sutherland, Arbel, Gretton (2018), Demystifying MMD GANs, ICLR.
     """
-    check(x, y, least=2)
+    check_comparable(x, y, least=2)
     if degree < 1:
         raise InputError(f"degree is {degree}; it must be at least 1")
     x, y = in_features(x, features), in_features(y, features)
@@ -123,3 +123,23 @@ def kernel_distance(
     within = mean_over_pairs(polynomial, x, x, distinct=True) + mean_over_pairs(polynomial, y, y, distinct=True)
     value = float(within - 2 * mean_over_pairs(polynomial, x, y))
     return value if math.isfinite(value) else math.nan
+
+
+METRICS: dict[str, Metric] = {
+    "energy": Metric(
+        energy_distance,
+        "energy distance",
+        "between the two laws, sensitive to where the mass is; less is better",
+        position=20,
+    ),
+    "mmd": Metric(
+        mmd,
+        "maximum mean discrepancy",
+        "between the two laws at several scales, squared; 0 on average between equal laws, less is better",
+    ),
+    "kernel": Metric(
+        kernel_distance,
+        "kernel distance",
+        "whether the first three moments agree; 0 on average between equal laws, less is better",
+    ),
+}

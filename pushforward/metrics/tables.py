@@ -1,4 +1,4 @@
-"""Tables: columns, pairs of columns, and rows against the closest record.
+"""Metrics of tables: single columns, pairs of columns, and rows against the closest record.
 
 A table is a tensor ``[n, d]`` of numbers; the columns named in ``categorical`` hold codes, which are equal or not and
 have no order. Units do not matter: every result is the same for a column in metres and in miles.
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.metrics.base import check, finite, nearest
+from pushforward.metrics.base import Metric, check_comparable, finite, nearest_neighbors
 from pushforward.tensor import time_dtype
 
 __all__ = ["ClosestRecord", "Columns", "Pairs", "associations", "closest_record", "column_distances", "pair_distances"]
@@ -61,7 +61,7 @@ class ClosestRecord:
 
 
 def _check(x: Tensor, y: Tensor, categorical: Sequence[int], least: int = 1) -> None:
-    check(x, y, least)
+    check_comparable(x, y, least)
     d = x.shape[1]
     if wrong := [c for c in categorical if not 0 <= c < d]:
         raise InputError(
@@ -83,7 +83,7 @@ def _total_variation(x: Float[Tensor, "n"], y: Float[Tensor, "m"]) -> float:
 
 
 def column_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], categorical: Sequence[int] = ()) -> Columns:
-    """How far each column's law is between two tables, whatever the other columns do.
+    """Measure how far each column's law is between two tables, whatever the other columns do.
 
     Numeric columns: Kolmogorov-Smirnov, ``max_v |F_x(v) - F_y(v)|``. Categorical ones: total variation,
     ``1/2 sum_c |p_x(c) - p_y(c)|``.
@@ -103,7 +103,7 @@ def column_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], categoric
 
 
 def associations(x: Float[Tensor, "n d"], categorical: Sequence[int] = ()) -> Float[Tensor, "d d"]:
-    """How much each pair of columns of a table says about each other.
+    """Measure how strongly each pair of columns of a table is associated.
 
     Two numeric columns: Pearson's correlation, from -1 to 1. Two categorical ones: Cramer's V,
     ``sqrt(chi^2 / n (min(r, c) - 1))`` with r and c the numbers of categories. One of each: the correlation ratio,
@@ -126,7 +126,7 @@ def associations(x: Float[Tensor, "n d"], categorical: Sequence[int] = ()) -> Fl
 
 
 def _column(v: Float[Tensor, "n"], categorical: bool) -> Tensor:
-    """A numeric column with its mean removed, or the codes of a categorical one as integers 0, 1, ..."""
+    """Center a numeric column, or number the codes of a categorical one 0, 1, ..."""
     if categorical:
         _, codes = torch.unique(v.detach(), return_inverse=True)
         return cast(Tensor, codes)
@@ -135,7 +135,7 @@ def _column(v: Float[Tensor, "n"], categorical: bool) -> Tensor:
 
 
 def _association(a: Tensor, b: Tensor) -> float:
-    """Of two columns out of `_column`: floating point is numeric, integers are codes."""
+    """Compute the association of two columns out of `_column`: floating point is numeric, integers are codes."""
     if a.is_floating_point() and b.is_floating_point():
         return _over(float(a @ b), float(a.norm() * b.norm()))
     if a.is_floating_point():
@@ -154,7 +154,7 @@ def _over(part: float, whole: float) -> float:
 
 
 def pair_distances(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], categorical: Sequence[int] = ()) -> Pairs:
-    """How differently each pair of columns is related in two tables.
+    """Measure how differently each pair of columns is associated in two tables.
 
     ``|a_x - a_y|`` with the `associations` of both tables, halved for two numeric columns, whose correlations are from
     -1 to 1. What the columns are by themselves does not enter, apart from their effect on the correlation.
@@ -183,7 +183,7 @@ def closest_record(
     held_out: Float[Tensor, "l d"],
     categorical: Sequence[int] = (),
 ) -> ClosestRecord:
-    """Distance to the closest record: how near samples come to rows of the training table, and how near is usual.
+    """Measure the distance to the closest record: how near samples come to training rows, and how near is usual.
 
     ``|a - b|^2 = sum_numeric ((a_c - b_c) / std_c)^2 + sum_categorical [a_c != b_c]`` with the standard deviations of
     the training table; columns that are constant there count as they are. Samples much nearer than held-out rows are
@@ -201,6 +201,8 @@ def closest_record(
     tables = [z.detach().to(time_dtype(z.device)) for z in (samples, train, held_out)]
     if not finite(*tables):
         return ClosestRecord(*[math.nan] * 6)
+
+    # a table becomes points whose Euclidean distance is that of the record: codes as scaled unit vectors
     parts: list[list[Tensor]] = [[], [], []]
     for c in range(train.shape[1]):
         whole = torch.cat([z[:, c] for z in tables])
@@ -212,12 +214,32 @@ def closest_record(
             column = whole[:, None] / (std or 1.0)
         for part, rows in zip(parts, column.split([len(z) for z in tables]), strict=True):
             part.append(rows)
-    points, reference, fair = (torch.cat(part, 1) for part in parts)
+    points, records, reference = (torch.cat(part, 1) for part in parts)
     results = []
-    for rows in (points, fair):
-        distance = nearest(rows, reference)[0][:, 0]
+    for rows in (points, reference):
+        distance = nearest_neighbors(rows, records)[0][:, 0]
         low, median = distance.quantile(
             torch.tensor([0.05, 0.5], dtype=distance.dtype, device=distance.device)
         ).tolist()
         results += [median, low, float((distance == 0).double().mean())]
     return ClosestRecord(*results)
+
+
+METRICS: dict[str, Metric] = {
+    "columns": Metric(
+        column_distances,
+        "single columns",
+        "mean distance of columns (Kolmogorov-Smirnov, total variation); less is better",
+        value="mean",
+        columns=1,
+        position=60,
+    ),
+    "pairs": Metric(
+        pair_distances,
+        "pairs of columns",
+        "mean difference in how two columns are related; less is better",
+        value="mean",
+        columns=2,
+        position=70,
+    ),
+}

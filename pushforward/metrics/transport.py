@@ -1,4 +1,4 @@
-"""Optimal transport between two sets of points: along lines, and in full."""
+"""Wasserstein distances between two sets of points: along lines, and exact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pushforward.errors import InputError
 from pushforward.metrics import base
-from pushforward.metrics.base import blocks, check, finite, pairwise, side
+from pushforward.metrics.base import Metric, check_comparable, finite, pairwise, row_blocks, rows_per_block
 from pushforward.tensor import dimension, per_sample, time_dtype
 
 __all__ = ["sliced_wasserstein", "wasserstein"]
@@ -19,22 +19,22 @@ PAIRS = 2**24  # the largest cost matrix that exact transport makes (128 MiB); t
 
 
 def _squared_w2(x: Float[Tensor, "p n"], y: Float[Tensor, "p m"]) -> Float[Tensor, "p"]:
-    """``int_0^1 (F_x^-1(u) - F_y^-1(u))^2 du`` between sorted rows, exact for any n and m.
+    """Compute ``int_0^1 (F_x^-1(u) - F_y^-1(u))^2 du`` between sorted rows, exactly for any n and m.
 
     Both quantile functions are steps: F_x^-1 changes at i / n and F_y^-1 at j / m. In units of 1 / (n m) all the
     changes are integers, so the pieces on which both are constant are found without rounding.
     """
     n, m = x.shape[1], y.shape[1]
-    cuts: Tensor = torch.unique(torch.cat([torch.arange(n + 1) * m, torch.arange(m + 1) * n])).to(x.device)
-    width = cuts.diff().to(x.dtype) / (n * m)
-    start = cuts[:-1]
+    breaks: Tensor = torch.unique(torch.cat([torch.arange(n + 1) * m, torch.arange(m + 1) * n])).to(x.device)
+    width = breaks.diff().to(x.dtype) / (n * m)
+    start = breaks[:-1]
     return (x[:, start // m] - y[:, start // n]).square() @ width
 
 
 def sliced_wasserstein(
     x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], projections: int = 256, seed: int = 0
 ) -> float:
-    """The sliced 2-Wasserstein distance between two sets of points.
+    """Estimate the sliced 2-Wasserstein distance between two sets of points.
 
     ``SW_2(x, y)^2 = E_theta W_2(<theta, x>, <theta, y>)^2`` with theta uniform on the unit sphere, and in one dimension
     ``W_2^2 = int_0^1 (F_x^-1(u) - F_y^-1(u))^2 du``, computed exactly for n != m too. The mean over theta is a Monte
@@ -49,7 +49,7 @@ def sliced_wasserstein(
 
     Bonneel, Rabin, Peyré, Pfister (2015), Sliced and Radon Wasserstein barycenters of measures, JMIV 51.
     """
-    check(x, y)
+    check_comparable(x, y)
     if projections < 1:
         raise InputError(f"projections is {projections}; it must be at least 1")
     d = dimension(x)
@@ -63,13 +63,13 @@ def sliced_wasserstein(
         theta = per_sample(normal, first, min(chunk, projections - first), "sliced_wasserstein", seed)
         theta = (theta / theta.norm(dim=1, keepdim=True)).to(total)
         rows = base.BLOCK // d
-        px, py = (torch.cat([theta @ b.T for _, b in blocks(z, rows)], dim=1).sort(dim=1).values for z in (x, y))
+        px, py = (torch.cat([theta @ b.T for _, b in row_blocks(z, rows)], dim=1).sort(dim=1).values for z in (x, y))
         total += _squared_w2(px, py).sum()
     return float((total / projections).sqrt())
 
 
 def wasserstein(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], p: int = 2) -> float:
-    """The exact p-Wasserstein distance between two sets of points, by linear programming.
+    """Compute the exact p-Wasserstein distance between two sets of points, by linear programming.
 
     ``W_p(x, y)^p = min_P sum_ij P_ij |x_i - y_j|^p`` over the plans P >= 0 whose rows sum to 1/n and whose columns
     sum to 1/m. Exact between the sets; as an estimate between the laws behind them it is too large, by an amount that
@@ -84,7 +84,7 @@ def wasserstein(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], p: int = 2) 
     Bonneel, van de Panne, Paris, Heidrich (2011), Displacement interpolation using Lagrangian mass transport; solved
     by POT: Flamary et al. (2021), JMLR 22.
     """
-    check(x, y)
+    check_comparable(x, y)
     if p not in (1, 2):
         raise InputError(f"p is {p}; it must be 1 or 2")
     if len(x) * len(y) > PAIRS:
@@ -96,7 +96,10 @@ def wasserstein(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], p: int = 2) 
         return math.nan
     import ot
 
-    rows = [torch.cat([pairwise(a, b) for _, b in blocks(y, side(y))], 1) for _, a in blocks(x, side(x))]
+    rows = [
+        torch.cat([pairwise(a, b) for _, b in row_blocks(y, rows_per_block(y))], 1)
+        for _, a in row_blocks(x, rows_per_block(x))
+    ]
     cost = torch.cat(rows).pow_(p)
     unit = float(cost.max()) or 1.0  # the solver's tolerances are absolute
     total, log = ot.emd2([], [], (cost / unit).cpu().double().numpy(), numItermax=10**8, log=True)
@@ -104,3 +107,18 @@ def wasserstein(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], p: int = 2) 
         raise InputError(f"exact transport between {len(x)} and {len(y)} points: {log['warning']}")
     mean = max(float(total), 0.0) * unit
     return mean if p == 1 else math.sqrt(mean)
+
+
+METRICS: dict[str, Metric] = {
+    "sliced_wasserstein": Metric(
+        sliced_wasserstein,
+        "sliced Wasserstein",
+        "mean distance along lines, in standard deviations; less is better",
+        position=10,
+    ),
+    "wasserstein": Metric(
+        wasserstein,
+        "Wasserstein",
+        "mean distance that the mass must move, in standard deviations; less is better",
+    ),
+}

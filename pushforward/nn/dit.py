@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -11,9 +12,13 @@ from torch import Tensor, nn
 from pushforward.errors import InputError
 from pushforward.nn.attention import Attention
 from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
-from pushforward.nn.grid import crop, grid_of, pad, positions, require
+from pushforward.nn.grid import crop, grid_of, halvings, pad, positions, require
+from pushforward.nn.sizes import NetSize, NetSpec, inverse_width
 
-__all__ = ["DiT"]
+if TYPE_CHECKING:
+    from pushforward.nn.tabular import ColumnPriors
+
+__all__ = ["NETS", "DiT"]
 
 
 class Block(nn.Module):
@@ -104,3 +109,28 @@ class DiT(nn.Module):
         pairs = [axis for i in range(rank) for axis in (1 + i, 2 + rank + i)]
         whole = cut.permute(0, 1 + rank, *pairs)
         return whole.reshape(*whole.shape[:2], *[g * self.patch for g in self.grid])
+
+
+def _make(
+    shape: tuple[int, ...], size: NetSize, conditions: Conditions | None, marginals: ColumnPriors | None
+) -> nn.Module:
+    """A transformer whose patches double until few enough tokens are left."""
+    patch = 2 ** halvings(grid_of(shape, "a transformer"), size.tokens)
+    return DiT(shape, size.width, size.depth, patch, conditions)
+
+
+NETS: dict[str, NetSpec] = {
+    "dit": NetSpec(
+        make=_make,
+        sizes={
+            "tiny": NetSize(128, 4, tokens=64),
+            "small": NetSize(256, 5, tokens=64),
+            "base": NetSize(384, 10, tokens=64),
+            "large": NetSize(768, 12, tokens=256),
+        },
+        size="tiny",  # what learns most in the first hour of a CPU
+        batch=64,
+        learning_rate=inverse_width(0.256),
+        suits="pictures",
+    )
+}

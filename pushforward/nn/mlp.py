@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
 from pushforward.nn.grid import require
+from pushforward.nn.sizes import NetSize, NetSpec
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "NETS"]
 
 
 class Block(nn.Module):
@@ -77,3 +78,17 @@ class MLP(nn.Module):
         for block in self.blocks:
             h = block(h, c)
         return nn.functional.silu(self.norm(h))
+
+
+NETS: dict[str, NetSpec] = {
+    "mlp": NetSpec(
+        make=lambda shape, size, conditions, marginals: MLP(shape, size.width, size.depth, conditions),
+        sizes={
+            "tiny": NetSize(128, 3),
+            "small": NetSize(256, 4),
+            "base": NetSize(512, 6),
+            "large": NetSize(1024, 8),
+        },
+        suits="vectors",
+    )
+}

@@ -15,9 +15,10 @@ from pushforward.nn.embed import ConditionInput, Conditions
 from pushforward.nn.grid import require
 from pushforward.nn.mlp import MLP
 from pushforward.nn.posterior import Mix, Posterior, straight
+from pushforward.nn.sizes import NetSize, NetSpec, inverse_width
 from pushforward.tensor import GaussianMixture
 
-__all__ = ["ColumnPriors", "Tabular"]
+__all__ = ["NETS", "ColumnPriors", "Tabular"]
 
 WAVES = 8  # frequencies of an entry
 
@@ -81,3 +82,19 @@ class Tabular(MLP):
         h = self.hidden(x, t, y, seems if also is None else seems + also)
         p: Tensor = self.leave(h) + answer(self.logits(h))
         return p.reshape(x.shape)
+
+
+NETS: dict[str, NetSpec] = {
+    "tabular": NetSpec(
+        make=lambda shape, size, conditions, marginals: Tabular(shape, size.width, size.depth, conditions, marginals),
+        sizes={
+            "tiny": NetSize(128, 3),
+            "small": NetSize(256, 4),
+            "base": NetSize(512, 6),
+            "large": NetSize(1024, 8),
+        },
+        batch=512,
+        learning_rate=inverse_width(1.28),
+        suits="tables",
+    )
+}

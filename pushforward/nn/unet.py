@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float
@@ -12,9 +12,15 @@ from torch import Tensor, nn
 from pushforward.errors import InputError
 from pushforward.nn.attention import Attention
 from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
-from pushforward.nn.grid import crop, grid_of, pad, require
+from pushforward.nn.grid import crop, grid_of, halvings, pad, require
+from pushforward.nn.sizes import NetSize, NetSpec
 
-__all__ = ["UNet"]
+if TYPE_CHECKING:
+    from pushforward.nn.tabular import ColumnPriors
+
+__all__ = ["NETS", "UNet"]
+
+POSITIONS = 64  # at most, on the coarsest level: those of an image of 8 x 8
 
 
 def _convolution(rank: int, inside: int, outside: int, size: int, stride: int = 1) -> nn.Module:
@@ -140,3 +146,20 @@ class UNet(nn.Module):
                 h = block(torch.cat([h, seen.pop()], 1), c)
             h = grow(h)
         return crop(self.leave(h), self.shape[1:])
+
+
+def _make(
+    shape: tuple[int, ...], size: NetSize, conditions: Conditions | None, marginals: ColumnPriors | None
+) -> nn.Module:
+    """A U-Net with as many levels as leave 64 positions on the coarsest."""
+    levels = max(2, 1 + halvings(grid_of(shape, "a U-Net"), POSITIONS))
+    return UNet(shape, size.width, size.depth, (1, *[2] * (levels - 1)), conditions=conditions)
+
+
+NETS: dict[str, NetSpec] = {
+    "unet": NetSpec(
+        make=_make,
+        sizes={"tiny": NetSize(16, 1), "small": NetSize(32, 1), "base": NetSize(64, 2), "large": NetSize(128, 2)},
+        size="tiny",
+    )
+}

@@ -14,7 +14,7 @@ from torch import Tensor
 from pushforward.errors import InputError
 from pushforward.plot import layers
 from pushforward.plot.layers import Box
-from pushforward.plot.style import FONT, array, axis, blank, colour, counted, legend, panels, short, span
+from pushforward.plot.style import FONT, array, axis, blank, color, counted, legend, panels, short, span
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -67,7 +67,7 @@ def scatter(sets: dict[str, Float[Tensor, "_ 2"]]) -> Figure:
     figure = blank(0.7 + 3.6 * width, (0.9 + height) * rows)
     for i, (name, tensor) in enumerate(sets.items()):
         ax = figure.add_subplot(rows, width, i + 1)
-        layers.points(ax, tensor, colour(i))
+        layers.points(ax, tensor, color(i))
         _plane(ax, (left - x, right + x, bottom - y, top + y), 0.5 <= ratio <= 2, i % width == 0)
         ax.set_title(short(counted(name, points[name]), 32), fontsize=FONT, parse_math=False)
     return figure
@@ -101,7 +101,7 @@ def density(
         layers.density(ax, p, box, darkest or 1.0)
         layers.contours(ax, p, box)
         if points is not None:
-            layers.points(ax, points, colour(1))
+            layers.points(ax, points, color(1))
         _plane(ax, box, 0.5 <= ratio <= 2, i % width == 0)
         ax.set_title(short(name, 32), fontsize=FONT, parse_math=False)
     return figure
@@ -115,7 +115,7 @@ def _marginal(ax: Axes, points: dict[str, NDArray[np.float64]], j: int) -> list[
     for i, p in enumerate(points.values()):
         values = p[np.isfinite(p[:, j]), j]
         heights = np.histogram(values, edges)[0] / (max(1, len(values)) * (edges[1] - edges[0]))
-        lines.append(ax.stairs(heights, edges, color=colour(i), linewidth=1.8))
+        lines.append(ax.stairs(heights, edges, color=color(i), linewidth=1.8))
     ax.set_yticks([])
     ax.set_ylim(0, 1.05 * (ax.dataLim.y1 or 1))
     return lines
@@ -186,7 +186,7 @@ def pairs(sets: dict[str, Float[Tensor, "_ d"]], names: Sequence[str] | None = N
                 # the same variable runs along x in a column of panels, whichever half they are in
                 for i, x in order[:1] if row < column or len(order) == 1 else order[1:]:
                     chosen = x[:: math.ceil(len(x) / CLOUD) or 1][:, [shown[column], shown[row]]]
-                    layers.points(ax, chosen, colour(i), size=6)
+                    layers.points(ax, chosen, color(i), size=6)
                 ax.set_ylim(_wider(limits[row]))
             ax.set_xlim(_wider(limits[column]))
             xlabel = short(names[shown[column]], 16) if row == k - 1 else ""

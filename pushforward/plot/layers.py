@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.plot.style import array, axis, blank, colour
+from pushforward.plot.style import array, axis, blank, color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,7 @@ def points(
     """Points, semi-transparent the more so the more there are."""
     p = array(x)
     alpha = min(0.7, max(0.05, 12 / math.sqrt(len(p) + 1))) if alpha is None else alpha
-    return ax.scatter(p[:, 0], p[:, 1], s=size, color=paint or colour(0), alpha=alpha, linewidths=0, zorder=3)
+    return ax.scatter(p[:, 0], p[:, 1], s=size, color=paint or color(0), alpha=alpha, linewidths=0, zorder=3)
 
 
 def arrows(ax: Axes, x: Float[Tensor, "n 2"], v: Float[Tensor, "n 2"], longest: float, paint: str = "0.25") -> Quiver:

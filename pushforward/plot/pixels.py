@@ -54,11 +54,11 @@ def mosaic(
     low, high = span
     shown = np.all(np.isfinite(pixels), axis=1)[..., None]
     grey = np.clip((np.nan_to_num(pixels) - low) / (high - low), 0, 1).transpose(0, 2, 3, 1)
-    colour = np.where(shown, grey, np.array(ORANGE))  # broadcasts grey to RGB
+    color = np.where(shown, grey, np.array(ORANGE))  # broadcasts grey to RGB
     canvas = np.ones((tops[-1] + h + gap, margin + gap + width * (w + gap), 3))
     for i in range(n):
         top, left = tops[i // width], margin + gap + i % width * (w + gap)
-        canvas[top : top + h, left : left + w] = colour[i]
+        canvas[top : top + h, left : left + w] = color[i]
 
     height, across = canvas.shape[:2]
     figure = blank(across * zoom / DPI, height * zoom / DPI, layout="none")

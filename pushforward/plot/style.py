@@ -1,4 +1,4 @@
-"""What every figure shares: colours, letters, legends, limits, and how a figure reaches a file."""
+"""What every figure shares: colors, letters, legends, limits, and how a figure reaches a file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "DPI", "FONT", "array", "axis", "blank", "colour", "legend", "span", "whole"]
+__all__ = ["COLORS", "DPI", "FONT", "array", "axis", "blank", "color", "legend", "span", "whole"]
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":", "-.")  # one per round through the colours
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.")  # one per round through the colors
 FONT = 13  # points; readable when the figure is shown at half its size
 DPI = 128  # a power of two, so that a whole number of pixels stays whole on its way through inches
 
@@ -40,8 +40,8 @@ def span(x: NDArray[np.float64]) -> tuple[float, float]:
     return (low, high) if high - low > 1e-9 * size else (low - 0.5 * size, high + 0.5 * size)
 
 
-def colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
+def color(i: int) -> str:
+    return COLORS[i % len(COLORS)]
 
 
 def short(text: str, letters: int) -> str:

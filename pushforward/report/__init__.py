@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pushforward.data.files.read import Source
 from pushforward.distributed import SINGLE, Processes
 from pushforward.evaluation.measure import measure
+from pushforward.progress import Progress
 from pushforward.report.page import Report
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def evaluate(
     seed: int = 0,
     steps: int | None = None,
     quick: bool = False,
-    on_step: Callable[[float, str], None] | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
     processes: Processes = SINGLE,
 ) -> Report:
     """Measure how good the samples of loaded models are, each figure beside its floor; see `measure`."""
@@ -36,7 +37,7 @@ def evaluate(
             seed=seed,
             steps=steps,
             quick=quick,
-            on_step=on_step,
+            progress=progress,
             processes=processes,
         )
     )

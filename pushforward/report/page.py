@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file with its pictures inside. No script, nothing is fetched."""
+"""Write a report as JSON and as one HTML file with its pictures inside: no script, nothing is fetched."""
 
 from __future__ import annotations
 
@@ -8,86 +8,95 @@ import math
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from pushforward.errors import InputError
-from pushforward.evaluation.result import Evaluation, Findings, ReferenceInfo, Score
+from pushforward.evaluation.result import Evaluation, Findings, ReferenceInfo
+from pushforward.files import written_whole
+from pushforward.objective import Estimate
 from pushforward.report import figures
-from pushforward.report.sections import between, details, figure, number, section, table, told, words
-
-if TYPE_CHECKING:
-    pass
+from pushforward.report.sections import (
+    details,
+    estimate_text,
+    html_figure,
+    html_section,
+    html_table,
+    number,
+    paragraph,
+    with_error,
+)
 
 __all__ = ["Report", "labels", "page"]
 
 
 def compared(report: Findings) -> str:
-    """All runs side by side: a row for each measure, a column for each run."""
+    """Write all runs side by side: a row for each measure, a column for each run."""
     names = labels([Path(run.name).name for run in report.runs])
     rows = []
     for score in report.runs[0].scores:
-        found = [run.score(score.name) for run in report.runs]
-        value = [between(m.value, m.error) for m in found]
-        rows.append((score.title, *value, between(found[0].floor, found[0].floor_error)))
+        measured = [run.score(score.name) for run in report.runs]
+        values = [with_error(m.value, m.error) for m in measured]
+        rows.append((score.title, *values, with_error(measured[0].floor, measured[0].floor_error)))
     rows.append(("evaluations per sample", *[f"{run.timing.evaluations:g}" for run in report.runs], ""))
     rows.append(("seconds per 1,000 samples", *[number(run.timing.seconds_per_1000) for run in report.runs], ""))
-    nats = [told(run.likelihood.nats) if run.likelihood else "–" for run in report.runs]
+    nats = [estimate_text(run.likelihood.nats) if run.likelihood else "–" for run in report.runs]
     rows.append(("nats per held-out row", *nats, ""))
-    parts = [table(["measure", *names, "floor"], rows)]
+    parts = [html_table(["measure", *names, "floor"], rows)]
     curves = {
         n: run.by_evaluations for n, run in zip(names, report.runs, strict=True) if run.by_evaluations is not None
     }
     if curves:
-        drawn = figures.curve(curves, "evaluations of the network per sample", True)
-        parts.append(figure(drawn, "Quality against evaluations", small=True))
-    return section("Side by side", *parts)
+        picture = figures.curve_figure(curves, "evaluations of the network per sample", True)
+        parts.append(html_figure(picture, "Quality against evaluations", small=True))
+    return html_section("Side by side", *parts)
 
 
 def labels(names: list[str]) -> list[str]:
-    """Names that tell runs apart."""
+    """Number names that occur twice, so that runs can be told apart."""
     return [name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)]
 
 
 def page(report: Findings) -> str:
-    """The whole report as one HTML file."""
-    held, runs = report.against, report.runs
+    """Write the whole report as one HTML file."""
+    reference, runs = report.against, report.runs
     title = ", ".join(run.name for run in runs)
-    what = "held-out rows of its own data" if held.own else "one half of its rows; the other half gives the floor"
+    rows = "held-out rows of its own data" if reference.own else "one half of its rows; the other half gives the floor"
     lead = (
-        f"{report.n:,} samples (seed {report.seed}) against {held.compared:,} rows of {held.source}: {what}. The floor "
-        "is what real rows score in the samples' place: perfect samples reach it, and only copies or samples that are "
-        "too narrow go beyond. Intervals are 95 %. Distances are in standard deviations of the data's columns (of all "
-        "pixels for pictures)."
+        f"{report.n:,} samples (seed {report.seed}) against {reference.compared:,} rows of {reference.source}: {rows}. "
+        "The floor is what real rows score in the samples' place: perfect samples reach it, and only copies or samples "
+        "that are too narrow go beyond. Intervals are 95 %. Distances are in standard deviations of the data's columns "
+        "(of all pixels for pictures)."
     )
-    said = []
+
+    # the answer first, a line for each run
+    body = ""
     for run in runs:
-        good = sum(score.good for score in run.scores)
-        copied = "" if run.copies is None else f", {run.copies.suspects:,} suspected copies"
-        said.append(f"{run.name}: {good} of {len(run.scores)} measures at the floor{copied}.")
-    body = "".join(words(line) for line in said)
+        at_floor = sum(score.at_floor for score in run.scores)
+        copies = "" if run.copies is None else f", {run.copies.suspects:,} suspected copies"
+        body += paragraph(f"{run.name}: {at_floor} of {len(run.scores)} measures at the floor{copies}.")
     if len(runs) == 1:
         body += details(runs[0])
     else:
         body += compared(report) + "".join(
             f"<details><summary>{escape(run.name)}</summary>{details(run)}</details>" for run in runs
         )
-    notes = "".join(words(note) for note in report.notes)
+    notes = "".join(paragraph(note) for note in report.notes)
     foot = f"Made by pushforward {report.pushforward} in {report.seconds:.0f} seconds."
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
         '<meta name=color-scheme content="light dark"><link rel=icon href="data:,">'
         f"<title>{escape(title)} · pushforward</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1><p class=lead>{escape(lead)}</p>{notes}{body}<footer>{words(foot)}</footer>"
+        f"<h1>{escape(title)}</h1><p class=lead>{escape(lead)}</p>{notes}{body}<footer>{paragraph(foot)}</footer>"
         "</main></body></html>\n"
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The findings of `evaluate` as JSON and as a page for people."""
+    """The findings of `evaluate`, as JSON and as a page for people."""
 
     findings: Findings
 
@@ -107,11 +116,11 @@ class Report:
         return self.findings.notes
 
     def to_json(self) -> str:
-        """All numbers; one that is not finite is null."""
+        """Write all numbers; one that is not finite is null."""
         return json.dumps(_plain(self.findings), indent=1, allow_nan=False)
 
     def to_html(self) -> str:
-        """One page that needs nothing else: no network, no script."""
+        """Write one page that needs nothing else: no network, no script."""
         return page(self.findings)
 
     def save(self, folder: str | Path) -> tuple[Path, Path]:
@@ -121,23 +130,24 @@ class Report:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for file, text in zip(files, (self.to_json(), self.to_html()), strict=True):
-                scratch = file.with_name(f".{file.name}.tmp")
-                scratch.write_text(text, encoding="utf-8")
-                scratch.replace(file)
+                with written_whole(file) as scratch:
+                    scratch.write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(f"{folder}: the report cannot be written there ({error.strerror}); give --out") from error
         return files
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can hold."""
+    """Turn results into what JSON can hold: fields by name, and the properties that a class lists as ``derived``."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude={"data": {"transform"}})
     if dataclasses.is_dataclass(value):
-        named = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name != "shown"}
-        return {key: _plain(part) for key, part in named.items()} | (
-            {"verdict": value.verdict} if isinstance(value, Score) else {}
-        )
+        names = [f.name for f in dataclasses.fields(value) if f.name != "plot_data"]
+        value = {name: getattr(value, name) for name in (*names, *getattr(value, "derived", ()))}
+    elif isinstance(value, Estimate):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

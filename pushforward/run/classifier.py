@@ -40,6 +40,7 @@ def train_classifier(
     import torch
 
     from pushforward.coupling import independent
+    from pushforward.data import DataSpec
     from pushforward.nn import Logits, sized
     from pushforward.tensor import generator
     from pushforward.times import TIMES
@@ -49,7 +50,7 @@ def train_classifier(
     if y.shape != x.shape[:1] or y.is_floating_point() or classes < 2 or int(y.min()) < 0:
         raise InputError(f"y must be one class for each of {len(x)} rows, 0, 1, ..., not {y.dtype} {list(y.shape)}")
     shape, on = tuple(x.shape[1:]), torch.device(device)
-    kind = resolve(Config(), shape).net.net
+    kind = resolve(Config(), DataSpec(shape)).net.net
     with torch.random.fork_rng(devices=[]):
         torch.random.set_rng_state(generator(seed, "classifier").get_state())
         net = Logits(sized(kind, shape, size), shape, classes).to(on)

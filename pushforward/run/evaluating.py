@@ -12,6 +12,7 @@ from pushforward.run.model import Model
 if TYPE_CHECKING:
     from pushforward.data.files.read import Source
     from pushforward.distributed import Processes
+    from pushforward.progress import Progress
     from pushforward.report import Report
 
 __all__ = ["evaluate"]
@@ -26,7 +27,7 @@ def evaluate(
     steps: int | None = None,
     quick: bool = False,
     device: str = "cpu",
-    on_step: Callable[[float, str], None] | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
     processes: Processes | None = None,
 ) -> Report:
     """Measure how good the samples of one or several runs are, each figure beside its floor; see `measure`.
@@ -38,7 +39,7 @@ def evaluate(
     from pushforward.distributed import SINGLE
 
     several = [runs] if isinstance(runs, Model | str | Path) else runs
-    models = [run if isinstance(run, Model) else load(run, device) for run in several]
+    models = [run if isinstance(run, Model) else load(run, device, processes=processes) for run in several]
     return report.evaluate(
-        models, against, n=n, seed=seed, steps=steps, quick=quick, on_step=on_step, processes=processes or SINGLE
+        models, against, n=n, seed=seed, steps=steps, quick=quick, progress=progress, processes=processes or SINGLE
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,8 @@ from pushforward.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from pushforward.data import DataSpec, Transform
 
 __all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned"]
 
@@ -34,6 +37,13 @@ class DataRecord(Section):
     """names of the classes, if the rows have labels"""
     shares: tuple[float, ...] = ()
     """how frequent each class is"""
+    pairs: bool = False
+    """whether the rows came in pairs with their source points (--reflow)"""
+
+    def spec(self, transform: Transform) -> DataSpec:
+        """What the network of the run was built from, with the configuration: the one place that says so."""
+        whole = transform.spec(len(self.classes))
+        return replace(whole, marginals=()) if self.pairs else whole
 
 
 class RunFile(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import build
+from pushforward.config import components, network
 from pushforward.errors import InputError
 from pushforward.run.fetch import fetch, on_hub
 from pushforward.run.folder import read, read_tuned
@@ -56,15 +56,16 @@ def load(
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
         with at_most(weights.stat().st_size if weights.is_file() else 0):
-            parts = build(run.config, run.data.shape, len(run.data.classes), transform.marginals)
+            spec = run.data.spec(transform)
+            parts, net = components(run.config, spec), network(run.config, spec)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
     if not weights.is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
-    load_weights(parts.net, weights)
+    load_weights(net, weights)
     if ema is not None:
-        reaverage(parts.net, folder / "averages", run.config.train.ema, ema)
-    field = parts.field_of(parts.net.to(device).requires_grad_(False))
+        reaverage(net, folder / "averages", run.config.train.ema, ema)
+    field = parts.field_of(net.to(device).requires_grad_(False))
     return Model(field, transform, run, folder, str(device), read_tuned(folder), processes or single_process())
 
 

@@ -296,7 +296,7 @@ class Model:
 
         watched = self._watched(progress)
         return report.evaluate(
-            [self], against, n=n, seed=seed, steps=steps, quick=quick, on_step=watched, processes=self.processes
+            [self], against, n=n, seed=seed, steps=steps, quick=quick, progress=watched, processes=self.processes
         )
 
     def push(

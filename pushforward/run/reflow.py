@@ -79,4 +79,5 @@ def pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = 
             save_file({"x1": x1}, scratch)
     labels = torch.full((n,), -2) if y is None else y
     partners = torch.cat([x0.flatten(1), labels[:, None].to(x0)], 1)
-    return Reflow(Dataset(f"reflow of {run}", x1, y, model.transform, classes), partners)
+    named = () if y is None else classes  # a model of rows without their classes makes none
+    return Reflow(Dataset(f"reflow of {run}", x1, y, model.transform, named), partners)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pushforward.data import Dataset
     from pushforward.path import Draw
-    from pushforward.tensor import GaussianMixture
     from pushforward.training import Feed
 
 __all__ = ["RunBatches", "RunRows", "read_rows"]
@@ -34,11 +33,6 @@ class RunRows:
     data: Dataset
     source: str
     partners: Tensor | None = None
-
-    @property
-    def marginals(self) -> tuple[GaussianMixture, ...]:
-        """The laws of its feature groups, as far as the network is to know them: of pairs they say too little."""
-        return () if self.partners is not None else self.data.transform.marginals
 
 
 def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution, watcher: Watcher) -> RunRows:

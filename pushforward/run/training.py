@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pushforward.config import Config, build, fingerprint, resolve
+from pushforward.config import Config, components, fingerprint, network, resolve
 from pushforward.errors import InputError
 from pushforward.progress import Progress
 from pushforward.run.callbacks import RunCallbacks
@@ -125,22 +125,22 @@ def train_run(
     # what can be refused is refused before the folder is claimed
     check_request(request, config)
     rows = read_rows(request, folder, config.train.seed, execution, watcher)
-    transform, marginals = rows.data.transform, rows.marginals
-    shape, classes = transform.shape, len(rows.data.classes)
-    config = resolve(config, shape, classes, tuple(law.width for law in marginals))
-    parts = build(config, shape, classes, marginals)
-    check(config, execution, transform.kind, rows.partners is not None)
-    record = describe(rows, config, parts.net)
+    data = describe_rows(rows)
+    spec = data.spec(rows.data.transform)
+    config = resolve(config, spec)
+    parts, net = components(config, spec), network(config, spec)
+    check(config, execution, rows.data.transform.kind, data.pairs)
+    record = describe(config, data, net)
     processes.on_main(lambda: claim(folder, record))
 
     # batches; of a plan or pairs, which took a while, the minutes are counted
     batches = RunBatches(rows, parts, config, folder, execution, watcher)
     feed, held_out = batches.training(), batches.held_out()
-    if rows.partners is not None or batches.planned:
+    if data.pairs or batches.planned:
         budget = _left(budget, started, folder, processes)
 
     # the network: shared out it may be anywhere, and is then on the device
-    net = parts.net if execution.shard else parts.net.to(execution.device)
+    net = net if execution.shard else net.to(execution.device)
     if execution.compiled:
         net.compile()  # in place: names and state stay, and the copy that holds the average is not compiled
     callbacks = RunCallbacks(folder, record, batches, held_out, execution, watcher)
@@ -165,14 +165,10 @@ def train_run(
     return finished
 
 
-def describe(rows: RunRows, config: Config, net: nn.Module) -> RunFile:
-    """Write down what a run is when it begins: its configuration, its data, its network."""
-    import torch
-
-    from pushforward.nn import count_parameters, flops
-
+def describe_rows(rows: RunRows) -> DataRecord:
+    """Write down the data of a run: what they are known by again, their units, their classes."""
     data = rows.data
-    record = DataRecord(
+    return DataRecord(
         source=rows.source,
         name=data.name,
         rows=len(data),
@@ -181,14 +177,23 @@ def describe(rows: RunRows, config: Config, net: nn.Module) -> RunFile:
         transform=data.transform.to_json(),
         classes=data.classes,
         shares=() if data.y is None else tuple((data.y.bincount(minlength=len(data.classes)) / len(data)).tolist()),
+        pairs=rows.partners is not None,
     )
+
+
+def describe(config: Config, data: DataRecord, net: nn.Module) -> RunFile:
+    """Write down what a run is when it begins: its configuration, its data, its network."""
+    import torch
+
+    from pushforward.nn import count_parameters, flops
+
     return RunFile(
         pushforward=__version__,
         torch=torch.__version__,
         parameters=count_parameters(net),
-        flops=flops(net, data.transform.shape),
+        flops=flops(net, data.shape),
         config=config,
-        data=record,
+        data=data,
     )
 
 
