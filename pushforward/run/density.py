@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pushforward.errors import InputError
@@ -67,11 +68,15 @@ def row_likelihood(
             )
             point = transform.dequantize(x, noise)
         log_dets.append(transform.log_dets(point))
-        show = progress.part(k / draws, (k + 1) / draws)
-
-        def likelihood(x: Tensor, y: Tensor | None, first: int, show: Progress = show) -> Likelihood:
-            how = {"method": method, "tol": tol, "steps": options.steps, "seed": options.seed}
-            return log_likelihood(model.field, x, y=y, first=first, progress=show, **how)  # type: ignore[arg-type]
+        likelihood = partial(
+            log_likelihood,
+            model.field,
+            method=method,
+            steps=options.steps,
+            tol=tol,
+            seed=options.seed,
+            progress=progress.part(k / draws, (k + 1) / draws),
+        )
 
         with torch.no_grad():
             parts.append(_shared_out(model.processes, likelihood, point.to(model.device), y))
@@ -85,21 +90,19 @@ def row_likelihood(
     return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))
 
 
-def _shared_out(
-    processes: Processes, likelihood: Callable[[Tensor, Tensor | None, int], Likelihood], x: Tensor, y: Tensor | None
-) -> Likelihood:
+def _shared_out(processes: Processes, likelihood: Callable[..., Likelihood], x: Tensor, y: Tensor | None) -> Likelihood:
     """The log-likelihood of points ``x [n, *d]`` of which each process takes some; all get all answers."""
     import torch
 
     from pushforward.likelihood import Likelihood
 
     if processes.count == 1:
-        return likelihood(x, y, 0)
+        return likelihood(x, y=y)
     nfe = []
 
     def part(start: int, count: int) -> Tensor:
         rows = slice(start, start + count)
-        answer = likelihood(x[rows], None if y is None else y[rows], start)
+        answer = likelihood(x[rows], y=None if y is None else y[rows], first=start)
         nfe.append(answer.nfe)
         numbers = torch.stack([answer.log_prob, answer.std_error, answer.step_error], 1)
         return torch.cat([numbers.double(), answer.x0.flatten(1).double()], 1)

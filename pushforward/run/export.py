@@ -39,7 +39,7 @@ TYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32
 
 
 class Units(nn.Module):
-    """`Transform.inverse` of arrays and pictures: ``x scale + mean + low``, rounded for integers, kept in its range.
+    """`Transform.inverse` of arrays and pictures: ``x scale + mean + low``, rounded for integers, varying in its range.
 
     ``[n, *shape] -> [n, *row_shape]``, computed in float64, in the type of the data (int64 where torch has it not).
     """
@@ -53,20 +53,20 @@ class Units(nn.Module):
     def __init__(self, transform: Transform) -> None:
         super().__init__()
         columns = [column for column in transform.columns if isinstance(column, NumericEncoder)]
-        kept = [column for column in columns if not column.constant]
+        varying = [column for column in columns if not column.constant]
         self.row_shape, self.image = transform.row_shape, transform.kind == "image"
         self.integer = columns[0].integer
         # of the two layouts of a colour picture a model has channels first
         self.channels_last = self.image and len(self.row_shape) == 3 and transform.shape != self.row_shape
         self.dtype = getattr(torch, columns[0].type) if columns[0].type in TYPES else torch.int64
-        self.constant = len(kept) < len(columns)
+        self.constant = len(varying) < len(columns)
         numbers = torch.int64 if self.integer else torch.float64
         ends = [(c.low, c.high) if self.image else limits(np.dtype(c.type)) for c in columns]
         if self.integer:  # counted from the lowest value, as the model does
             ends = [(max(a - c.low, -EXACT), min(b - c.low, EXACT)) for (a, b), c in zip(ends, columns, strict=True)]
         for name, values, dtype in (
-            ("scale", [c.scale for c in kept], torch.float64),
-            ("mean", [c.mean for c in kept], torch.float64),
+            ("scale", [c.scale for c in varying], torch.float64),
+            ("mean", [c.mean for c in varying], torch.float64),
             ("low", [c.low for c in columns], numbers),
             ("least", [a for a, _ in ends], torch.float64),
             ("most", [b for _, b in ends], torch.float64),

@@ -107,8 +107,8 @@ class Model:
         from pushforward.sample import Sampler
         from pushforward.sample.integrate import chosen
 
-        how = chosen(sampler, Sampler(stepper, grid, steps, tol))
-        sampling = Sampling(how, guidance, seed, first, self._watched(progress))
+        sampler = chosen(sampler, Sampler(stepper, grid, steps, tol))
+        sampling = Sampling(sampler, guidance, seed, first, self._watched(progress))
         if where is None:
             return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling))
         if y is not None:

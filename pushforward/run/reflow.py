@@ -62,20 +62,20 @@ def pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = 
 
     model = load(run, device)
     shape, classes = model.transform.shape, model.run.data.classes
-    n, kept = min(model.run.data.rows, MOST), folder / PAIRS
+    n, file = min(model.run.data.rows, MOST), folder / PAIRS
     source, y = model.field.path.source, model.labels(n, None, seed)
     x0 = source.draws(n, shape, seed=seed)
-    if kept.is_file():
+    if file.is_file():
         try:
-            x1 = load_file(kept)["x1"]
+            x1 = load_file(file)["x1"]
         except (OSError, SafetensorError, KeyError) as error:
-            raise InputError(f"{kept}: damaged; delete it, and the pairs are made again") from error
+            raise InputError(f"{file}: damaged; delete it, and the pairs are made again") from error
         if x1.shape != x0.shape:
-            raise InputError(f"{kept}: holds pairs of another run; choose another --out")
+            raise InputError(f"{file}: holds pairs of another run; choose another --out")
     else:
         x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, progress=progress)
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(kept) as scratch:
+        with written_whole(file) as scratch:
             save_file({"x1": x1}, scratch)
     labels = torch.full((n,), -2) if y is None else y
     partners = torch.cat([x0.flatten(1), labels[:, None].to(x0)], 1)

@@ -67,4 +67,4 @@ class Watcher:
 
     def preparing(self, name: str) -> Progress:
         """The progress of what is done before the first step, of which no share of the budget is known."""
-        return Progress(lambda share, words: self.progress(0.0, f"{name}: {share:.0%}"))
+        return Progress(lambda share, _: self.progress(0.0, f"{name}: {share:.0%}"))
