@@ -19,7 +19,7 @@ from runpy import run_path
 import torch
 
 import pushforward as pf
-from pushforward.config import feed_for
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.coupling import SemidiscretePlan
 from pushforward.nn import sized
 from pushforward.training import Budget, OptimizerConfig, fit
@@ -83,9 +83,10 @@ def training(args, theirs):
     def ours(steps):
         net, objective = plain(), pf.OBJECTIVES["flow"]()
         field = pf.Learned(net, pf.Affine())
-        feed = feed_for(data, None, field.path, pf.OptimalTransport(), pf.TIMES["uniform"](), 256, seed=0)
+        recipe = BatchRecipe(field.path, pf.OptimalTransport(), pf.TIMES["uniform"](), 256)
+        feed = feed_for(data, None, recipe, seed=0)
         how = OptimizerConfig(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0)
-        fit(net, lambda _, b, g: objective(field, *b, g), feed, Budget(steps, None), how, seed=0, folder=None)
+        fit(net, lambda _, b, g: objective(field, *b, g), feed, Budget(steps, None), how)
 
     def peer(steps):
         from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalFlowMatcher

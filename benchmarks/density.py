@@ -10,7 +10,6 @@ kernels is chosen by 3-fold likelihood on the training rows. The flow is `pushfo
 """
 
 import argparse
-import json
 import math
 import tempfile
 import warnings
@@ -27,9 +26,7 @@ from sklearn.neighbors import KernelDensity
 import pushforward as pf
 from pushforward.config import Config
 from pushforward.data import load as load_data
-from pushforward.run import train
 from pushforward.tensor import generator
-from pushforward.training import Budget
 
 
 def tables():
@@ -62,10 +59,7 @@ def main():
         a = spread(data.transform, fitted.x, 0).flatten(1)
         b = spread(data.transform, held.x, 1)
         with tempfile.TemporaryDirectory() as folder:
-            said = Path(folder) / "schema.json"
-            said.write_text(json.dumps(schema))
-            train(source, Path(folder) / "run", config, Budget(args.steps, None), schema=said if schema else None)
-            model = pf.load(Path(folder) / "run")
+            model = pf.train(source, Path(folder) / "run", config=config, steps=args.steps, schema=schema)
             with torch.no_grad():
                 flow = pf.log_prob(model.field, b, tol=0.01)
         rows, test = a.double().numpy(), b.flatten(1).double().numpy()

@@ -27,15 +27,16 @@ def work(steps, warm, shard):
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
     import torch
 
-    from pushforward.config import Config, NetConfig, TrainConfig, components, feed_for, network
+    from pushforward.batches import BatchRecipe, feed_for
+    from pushforward.config import Config, NetConfig, TrainConfig, components, network
     from pushforward.data import DataSpec
-    from pushforward.training import Budget, OptimizerConfig, fit, process_group
+    from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit, process_group
 
     torch.set_num_threads(1)
     config = Config(net=NetConfig(width=512, depth=6), train=TrainConfig(batch=BATCH))
     parts, net = components(config, DataSpec((DIMENSION,))), network(config, DataSpec((DIMENSION,)))
     data = torch.randn(20_000, DIMENSION, generator=torch.Generator().manual_seed(0))
-    feed = feed_for(data, None, parts.path, parts.coupling, parts.times, BATCH, 0, ahead=4)
+    feed = feed_for(data, None, BatchRecipe(parts.path, parts.coupling, parts.times, BATCH), 0, ahead=4)
     marks = []
 
     def loss(net, batch, generator):
@@ -48,8 +49,8 @@ def work(steps, warm, shard):
 
     with process_group() as team:
         optimizer = OptimizerConfig(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
-        how = {"seed": 0, "folder": None, "processes": team, "shard": shard and team.count > 1}
-        fit(net, loss, watched, Budget(warm + steps, None), optimizer, **how)
+        options = TrainingOptions(processes=team, shard=shard and team.count > 1)
+        fit(net, loss, watched, Budget(warm + steps, None), optimizer, options=options)
         wall, cpu = time.perf_counter() - marks[0][0], time.process_time() - marks[0][1]
         if team.main:
             print(json.dumps({"wall": wall / steps, "cpu": cpu / steps}))

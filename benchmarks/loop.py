@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import pushforward as pf
-from pushforward.config import feed_for
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.training import Budget, OptimizerConfig, fit
 
 BATCH = 256
@@ -71,7 +71,8 @@ def torchcfm_loop(data, steps):
 def ours(data, steps):
     torch.manual_seed(0)
     net, path, objective = Plain(), pf.Affine(), pf.OBJECTIVES["flow"]()
-    feed = feed_for(data, None, path, pf.COUPLINGS["independent"](), pf.TIMES["uniform"](), BATCH, seed=0)
+    recipe = BatchRecipe(path, pf.COUPLINGS["independent"](), pf.TIMES["uniform"](), BATCH)
+    feed = feed_for(data, None, recipe, seed=0)
     field = pf.Learned(net, path)
     start = time.perf_counter()
     fit(
@@ -80,8 +81,6 @@ def ours(data, steps):
         feed,
         Budget(steps, None),
         OptimizerConfig(lr=1e-3, warmup=100, weight_decay=0.0, clip=1.0, ema=7.0),
-        seed=0,
-        folder=None,
     )
     return steps / (time.perf_counter() - start)
 

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import pushforward as pf
-from pushforward.config import feed_for
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.nn import Classes, count_parameters, sized
 from pushforward.training import Budget, OptimizerConfig, fit
 
@@ -55,7 +55,8 @@ def train(net, batch, seconds):
     """Steps per second after the first."""
     data, y = torch.randn(2048, *SHAPE), torch.randint(10, (2048,))
     path, objective = pf.Affine(), pf.OBJECTIVES["flow"]()
-    feed = feed_for(data, y, path, pf.COUPLINGS["independent"](), pf.TIMES["uniform"](), batch, seed=0)
+    recipe = BatchRecipe(path, pf.COUPLINGS["independent"](), pf.TIMES["uniform"](), batch)
+    feed = feed_for(data, y, recipe, seed=0)
     field = pf.Learned(net, path)
     ticks = []
 
@@ -65,7 +66,7 @@ def train(net, batch, seconds):
 
     steps = Budget(None, seconds / 60)
     optimizer = OptimizerConfig(lr=1e-3, warmup=10, weight_decay=0.0, clip=1.0, ema=7.0)
-    fit(net, loss, feed, steps, optimizer, seed=0, folder=None)
+    fit(net, loss, feed, steps, optimizer)
     return 1 / statistics.median(b - a for a, b in itertools.pairwise(ticks[1:]))
 
 

@@ -14,23 +14,15 @@ from pushforward.cli import progress_bar
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import load as load_data
 from pushforward.metrics import sliced_wasserstein
-from pushforward.run import history, train
+from pushforward.run import history
 from pushforward.tensor import generator
-from pushforward.training import Budget
 
 
 def main(out: Path, minutes: float) -> None:
     config = Config(net=NetConfig(width=384, depth=4), train=TrainConfig(batch=128, ema=7.0))
     print(f"training on scikit-learn's digits for {minutes:g} minutes; Ctrl-C stops early and keeps what was learned")
     with progress_bar("train") as show:
-        train(
-            "digits",
-            out,
-            config,
-            Budget(None, minutes),
-            report=lambda p: show(p.spent, f"step {p.step:,}  loss {p.loss:.4f}  held-out {p.held_out:.4f}"),
-        )
-    model = pf.load(out)
+        model = pf.train("digits", out, config=config, minutes=minutes, progress=show)
     seen, held_out = load_data("digits").split(config.train.held_out, config.train.seed)
 
     # what came out, in model units: 1 standard deviation of a pixel

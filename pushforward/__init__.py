@@ -78,9 +78,10 @@ if TYPE_CHECKING:
     from pushforward.run import Model as Model
     from pushforward.run import load as load
     from pushforward.run import push as push
+    from pushforward.run import train as train
     from pushforward.run import train_classifier as train_classifier
     from pushforward.run.evaluating import evaluate as evaluate
-    from pushforward.run.export import export as export
+    from pushforward.run.loading import export as export
     from pushforward.sample import DDIM as DDIM
     from pushforward.sample import RK4 as RK4
     from pushforward.sample import STEPPERS as STEPPERS

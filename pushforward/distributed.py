@@ -37,7 +37,7 @@ class LostProcess(InputError):
 
 
 def partition(n: int, rank: int, count: int) -> slice:
-    """Part number ``rank`` of ``n`` rows in ``count`` parts that differ in size by one at most."""
+    """Cut ``n`` rows into ``count`` parts that differ in size by one at most; part number ``rank``."""
     return slice(n * rank // count, n * (rank + 1) // count)
 
 
@@ -54,12 +54,12 @@ def _leaves(batch: Any) -> Iterator[Tensor]:
 
 
 def count_rows(batch: Any) -> int:
-    """How many rows a batch has: the length of the first tensor in it."""
+    """Count the rows of a batch: the length of the first tensor in it."""
     return len(next(_leaves(batch)))
 
 
 def slice_batch(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch: of every tensor in it, through tuples, lists, dicts and dataclasses."""
+    """Take some rows of a batch: of every tensor in it, through tuples, lists, dicts and dataclasses."""
     part: Any = batch
     if isinstance(batch, Tensor):
         part = batch[rows] if batch.ndim else batch
@@ -104,14 +104,14 @@ class Processes:
             torch.distributed.gather(values, parts, dst=0)
         return parts
 
-    def any(self, said: bool) -> bool:
-        """Whether any process says so."""
-        votes = torch.tensor(float(said), device=self.device)
+    def any(self, vote: bool) -> bool:
+        """Whether any process votes for it."""
+        votes = torch.tensor(float(vote), device=self.device)
         self.sum_(votes)
         return bool(votes)
 
     def on_main(self, action: Callable[[], T]) -> T | None:
-        """What ``action`` returns in the main process, None in the others, when it is done; its InputError ends all."""
+        """Do an action in the main process, and return its result there and None elsewhere; its InputError ends all."""
         result, error = None, None
         if self.main:
             try:
@@ -126,7 +126,7 @@ class Processes:
         return result
 
     def map_rows(self, n: int, make: Callable[[int, int], Tensor]) -> Tensor:
-        """``n`` rows of which each process makes a part, ``make(first, count)``, gathered in all of them."""
+        """Make ``n`` rows, of which each process makes a part, ``make(first, count)``, and gather them in all."""
         mine = partition(n, self.rank, self.count)
         part = make(mine.start, mine.stop - mine.start) if mine.stop > mine.start else None
         if self.count == 1:
@@ -186,7 +186,7 @@ def _speaks(main: bool) -> bool:
 
 @contextmanager
 def process_group(device: str = "cpu") -> Iterator[Processes]:
-    """The processes that torchrun started, connected while the block runs; one alone without torchrun."""
+    """Connect the processes that torchrun started while the block runs; one alone without torchrun."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE
         return
@@ -205,7 +205,10 @@ def process_group(device: str = "cpu") -> Iterator[Processes]:
 
 
 def _let_go() -> None:
-    """Free what holds the group: its threads end with it alone, and one that frees a tensor as Python ends aborts."""
+    """Drop every reference to the process group before it is destroyed.
+
+    Otherwise its threads outlive it, and a tensor that one of them frees as the interpreter ends aborts the process.
+    """
     if "torch.distributed.tensor" in sys.modules:  # which keeps every mesh that it has seen, and a mesh its group
         from torch.distributed.tensor import debug
 

@@ -65,7 +65,7 @@ def _sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A scratch path beside ``path``, synced and renamed onto it when the block succeeds, removed when it does not.
+    """Write a file or folder whole or not at all: at a scratch path, renamed to ``path`` when the block succeeds.
 
     A file or folder of that name is replaced. The rename is on the disk when this returns.
     """
@@ -123,12 +123,12 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 def _size(path: Path, largest: int) -> int:
     """The size of a plain file; ValueError for anything else, or for more than can belong there."""
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
         raise ValueError(f"{path.name} is not a plain file")
-    if found.st_size > largest:
-        raise ValueError(f"{path.name} has {found.st_size:,} bytes where {largest:,} at most belong")
-    return found.st_size
+    if status.st_size > largest:
+        raise ValueError(f"{path.name} has {status.st_size:,} bytes where {largest:,} at most belong")
+    return status.st_size
 
 
 def _read_tensors(path: Path, expected: dict[str, Tensor]) -> tuple[dict[str, Tensor], str | None]:
@@ -139,8 +139,8 @@ def _read_tensors(path: Path, expected: dict[str, Tensor]) -> tuple[dict[str, Te
     with safe_open(path, "pt") as file:
         names = set(file.keys())
         if names != expected.keys():
-            odd = sorted(names ^ expected.keys())[0]
-            raise ValueError(f"another network: {odd[:60]!r} is {'missing' if odd in expected else 'not expected'}")
+            name = sorted(names ^ expected.keys())[0]
+            raise ValueError(f"another network: {name[:60]!r} is {'missing' if name in expected else 'not expected'}")
         for name, value in expected.items():
             part = file.get_slice(name)
             shape, dtype = tuple(part.get_shape()), _DTYPES.get(part.get_dtype())
@@ -152,9 +152,10 @@ def _read_tensors(path: Path, expected: dict[str, Tensor]) -> tuple[dict[str, Te
 
 
 class at_most(TorchFunctionMode):
-    """Within it no more memory is asked of torch for new tensors than a file of so many bytes can be the weights of.
+    """Context manager that refuses new tensors beyond what a weights file of ``size`` bytes can fill.
 
-    InputError otherwise: the file and the configuration are not of one network. Both may come from a stranger.
+    InputError as soon as they exceed it: the file and the configuration are not of one network. Both may come from a
+    stranger.
     """
 
     def __init__(self, size: int) -> None:
@@ -173,7 +174,7 @@ class at_most(TorchFunctionMode):
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """The weights of a network, its ``state_dict``, as one safetensors file, which holds a digest of them."""
+    """Write the weights of a network, its ``state_dict``, as one safetensors file, which holds a digest of them."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
     with written_whole(path) as scratch:
         _write(tensors, scratch, _digest(tensors))
@@ -192,7 +193,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 
 def write_folder(target: Path, tensors: dict[str, Tensor], values: dict[str, float]) -> None:
-    """A folder of state, whole or not at all; OSError when the disk refuses."""
+    """Write a folder of state, whole or not at all; OSError when the disk refuses."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(".step-*"):  # by a process killed after the rename: that name does not come back
         shutil.rmtree(left, ignore_errors=True)
@@ -208,7 +209,7 @@ def write_folder(target: Path, tensors: dict[str, Tensor], values: dict[str, flo
 
 
 def read_folder(path: Path, expected: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_folder` wrote; ValueError or OSError, in plain words, for anything else.
+    """Read what `write_folder` wrote; ValueError or OSError, in plain words, for anything else.
 
     ``expected`` says names, shapes and types of the tensors; their values are not looked at.
     """

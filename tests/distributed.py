@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers import train_into
 
 from pushforward import load, run
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
@@ -19,7 +20,7 @@ from pushforward.errors import InputError
 from pushforward.evaluation import budget, quality
 from pushforward.nn import MLP
 from pushforward.run.evaluating import evaluate
-from pushforward.training import SINGLE, Budget, OptimizerConfig, fit, process_group
+from pushforward.training import SINGLE, Budget, OptimizerConfig, TrainingOptions, fit, process_group
 
 ROWS = (np.random.default_rng(0).normal(size=(300, 2)) @ [[0.1, 20.0], [0.0, 0.2]] + [3.0, -50.0]).astype(np.float32)
 ROWS_HERE = torch.from_numpy(ROWS[:64])
@@ -32,16 +33,16 @@ def train(folder, steps, coupling="independent", processes=SINGLE, precision="fl
     settings = TrainConfig(batch=63, warmup=10, precision=precision)
     config = Config(net=NetConfig(width=32, depth=1), train=settings, path=PathConfig(coupling=coupling))
     how = {"report_every": 10, "checkpoint_every": 20, "keep": 3} | how
-    run.training.preview = lambda *_: None
-    return run.train(ROWS, Path(folder), config, Budget(steps, None), processes=processes, **how)
+    run.callbacks.preview = lambda *_: None
+    return train_into(ROWS, Path(folder), config, Budget(steps, None), processes=processes, **how)
 
 
 def look(folder, processes=SINGLE):
     """Samples and log-densities, exact and by random directions."""
-    model = load(folder)
-    rows = {"x": model.sample(7, steps=3, seed=5, processes=processes)}
+    model = load(folder, processes=processes)
+    rows = {"x": model.sample(7, steps=3, seed=5)}
     for method in ("exact", "hutchinson"):
-        found = model.log_likelihood(ROWS[:9], method, steps=3, seed=2, processes=processes)
+        found = model.log_likelihood(ROWS[:9], method=method, steps=3, seed=2)
         rows |= {method: found.log_prob.numpy(), f"{method}_x0": found.x0.numpy()}
     return rows
 
@@ -73,9 +74,9 @@ def main(task, folder):
         if task == "whole":
             for coupling in COUPLINGS:
                 assert train(folder / coupling, 60, coupling, team)
-                train(folder / f"resumed-{coupling}", 60, coupling, team, report=at(30, stop))
+                train(folder / f"resumed-{coupling}", 60, coupling, team, on_report=at(30, stop))
                 assert train(folder / f"resumed-{coupling}", 60, coupling, team)
-            train(folder / "fewer", 60, COUPLINGS[1], team, report=at(30, stop))  # one process goes on from here
+            train(folder / "fewer", 60, COUPLINGS[1], team, on_report=at(30, stop))  # one process goes on from here
             assert train(folder / "more", 60, COUPLINGS[1], team)  # and here from what one process did
             assert train(folder / "parts", 60, processes=team, accumulate=3)
             assert train(folder / "bf16", 20, processes=team, precision="bf16")
@@ -120,9 +121,9 @@ def threads_of_the_group():
 def sharded(folder, team):
     """The same with weights that are shared out; and how much memory what is kept between two steps takes."""
     assert train(folder / "sharded", 60, COUPLINGS[1], team, shard=True)
-    train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True, report=at(30, stop))
+    train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True, on_report=at(30, stop))
     assert train(folder / "resumed-sharded", 60, COUPLINGS[1], team, shard=True)
-    train(folder / "passed-on", 60, COUPLINGS[1], team, shard=True, report=at(40, stop))  # by one process to another
+    train(folder / "passed-on", 60, COUPLINGS[1], team, shard=True, on_report=at(40, stop))  # by one process to another
     assert train(folder / "sharded-parts", 20, processes=team, shard=True, accumulate=3)
     assert train(folder / "sharded-bf16", 20, processes=team, shard=True, precision="bf16")
     size, taken = [], []
@@ -135,10 +136,7 @@ def sharded(folder, team):
             lambda step: ROWS_HERE,
             Budget(3, None),
             OPTIMISER,
-            seed=0,
-            folder=None,
-            shard=shard,
-            processes=team,
+            options=TrainingOptions(shard=shard, processes=team),
         )
         size.append(state.weights.size)
         taken.append(bytes_alive() - before)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from helpers import train_into
 
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
@@ -28,7 +29,7 @@ EVERY, STEPS = 6, 300
 
 def train(folder, steps, told=None, **how):
     """A run; one byte goes to ``told`` when its first batch of training is asked for."""
-    run.training.preview = lambda *_: None
+    run.callbacks.preview = lambda *_: None
     ask = Feed.__call__
 
     def first(self, step):
@@ -39,7 +40,9 @@ def train(folder, steps, told=None, **how):
 
     if told is not None:
         Feed.__call__ = first
-    return run.train(ROWS, Path(folder), CONFIG, Budget(steps, None), checkpoint_every=EVERY, report_every=EVERY, **how)
+    return train_into(
+        ROWS, Path(folder), CONFIG, Budget(steps, None), checkpoint_every=EVERY, report_every=EVERY, **how
+    )
 
 
 def forked(action):
@@ -98,7 +101,7 @@ def full(folder):
 
     error = ""
     try:
-        train(folder / "full", 5 * EVERY, warn=warnings.append, report=refuse)
+        train(folder / "full", 5 * EVERY, warn=warnings.append, on_report=refuse)
     except InputError as caught:
         error = str(caught)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -29,7 +29,6 @@ from pushforward.cli import COMMANDS, main
 from pushforward.config import Config, NetConfig, ObjectiveConfig, PathConfig, TrainConfig, components, network
 from pushforward.data import DataSpec
 from pushforward.errors import InputError
-from pushforward.training import Budget
 
 TINY = ["--width", "32", "--depth", "1", "--batch", "64", "--device", "cpu"]
 
@@ -46,7 +45,7 @@ def _one_thread():
 @pytest.fixture
 def no_previews(monkeypatch):
     """Drawing takes longer than training here."""
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
 
 
 def call(*args):
@@ -495,7 +494,7 @@ def real_run(request, tmp_path_factory):
     frame.to_csv(folder / "data.csv", index=False)
     how = ["--width", "64", "--depth", "1", "--batch", "64", "--device", "cpu", "--steps", "300", "--warmup", "50"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.training, "preview", lambda *_: None)
+        patch.setattr(run.callbacks, "preview", lambda *_: None)
         call("train", folder / "data.csv", "--out", folder / "run", *how)
     return frame, folder / "run"
 
@@ -807,7 +806,7 @@ def check(folder, x):
 @pytest.mark.parametrize(("objective", "predicts"), PAIRS)
 def test_every_objective_with_every_prediction(objective, predicts, tmp_path, no_previews):
     rows = np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 50.0]
-    run.train(rows, tmp_path / "run", legal(objective=objective, predicts=predicts), Budget(5, None))
+    pf.train(rows, tmp_path / "run", config=legal(objective=objective, predicts=predicts), steps=5)
     check(tmp_path / "run", pf.load(tmp_path / "run").sample(20, steps=4))
 
 

@@ -1,5 +1,6 @@
 """What networks are told: the laws of masks and labels, and runs that are asked for classes, columns and gaps."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward import run as runs
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.condition import LabelDropout, RandomMask
 from pushforward.config import (
     ConditionConfig,
@@ -18,14 +19,12 @@ from pushforward.config import (
     PathConfig,
     TrainConfig,
     components,
-    feed_for,
     network,
     resolve,
 )
 from pushforward.data import DataSpec, Transform, load, read_raw, save
 from pushforward.data.partial import encode_partial
 from pushforward.tensor import GaussianMixture
-from pushforward.training import Budget
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -63,8 +62,9 @@ def test_labels_decide_on_the_coupling_before_they_are_dropped():
     x = torch.randn(64, 2, generator=seeded())
     y = torch.arange(64) % 2
     path = pf.Affine()
-    args = (x, y, path, pf.OptimalTransport(), pf.TIMES["uniform"](), 32, 0)
-    (draw, kept), (same, dropped) = feed_for(*args)(0), feed_for(*args, draw_condition=LabelDropout(0.5))(0)
+    recipe = BatchRecipe(path, pf.OptimalTransport(), pf.TIMES["uniform"](), 32)
+    dropping = dataclasses.replace(recipe, draw_condition=LabelDropout(0.5))
+    (draw, kept), (same, dropped) = feed_for(x, y, recipe, 0)(0), feed_for(x, y, dropping, 0)(0)
     assert (draw.x1 == same.x1).all() and (draw.x0 == same.x0).all()
     assert 0 < (dropped == -1).sum() < 32 and (dropped[dropped >= 0] == kept[dropped >= 0]).all()
 
@@ -142,7 +142,7 @@ def labelled(tmp_path_factory):
     x = np.where(light, 200, 40)[:, None, None] + np.random.default_rng(1).integers(-9, 9, (400, 4, 4))
     np.savez(folder / "data.npz", x=x.astype(np.uint8), y=np.where(light, "light", "dark"))
     words = config(**TINY, train={"batch": 64, "lr": 1e-2, "warmup": 20})
-    runs.train(folder / "data.npz", folder / "run", words, Budget(150, None))
+    pf.train(folder / "data.npz", folder / "run", config=words, steps=150)
     return folder
 
 
@@ -198,7 +198,7 @@ def test_a_run_says_what_it_cannot_be_asked(labelled, ask, words):
 
 def test_without_dropped_labels_there_is_no_guidance(labelled, tmp_path):
     words = config(**TINY, condition={"drop": 0.0}, train={"batch": 32})
-    runs.train(labelled / "data.npz", tmp_path / "run", words, Budget(2, None))
+    pf.train(labelled / "data.npz", tmp_path / "run", config=words, steps=2)
     model = pf.load(tmp_path / "run")
     with pytest.raises(pf.InputError, match="--drop 0"):
         model.sample(2, y="dark", guidance=2.0)
@@ -228,7 +228,7 @@ def table(tmp_path_factory):
     z = np.round(10 * x + rng.standard_normal(6000)).astype(int)
     rows = pa.table({"kind": kind, "x": x, "z": pa.array(z, mask=rng.random(6000) < 0.3)})
     words = config(net={"width": 96, "depth": 2}, condition={"drop": 0.4}, train={"warmup": 50})
-    runs.train(rows, folder / "run", words, Budget(1200, None))
+    pf.train(rows, folder / "run", config=words, steps=1200)
     return pf.load(folder / "run")
 
 
@@ -391,7 +391,7 @@ def test_every_field_trains_and_samples_by_name(field, tmp_path):
     words = config(
         **TINY, objective={"field": field, "objective": "joint" if field == "joint" else "flow"}, train={"batch": 64}
     )
-    runs.train("moons", tmp_path / "run", words, Budget(12, None), report_every=4)
+    pf.train("moons", tmp_path / "run", config=words, steps=12, report_every=4)
     model = pf.load(tmp_path / "run")
     assert type(model.field).__name__.lower() == field and model.sample(3, steps=2).shape == (3, 2)
 

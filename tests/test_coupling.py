@@ -11,7 +11,8 @@ import torch
 from conftest import golden, tensor
 
 import pushforward as pf
-from pushforward.config import Config, PathConfig, TrainConfig, components, feed_for
+from pushforward.batches import BatchRecipe, feed_for
+from pushforward.config import Config, PathConfig, TrainConfig, components
 from pushforward.coupling import SemidiscretePlan
 from pushforward.coupling.transport import assignment
 from pushforward.data import DataSpec
@@ -414,7 +415,8 @@ def test_a_pool_is_coupled_as_one(conditions):
     path, times = pf.Affine(), pf.TIMES["uniform"]()
 
     def feed(pool):
-        return feed_for(data, y if conditions else None, path, pf.OptimalTransport(), times, 16, seed=1, pool=pool)
+        recipe = BatchRecipe(path, pf.OptimalTransport(), times, 16, pool)
+        return feed_for(data, y if conditions else None, recipe, seed=1)
 
     def batches(pool):
         made = feed(pool)
@@ -440,9 +442,10 @@ def test_a_pool_is_coupled_as_one(conditions):
 
 def test_feed_fits_semidiscrete_to_its_rows():
     data = randn(100, 2, seed=20).float()
-    args = (data, None, pf.Affine(), pf.Semidiscrete(steps=50), pf.TIMES["uniform"](), 32, 3)
+    recipe = BatchRecipe(pf.Affine(), pf.Semidiscrete(steps=50), pf.TIMES["uniform"](), 32)
     width = torch.tensor([0.5, 0.0])
-    draw, plain = feed_for(*args, lambda x, u: x + (u - 0.5) * width)(0)[0], feed_for(*args)(0)[0]
+    spread = replace(recipe, dequantize=lambda x, u: x + (u - 0.5) * width)
+    draw, plain = (feed_for(data, None, how, 3)(0)[0] for how in (spread, recipe))
     assert set(map(tuple, plain.x1.tolist())) <= set(map(tuple, data.tolist()))
     assert 0 < float((draw.x1 - plain.x1)[:, 0].abs().max()) <= 0.25 and torch.equal(draw.x1[:, 1], plain.x1[:, 1])
     assert cost(plain.x0, plain.x1) < 0.5 * cost(plain.x0, data[:32])

@@ -7,6 +7,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
+from helpers import train_into
 
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
@@ -66,10 +67,10 @@ def test_several_files_are_one_and_large_ones_stay_streams(bucket, monkeypatch):
 
 
 def test_a_run_is_trained_on_a_url_and_knows_its_data_again(bucket, monkeypatch):
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
     config = Config(net=NetConfig(width=8, depth=1), train=TrainConfig(batch=8, warmup=2))
     url, out = "memory://bucket/rows.parquet", bucket / "run"
-    assert run.train(url, out, config, Budget(3, None)) and run.train(url, out, config, Budget(5, None))
+    assert train_into(url, out, config, Budget(3, None)) and train_into(url, out, config, Budget(5, None))
     assert run.read(out).data.source == url and len(read_raw(url).rows) == 60
     assert inspect(url).shape[0] == 60
 

@@ -31,7 +31,6 @@ from pushforward.run.export import ABOUT, Units
 from pushforward.run.fetch import FILES, fetch
 from pushforward.sample import STEPPERS
 from pushforward.tensor import per_sample
-from pushforward.training import Budget
 
 RNG = np.random.default_rng(0)
 TABLE = pa.table({"secret <b>height</b>": RNG.normal(170, 10, 60), "n": RNG.integers(0, 9, 60)})
@@ -49,8 +48,8 @@ def trained(folder, data, **sections):
     """A run whose weights are of some size: those of a short training are nearly 0."""
     config = Config(**({"net": NetConfig(width=16, depth=1), "train": TrainConfig(batch=32)} | sections))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.training, "preview", lambda *_: None)
-        run.train(data, folder, config, Budget(1, None))
+        patch.setattr(run.callbacks, "preview", lambda *_: None)
+        pf.train(data, folder, config=config, steps=1)
     net, g = pf.load(folder).field.net, torch.Generator().manual_seed(1)
     for value in net.parameters():
         value.copy_(0.3 * torch.randn(value.shape, generator=g))
@@ -122,7 +121,7 @@ def test_the_card_of_pictures(digits, tmp_path):
     plain = Config(net=NetConfig(width=16, depth=1)).model_copy(
         update={"condition": Config().condition.model_copy(update={"condition": "none"})}
     )
-    run.train(np.asarray(RNG.integers(0, 255, (20, 4, 4)), np.uint8), tmp_path / "p", plain, Budget(1, None))
+    pf.train(np.asarray(RNG.integers(0, 255, (20, 4, 4)), np.uint8), tmp_path / "p", config=plain, steps=1)
     card = huggingface_hub.ModelCard(Path(run.push(tmp_path / "p", tmp_path / "q"), "README.md").read_text())
     assert card.data.pipeline_tag == "unconditional-image-generation"
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers import train_into
 
 import pushforward as pf
-from pushforward import run as runs
 from pushforward.config import Config, NetConfig, TrainConfig, components
 from pushforward.data import DataSpec
 from pushforward.evaluation.losses import losses
@@ -23,7 +23,7 @@ def run(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("reflow"), np.random.default_rng(0)
     y = rng.integers(0, 2, 300)
     np.savez(folder / "data.npz", x=rng.normal(0, 0.2, (300, 2)) + np.where(y, 2.0, -2.0)[:, None], y=y)
-    runs.train(folder / "data.npz", folder / "run", CONFIG, Budget(120, None), checkpoint_every=60)
+    pf.train(folder / "data.npz", folder / "run", config=CONFIG, steps=120, checkpoint_every=60)
     return folder / "run"
 
 
@@ -55,13 +55,13 @@ def test_partners_travel_with_their_rows(run, tmp_path):
 
 def test_a_straightened_run_goes_on_and_samples(run, tmp_path):
     out = tmp_path / "straight"
-    runs.train(None, out, CONFIG, Budget(20, None), reflow=run)
-    assert runs.train(None, out, CONFIG, Budget(30, None), reflow=run)
+    pf.train(None, out, config=CONFIG, steps=20, reflow=run)
+    assert train_into(None, out, CONFIG, Budget(30, None), reflow=run)
     model = pf.load(out)
     assert model.run.config.condition.condition == "labels" and model.sample(5, y=1, steps=2).shape == (5, 2)
     for words in ({"source": "moons", "reflow": run}, {"source": None}):
         with pytest.raises(pf.InputError, match="reflow"):
-            runs.train(words["source"], tmp_path / "x", CONFIG, Budget(1, None), reflow=words.get("reflow"))
+            pf.train(words["source"], tmp_path / "x", config=CONFIG, steps=1, reflow=words.get("reflow"))
 
 
 def test_the_loss_stands_beside_its_floor(run, capsys):
@@ -95,7 +95,7 @@ def test_losses_of_the_exact_field_are_the_floor(run):
 def test_what_has_no_mirror_image_claims_no_folder(run, tmp_path):
     words = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"mirror": True})})
     with pytest.raises(pf.InputError, match="--mirror"):
-        runs.train("moons", tmp_path / "run", words, Budget(1, None))
+        pf.train("moons", tmp_path / "run", config=words, steps=1)
     assert not (tmp_path / "run").exists()
     with pytest.raises(pf.InputError, match="--mirror"):
-        runs.train(None, tmp_path / "straight", words, Budget(1, None), reflow=run)
+        pf.train(None, tmp_path / "straight", config=words, steps=1, reflow=run)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers import train_into
 from sklearn.ensemble import ExtraTreesClassifier
 
 import pushforward as pf
@@ -84,8 +85,8 @@ def evaluate(runs, against=None, *, n=50, quick=True, steps=8, seed=0):
 
 def trained(source, folder, config=CONFIG, steps=3, **how):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.training, "preview", lambda *_: None)
-        assert run.train(source, Path(folder), config, Budget(steps, None), report_every=2, **how)
+        patch.setattr(run.callbacks, "preview", lambda *_: None)
+        assert train_into(source, Path(folder), config, Budget(steps, None), report_every=2, **how)
     return Path(folder)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from helpers import train_into
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -26,13 +27,15 @@ from torch import nn
 
 import pushforward as pf
 from pushforward import files, run
-from pushforward.config import Config, NetConfig, TrainConfig, components, feed_for, fingerprint, network
+from pushforward.batches import BatchRecipe, feed_for
+from pushforward.config import Config, NetConfig, TrainConfig, components, fingerprint, network
 from pushforward.data import DataSpec
 from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.nn import MLP
-from pushforward.training import Budget, Feed, OptimizerConfig, fit, latest
+from pushforward.progress import Progress
+from pushforward.training import Budget, Feed, OptimizerConfig, Stages, TrainingOptions, fit, latest
 from pushforward.training.weights import flatten
 
 CLOCK = ("seconds", "steps_per_second")  # what no second run can repeat
@@ -56,12 +59,12 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _no_previews(monkeypatch):
     """Drawing takes longer than training here; the test of the previews puts it back."""
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
 
 
 def train(folder, steps=60, data=ROWS, config=CONFIG, **how):
     how = {"report_every": 10, "checkpoint_every": 20, "keep": 3} | how
-    return run.train(data, Path(folder), config, Budget(steps, None), **how)
+    return train_into(data, Path(folder), config, Budget(steps, None), **how)
 
 
 def metrics(folder, every=10):
@@ -80,7 +83,7 @@ def assert_same_run(a, b, step=60):
     assert first.keys() == second.keys() and {key.partition(".")[0] for key in first} == {
         "net",
         "ema",
-        "optimizer",
+        "optimiser",
         "sharp",
     }
     for key, value in first.items():
@@ -98,7 +101,7 @@ def straight(tmp_path_factory):
     """60 steps without a stop."""
     folder = tmp_path_factory.mktemp("straight") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.training, "preview", lambda *_: None)
+        patch.setattr(run.callbacks, "preview", lambda *_: None)
         assert train(folder)
     return folder
 
@@ -129,7 +132,7 @@ def test_stopped_in_a_report_and_by_sigterm(straight, tmp_path):
         if progress.step == 20:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert not train(tmp_path / "run", report=stop)
+    assert not train(tmp_path / "run", on_report=stop)
     assert latest(tmp_path / "run" / "checkpoints").name == "step-20"
     assert train(tmp_path / "run")
     assert_same_run(straight, tmp_path / "run")
@@ -155,7 +158,7 @@ def test_interrupted_for_good_by_an_exception_and_resumed(straight, tmp_path):
             raise MemoryError
 
     with pytest.raises(MemoryError):
-        train(tmp_path / "run", report=fail)
+        train(tmp_path / "run", on_report=fail)
     assert train(tmp_path / "run")
     assert_same_run(straight, tmp_path / "run")
 
@@ -165,9 +168,9 @@ def test_a_finished_run_is_left_as_it_is_and_more_steps_go_on(straight, tmp_path
     shutil.copytree(straight, folder)
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     reports = []
-    assert train(folder, report=reports.append)
+    assert train(folder, on_report=reports.append)
     assert reports == [] and before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    assert train(folder, steps=80, report=reports.append)
+    assert train(folder, steps=80, on_report=reports.append)
     assert [p.step for p in reports] == [70, 80]
     assert [row["step"] for row in run.history(folder)] == [10, 20, 30, 40, 50, 60, 70, 80]
     assert metrics(folder)[:6] == metrics(straight)
@@ -180,7 +183,7 @@ def test_a_budget_of_minutes_counts_the_time_before_the_stop(tmp_path):
     train(folder, steps=20)
     seconds = json.loads((folder / "checkpoints" / "step-20" / "state.json").read_text())["seconds"]
     assert seconds > 0
-    assert run.train(ROWS, folder, CONFIG, Budget(None, seconds / 60.001))  # spent already
+    assert train_into(ROWS, folder, CONFIG, Budget(None, seconds / 60.001))  # spent already
     assert latest(folder / "checkpoints").name == "step-20"
 
 
@@ -233,7 +236,7 @@ def test_average_is_the_power_function_average(gamma):
 
     rows = torch.randn(steps, 8, 3, generator=torch.Generator().manual_seed(0))
     optimizer = OptimizerConfig(lr=0.1, warmup=0, weight_decay=0.0, clip=1e9, ema=gamma)
-    state, finished = fit(net, loss, rows.__getitem__, Budget(steps, None), optimizer, seed=0, folder=None)
+    state, finished = fit(net, loss, rows.__getitem__, Budget(steps, None), optimizer)
     assert finished and state.step == steps
     w = np.stack([*seen[1:], weights(state.net)])  # the first look is before the first step
     k = np.arange(steps + 1, dtype=np.float64) ** (gamma + 1)
@@ -279,7 +282,7 @@ def test_full_disk_for_a_while(error, straight, tmp_path, monkeypatch):
             assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
         steps.append(progress.step)
 
-    assert train(folder, report=check, warn=warnings.append)
+    assert train(folder, on_report=check, warn=warnings.append)
     assert "step 40 could not be saved" in warnings[0] and "averages of step 50" in warnings[1] and len(warnings) == 2
     assert all("No space left" in words and "\n" not in words for words in warnings)
     assert_same_run(straight, folder)
@@ -292,7 +295,7 @@ def test_full_disk_to_the_end_is_an_error_and_freeing_it_goes_on(straight, tmp_p
     with monkeypatch.context() as patch:
         full_disk(patch, FULL[0], lambda: len(reports) >= 4)
         with pytest.raises(InputError, match=r"step 60.*could not be saved.*No space left.*free some space"):
-            train(folder, report=reports.append, warn=warnings.append)
+            train(folder, on_report=reports.append, warn=warnings.append)
     assert "step 40" in warnings[0]
     assert latest(folder / "checkpoints").name == "step-20" and scratch_left(folder) == []
     assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
@@ -325,7 +328,7 @@ def test_full_disk_for_real(small_disk, straight):
             assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
             filler.unlink()
 
-    assert train(folder, report=fill, warn=warnings.append)
+    assert train(folder, on_report=fill, warn=warnings.append)
     assert any("step 40 could not be saved" in words for words in warnings)
     assert all("No space left" in words for words in warnings)
     first, second = saved(straight), saved(folder)
@@ -356,7 +359,7 @@ def test_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(name, dam
     else:
         file.write_bytes(file.read_bytes()[:-20] if damage == "cut" else b"\x00garbage")
     warnings, reports = [], []
-    assert train(folder, warn=warnings.append, report=reports.append)
+    assert train(folder, warn=warnings.append, on_report=reports.append)
     assert len(warnings) == 1 and "damaged checkpoint" in warnings[0] and "\n" not in warnings[0]
     assert str(file.parent) in warnings[0] and reports[0].step == 50
     assert_same_run(straight, folder)
@@ -403,10 +406,7 @@ def test_last_good_checkpoint_is_kept(report_every, tmp_path):
             lambda step: torch.full((4, 2), float(step)),
             Budget(100, None),
             OptimizerConfig(1e-3, 0, 0.0, 1.0, 7.0),
-            seed=0,
-            folder=tmp_path / "checkpoints",
-            report_every=report_every,
-            checkpoint_every=10,
+            options=TrainingOptions(folder=tmp_path / "checkpoints", report_every=report_every, checkpoint_every=10),
         )
     assert latest(tmp_path / "checkpoints").name == "step-20"
     finite(tmp_path)
@@ -443,7 +443,7 @@ def test_history_survives_lines_that_are_not_its_own(tmp_path):
 
 
 def test_previews_are_pictures_and_never_stop_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(run.training, "preview", PREVIEW)
+    monkeypatch.setattr(run.callbacks, "preview", PREVIEW)
     assert train(tmp_path / "run", steps=5)
     with Image.open(tmp_path / "run" / "previews" / "step-5.png") as picture:
         assert min(picture.size) > 100 and len(picture.convert("RGB").getcolors(1 << 24)) > 2
@@ -506,7 +506,7 @@ def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
 def feed_of(n, batch, seed=0, **how):
     """A feed whose batches are the rows themselves."""
     x = torch.arange(float(n))[:, None].repeat(1, 2)
-    return Feed(x, how.pop("y", None), batch, seed, lambda x, y, g: list(x.split(batch)), **how)
+    return Feed(x, how.pop("y", None), batch, seed, Stages(lambda x, y, g: list(x.split(batch))), **how)
 
 
 def order(feed, batches):
@@ -535,7 +535,8 @@ def test_any_batch_can_be_asked_for_first(n, batch):
     parts = components(CONFIG, DataSpec((3,)))
 
     def feed():
-        return feed_for(data.x, None, parts.path, parts.coupling, parts.times, batch, 4, data.transform.dequantize)
+        recipe = BatchRecipe(parts.path, parts.coupling, parts.times, batch, dequantize=data.transform.dequantize)
+        return feed_for(data.x, None, recipe, 4)
 
     one = feed()
     sequence = [one(step)[0] for step in range(200)]
@@ -549,7 +550,7 @@ def test_any_batch_can_be_asked_for_first(n, batch):
 
 def test_feed_jitters_within_half_a_width_and_leaves_the_rows_alone():
     width = torch.tensor([0.5, 0.0])
-    feed = feed_of(50, 10, spread=lambda x, u: x + (u - 0.5) * width)
+    feed = feed_of(50, 10, dequantize=lambda x, u: x + (u - 0.5) * width)
     before = feed.x.clone()
     x = torch.cat([feed(step) for step in range(100)])
     rounded = x[:, 1]
@@ -573,11 +574,13 @@ def test_semidiscrete_plan_is_fitted_once_and_kept(tmp_path, monkeypatch):
         if progress.step in (20, 40):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    train(tmp_path / "whole", config=config, preparing=lambda share, words: said.append((share, words)))
-    assert fits == [270, 30] and said[0] == (1 / 40, "training plan") and said[-1] == (1.0, "held-out plan")
+    train(tmp_path / "whole", config=config, progress=Progress(lambda *call: said.append(call)))
+    assert fits == [270, 30] and said[0] == (0.0, "training plan: 2%") and said[79] == (0.0, "held-out plan: 100%")
+    assert [share for share, _ in said[80:]] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
+    assert said[-1][1].startswith("step 60  loss ")
     folder = tmp_path / "parts"
-    assert not train(folder, config=config, report=stop)
-    assert not train(folder, config=config, report=stop)
+    assert not train(folder, config=config, on_report=stop)
+    assert not train(folder, config=config, on_report=stop)
     assert len(fits) == 4
     file = folder / "plan" / "training" / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
@@ -587,7 +590,7 @@ def test_semidiscrete_plan_is_fitted_once_and_kept(tmp_path, monkeypatch):
     (*_, last) = run.history(folder, "floor.jsonl")
     assert "coupling semidiscrete:40 have no exact field" in last["floor_note"]
     with pytest.raises(InputError, match=r"--minutes 1e-06: were over before the first step"):
-        run.train(ROWS, tmp_path / "late", config, Budget(None, 1e-6))
+        pf.train(ROWS, tmp_path / "late", config=config, minutes=1e-6)
 
 
 def test_labels_stay_with_their_rows():
@@ -597,7 +600,7 @@ def test_labels_stay_with_their_rows():
     def prepare(x, y, g):
         return list(zip(x.split(4), y.split(4), strict=True))
 
-    feed = Feed(x, y, 4, 0, prepare)
+    feed = Feed(x, y, 4, 0, Stages(prepare))
     for step in range(40):
         rows, labels = feed(step)
         assert torch.equal(rows[:, 0] * 10, labels.float())

@@ -14,7 +14,7 @@ import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
-from pushforward.training import Budget, OptimizerConfig, fit
+from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit
 from pushforward.training.average import (
     SNAPSHOTS,
     Profile,
@@ -106,10 +106,7 @@ def trained(tmp_path_factory):
         rows.__getitem__,
         Budget(STEPS, None),
         OptimizerConfig(lr=0.1, warmup=0, weight_decay=0.0, clip=1e9, ema=6.94),
-        seed=0,
-        folder=folder / "checkpoints",
-        snapshots=folder / "averages",
-        checkpoint_every=25,
+        options=TrainingOptions(folder=folder / "checkpoints", snapshots=folder / "averages", checkpoint_every=25),
     )
     return folder, state, torch.stack([*seen[1:], flat(state.net)])
 
@@ -159,10 +156,10 @@ def test_snapshots_are_thinned_out_and_the_newest_is_kept(tmp_path):
 
 
 def test_a_run_is_loaded_with_an_average_of_chosen_length(tmp_path, monkeypatch):
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
     rows = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
     config = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=32, warmup=5))
-    run.train(rows, tmp_path / "run", config, Budget(60, None), checkpoint_every=5)
+    pf.train(rows, tmp_path / "run", config=config, steps=60, checkpoint_every=5)
     usual, same, long = (pf.load(tmp_path / "run", ema=ema) for ema in (None, length(7.0), 0.2))
     for (name, a), b in zip(usual.field.net.state_dict().items(), same.field.net.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4, msg=name)

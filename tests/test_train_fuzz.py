@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import train_into
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -77,8 +78,8 @@ def good(tmp_path_factory):
     rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     config = Config(net=NetConfig(width=4, depth=1), train=TrainConfig(batch=8, warmup=2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.training, "preview", lambda *_: None)
-        assert run.train(rows, folder, config, Budget(4, None), checkpoint_every=2, report_every=2)
+        patch.setattr(run.callbacks, "preview", lambda *_: None)
+        assert train_into(rows, folder, config, Budget(4, None), checkpoint_every=2, report_every=2)
     return folder
 
 
@@ -324,7 +325,7 @@ def test_training_follows_no_link_out_of_its_folder(name, copy, tmp_path):
     rows = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
     config = Config(net=NetConfig(width=4, depth=1), train=TrainConfig(batch=8, warmup=2))
     with pytest.raises(InputError, match="is a link"):
-        run.train(rows, copy, config, Budget(8, None), checkpoint_every=2, report_every=2)
+        pf.train(rows, copy, config=config, steps=8, checkpoint_every=2, report_every=2)
     assert sorted((p, p.stat().st_mtime_ns) for p in [outside, *outside.rglob("*")]) == before
 
 

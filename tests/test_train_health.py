@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pushforward.errors import InputError
-from pushforward.training import Budget, Feed, OptimizerConfig, fit
+from pushforward.training import Budget, Feed, Hooks, OptimizerConfig, Stages, TrainingOptions, fit
 from pushforward.training.budget import TimeBudget
 from pushforward.training.checkpoint import numbered
 
@@ -35,7 +35,8 @@ def linear():
 
 def train(loss=square, feed=rows, steps=100, folder=None, **how):
     how = {"budget": Budget(steps, None), "checkpoint_every": 10_000} | how
-    return fit(linear(), loss, feed, how.pop("budget"), OPTIMISER, seed=0, folder=folder, **how)
+    hooks = Hooks(**{name: how.pop(name) for name in ("warn", "on_checkpoint") if name in how})
+    return fit(linear(), loss, feed, how.pop("budget"), OPTIMISER, hooks, TrainingOptions(folder=folder, **how))
 
 
 # ---- steps that are not finite
@@ -61,10 +62,12 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(what):
             return self.lr
 
     optimizer = Constant(lr=0.01, warmup=0, weight_decay=0.1, clip=1.0, ema=7.0)
-    how = {"seed": 0, "folder": None, "report": reports.append, "report_every": 10}
-    state, _ = fit(linear(), loss, feed, Budget(40, None), optimizer, warn=warnings.append, **how)
+    hooks, options = Hooks(warn=warnings.append, on_report=reports.append), TrainingOptions(report_every=10)
+    state, _ = fit(linear(), loss, feed, Budget(40, None), optimizer, hooks, options)
     good = [step for step in range(40) if step not in bad]
-    reference, _ = fit(linear(), square, lambda k: rows(good[k]), Budget(37, None), optimizer, **how)
+    reference, _ = fit(
+        linear(), square, lambda k: rows(good[k]), Budget(37, None), optimizer, Hooks(on_report=reports.append), options
+    )
     assert torch.equal(state.weights.parts[0], reference.weights.parts[0])
     assert [p.skipped for p in reports[:4]] == [1, 1, 3, 3] and state.skipped == 3 and reference.skipped == 0
     assert all(math.isfinite(p.loss) and math.isfinite(p.grad_norm) for p in reports)
@@ -111,7 +114,7 @@ def pools(background, fail_at=None, batch=4, pool=8):
             raise ZeroDivisionError("a column of zeros")
         return (x + noise).split(batch)
 
-    def rest(part):
+    def solve(part):
         resting.add(threading.current_thread().name)
         return -part
 
@@ -121,14 +124,14 @@ def pools(background, fail_at=None, batch=4, pool=8):
 
     x = torch.arange(200.0).reshape(100, 2)
     return (
-        Feed(x, None, batch, 3, prepare, pool=pool, background=background, rest=rest, finish=finish),
+        Feed(x, None, batch, 3, Stages(prepare, solve, finish), pool=pool, background=background),
         threads,
         resting,
     )
 
 
 def test_batches_prepared_in_the_background_are_the_same():
-    (plain, *alone), (ahead, *there), (partly, *both) = pools("none"), pools("all"), pools("rest")
+    (plain, *alone), (ahead, *there), (partly, *both) = pools("none"), pools("all"), pools("solve")
     for step in [*range(100), 40, 3, 99, 0]:
         batch = plain(step)
         assert torch.equal(batch, ahead(step)) and torch.equal(batch, partly(step)), step
@@ -138,8 +141,8 @@ def test_batches_prepared_in_the_background_are_the_same():
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pool")]
 
 
-@pytest.mark.parametrize("background", ["all", "rest", "none"])
-@pytest.mark.parametrize("where", ["prepare", "between", "rest"])
+@pytest.mark.parametrize("background", ["all", "solve", "none"])
+@pytest.mark.parametrize("where", ["prepare", "between", "solve"])
 def test_data_that_cannot_be_prepared_are_one_clear_error(where, background):
     def refuse(x):
         if bool((x == 120.0).any()):  # in the order of the rows, somewhere in the first epoch
@@ -150,10 +153,10 @@ def test_data_that_cannot_be_prepared_are_one_clear_error(where, background):
         x = refuse(x) if where == "prepare" else x
         return (refuse(part) if where == "between" else part for part in x.split(4))
 
-    def rest(part):
-        return refuse(part) if where == "rest" else part
+    def solve(part):
+        return refuse(part) if where == "solve" else part
 
-    feed = Feed(torch.arange(200.0).reshape(100, 2), None, 4, 3, prepare, pool=8, background=background, rest=rest)
+    feed = Feed(torch.arange(200.0).reshape(100, 2), None, 4, 3, Stages(prepare, solve), pool=8, background=background)
     with pytest.raises(InputError, match=r"^the batch of step \d+ could not be prepared: ZeroDivisionError: a col"):
         train(feed=feed)
     feed.close()
@@ -176,7 +179,7 @@ def test_minutes_are_respected_with_slow_steps_and_slow_saves(step, saving, tmp_
         loss,
         folder=tmp_path,
         budget=Budget(None, 2.5 / 60),
-        kept=lambda ema, number: time.sleep(saving),
+        on_checkpoint=lambda ema, number: time.sleep(saving),
         checkpoint_every=40,
         report_every=20,
     )
@@ -199,7 +202,7 @@ def test_clock_leaves_time_for_a_step_and_a_save(monkeypatch):
     now[0] += 12  # 49: another step of 12 would end at 61, the save at 66
     assert clock.used() == 60
     assert TimeBudget(Budget(10, None), 7.0, 10**12).used() == pytest.approx(7.0)
-    untimed = TimeBudget(Budget(None, 1.0), 0.0, 0, ending=5.0)  # what was never timed is taken for five steps
+    untimed = TimeBudget(Budget(None, 1.0), 0.0, 0, closing_cost=5.0)  # what was never timed is taken for five steps
     now[0] += 4
     assert untimed.used() == pytest.approx(4 * 60 / 40)
 

@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 
 import pushforward as pf
 from pushforward import run
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.cli import main
-from pushforward.config import Config, NetConfig, TrainConfig, components, feed_for, network
+from pushforward.config import Config, NetConfig, TrainConfig, components, network
 from pushforward.data import DataSpec
 from pushforward.distributed import count_rows, partition, slice_batch
 from pushforward.errors import InputError
-from pushforward.training import SINGLE, Budget, Processes, latest
+from pushforward.training import SINGLE, Processes, latest
 from pushforward.training.weights import flatten
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -48,9 +49,9 @@ def _alone(tmp_path_factory):
     """One thread, no previews."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    preview = run.training.preview
+    preview = run.callbacks.preview
     yield
-    run.training.preview = preview
+    run.callbacks.preview = preview
     torch.set_num_threads(threads)
 
 
@@ -77,7 +78,7 @@ def two(tmp_path_factory):
 
 def made(folder):
     for name in ("more", "passed-on"):
-        assert not train(folder / name, 60, COUPLINGS[1], report=at(20, stop))
+        assert not train(folder / name, 60, COUPLINGS[1], on_report=at(20, stop))
     code, _, err = torchrun(distributed.__file__, "whole", str(folder))
     assert code == 0, err
     for coupling in COUPLINGS:
@@ -191,7 +192,7 @@ def test_what_cannot_be_shared_out_is_refused(tmp_path):
     for objective in ({"objective": "maximum_likelihood"}, {"field": "energy", "predicts": "score"}):
         with pytest.raises(InputError, match=r"--shard: does not go with --(objective max|field en)"):
             config = Config(objective=objective, train={"batch": 8})
-            run.train(ROWS, tmp_path / "run", config, Budget(1, None), shard=True, processes=Processes(1, 2))
+            pf.train(ROWS, tmp_path / "run", config=config, steps=1, shard=True, processes=Processes(1, 2))
     assert not (tmp_path / "run").exists()
 
 
@@ -208,7 +209,8 @@ def test_gradient_is_that_of_the_whole_batch():
     config, data = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=10)), DataSpec((2,))
     parts, net = components(config, data), network(config, data)
     x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
-    batch = feed_for(x, torch.arange(50), parts.path, pf.COUPLINGS["optimal_transport"](), parts.times, 10, 0)(0)
+    recipe = BatchRecipe(parts.path, pf.COUPLINGS["optimal_transport"](), parts.times, 10)
+    batch = feed_for(x, torch.arange(50), recipe, 0)(0)
     pieces = [slice_batch(batch, partition(10, i, 3)) for i in range(3)]
     assert [count_rows(piece) for piece in pieces] == [3, 3, 4] and count_rows(batch) == 10
     rows = [(piece[0].x1, piece[1]) for piece in pieces]
@@ -242,8 +244,8 @@ def test_cut_goes_through_whatever_a_batch_is_made_of():
 def test_one_process_needs_no_accelerate():
     code = (
         "import sys; sys.modules['accelerate'] = None\n"
-        "from pushforward.training import joined, ALONE\n"
-        "with joined() as team: assert team is ALONE and team.main\n"
+        "from pushforward.training import SINGLE, process_group\n"
+        "with process_group() as team: assert team is SINGLE and team.main\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     values = torch.ones(2)

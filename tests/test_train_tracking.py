@@ -4,7 +4,9 @@ import gc
 
 import numpy as np
 import pytest
+from helpers import train_into
 
+import pushforward as pf
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.errors import InputError
@@ -19,8 +21,8 @@ ROWS = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
 def test_tensorboard_has_the_lines_of_the_log(tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
-    assert run.train(ROWS, tmp_path / "run", CONFIG, Budget(6, None), report_every=2, tracker="tensorboard")
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
+    assert train_into(ROWS, tmp_path / "run", CONFIG, Budget(6, None), report_every=2, tracker="tensorboard")
     found = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     found.Reload()
     for name in ("loss", "held_out", "grad_norm", "steps_per_second"):
@@ -34,11 +36,11 @@ def test_tensorboard_has_the_lines_of_the_log(tmp_path, monkeypatch):
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
     """A run with a tracker that keeps everything in the folder, and the losses of its log."""
-    monkeypatch.setattr(run.training, "preview", lambda *_: None)
+    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
     monkeypatch.chdir(tmp_path)
 
     def train(tracker, **how):
-        assert run.train(ROWS, tmp_path / "run", CONFIG, Budget(6, None), report_every=2, tracker=tracker, **how)
+        assert train_into(ROWS, tmp_path / "run", CONFIG, Budget(6, None), report_every=2, tracker=tracker, **how)
         return [(row["step"], row["loss"]) for row in run.history(tmp_path / "run")]
 
     yield train
@@ -104,5 +106,5 @@ def test_a_tracker_that_is_not_there_is_named(tmp_path, monkeypatch):
         pass
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
     with pytest.raises(InputError, match="--tracker mlflow: not installed; pip install mlflow"):
-        run.train(ROWS, tmp_path / "run", CONFIG, Budget(6, None), tracker="mlflow")
-    assert run.train(ROWS, tmp_path / "run", CONFIG, Budget(2, None))
+        pf.train(ROWS, tmp_path / "run", config=CONFIG, steps=6, tracker="mlflow")
+    assert train_into(ROWS, tmp_path / "run", CONFIG, Budget(2, None))

@@ -14,7 +14,6 @@ from pushforward.errors import InputError
 from pushforward.registry import names
 
 if TYPE_CHECKING:
-    from pushforward.distributed import Processes
     from pushforward.run import Model
 
 __all__ = ["sample", "tune"]
@@ -40,15 +39,11 @@ def sample(
     from pushforward.training import process_group
 
     with process_group(pick_device(device)) as processes, progress_bar("sample") as show:
-        model = runs.load(run, processes.device or pick_device(device))
+        model = runs.load(run, processes.device or pick_device(device), processes=processes)
         check_ending(model, out)
 
-        def on_batch(done: int, total: int) -> None:
-            if processes.main:
-                show(done / total, f"{done:,}")
-
         make_rows = filled if rows.fill is not None else drawn
-        made, titles = make_rows(model, rows, guidance, method, seed, on_batch, processes)
+        made, titles = make_rows(model, rows, guidance, method, seed, show)
     if not processes.main:
         return
     try:
@@ -67,8 +62,7 @@ def drawn(
     guidance: GuidanceFlags,
     method: MethodFlags,
     seed: int,
-    on_batch: Callable[[int, int], None],
-    processes: Processes,
+    progress: Callable[[float, str], None],
 ) -> tuple[Any, list[str] | None]:
     """Draw new rows, with the names of their classes where they have some."""
     stepper, grid = method.build(model.field.path)
@@ -86,8 +80,7 @@ def drawn(
             grid=grid,
             tol=method.tol,
             seed=seed,
-            on_batch=on_batch,
-            processes=processes,
+            progress=progress,
         )
     except InputError:
         raise
@@ -102,8 +95,7 @@ def filled(
     guidance: GuidanceFlags,
     method: MethodFlags,
     seed: int,
-    on_batch: Callable[[int, int], None],
-    processes: Processes,
+    progress: Callable[[float, str], None],
 ) -> tuple[Any, None]:
     """Fill the gaps of the table that ``--fill`` names; it has no classes."""
     from pushforward.data import read_raw
@@ -114,9 +106,8 @@ def filled(
         guidance=guidance.build(model),
         steps=method.steps,
         seed=seed,
-        where=rows.fill,
-        on_batch=on_batch,
-        processes=processes,
+        origin=rows.fill,
+        progress=progress,
     )
     return made, None
 
@@ -155,7 +146,7 @@ def tune(
     from pushforward import run as runs
 
     with progress_bar("tune") as show:
-        found = runs.tune(run, nfe, seed=seed, device=pick_device(device), on_step=show)
+        found = runs.tune(run, nfe, seed=seed, device=pick_device(device), progress=show)
     rows = [(t.stepper, t.grid, f"{t.score:.4g}", t.measure) for t in found.tried]
     best = [
         row for measure in dict.fromkeys(row[3] for row in rows) for row in [r for r in rows if r[3] == measure][:8]

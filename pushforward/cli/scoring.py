@@ -70,21 +70,20 @@ def score(
 
     # several processes share the rows, and one of them speaks
     with process_group(pick_device(device)) as processes:
-        model = load(run, processes.device or pick_device(device))
+        model = load(run, processes.device or pick_device(device), processes=processes)
         source = read_raw(data)
         try:
             with progress_bar("score") as show:
                 found = model.log_likelihood(
                     source.rows,
-                    density.method,
+                    method=density.method,
                     y=y,
                     steps=density.steps,
                     tol=density.tol,
                     draws=density.draws,
                     seed=density.seed,
-                    where=source.origin,
-                    on_batch=(lambda done, total: show(done / total, f"{done:,}")) if processes.main else None,
-                    processes=processes,
+                    origin=source.origin,
+                    progress=show,
                 )
         except ValueError as error:
             raise InputError(f"{data}: {error}") from error
@@ -137,7 +136,7 @@ def encode(
 
     model = load(run, pick_device(device))
     source = read_raw(data)
-    codes = model.encode(source.rows, y=y, where=source.origin).numpy()
+    codes = model.encode(source.rows, y=y, origin=source.origin).numpy()
     if out.suffix.lower() in endings("array", written=True):
         write(codes, out)
     else:

@@ -45,15 +45,13 @@ def export(
     method.check()
     from pushforward import run as runs
     from pushforward.run.export import EXPORT_STEPS
-    from pushforward.run.export import export as write_export
 
     with progress_bar("export") as show:
         model = runs.load(run)
         method = replace(method, steps=EXPORT_STEPS if steps is None else steps)
         chosen, times = method.build(model.field.path)
         show(0.1, "graph")
-        about = write_export(
-            model,
+        about = model.export(
             out,
             steps=steps if times is None else None,
             stepper=chosen,

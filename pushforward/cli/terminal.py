@@ -13,15 +13,15 @@ __all__ = ["pick_device", "print_table", "progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[float, str], None]]:
-    """``show(share done, words)``: a bar with time left on a terminal, a plain line now and then elsewhere."""
+def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
+    """Show progress by ``show(share, message)``: a bar with time left on a terminal, elsewhere a line now and then."""
     if not sys.stderr.isatty():
         last = time.monotonic()
 
-        def line(share: float, words: str) -> None:
+        def line(share: float, message: str) -> None:
             nonlocal last
             if share >= 1 or time.monotonic() - last > 5:
-                print(f"{what} {100 * share:3.0f}%  {words}", file=sys.stderr, flush=True)
+                print(f"{title} {100 * share:3.0f}%  {message}", file=sys.stderr, flush=True)
                 last = time.monotonic()
 
         yield line
@@ -29,21 +29,21 @@ def progress_bar(what: str) -> Iterator[Callable[[float, str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(what), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[words]}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=1.0, words="")
-        yield lambda share, words: bar.update(task, completed=share, words=words)
+    columns = (TextColumn(title), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.fields[message]}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=1.0, message="")
+        yield lambda share, message: bar.update(task, completed=share, message=message)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows of cells in columns as wide as they need."""
+    """Print rows of cells in columns as wide as they need."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def pick_device(name: str) -> str:
-    """``auto`` is CUDA or MPS where there is one; InputError for a device that this torch does not have."""
+    """Pick a device, ``auto`` being CUDA or MPS where there is one; InputError for one that torch does not have."""
     import torch
 
     if name == "auto":

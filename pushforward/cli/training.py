@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pushforward.cli.terminal import pick_device, progress_bar
 from pushforward.config import Config
-from pushforward.errors import InputError
-
-if TYPE_CHECKING:
-    from pushforward.training import Progress
+from pushforward.progress import Progress
 
 __all__ = ["train"]
-
-DEFAULT_STEPS = 20_000
 
 
 def train(
@@ -29,7 +24,7 @@ def train(
     reflow: Annotated[
         Path | None, arg(metavar="RUN", help="instead of DATA: straighten the ways of this run by its own pairs")
     ] = None,
-    steps: Annotated[int | None, arg(metavar="INT", help=f"optimiser steps ({DEFAULT_STEPS:,} if no budget)")] = None,
+    steps: Annotated[int | None, arg(metavar="INT", help="optimiser steps (20,000 if no budget)")] = None,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
     schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
@@ -50,50 +45,30 @@ def train(
     config: Config = Config(),  # noqa: B008  (frozen)
 ) -> None:
     """Learn the law of a data set: pushforward train flights.csv --out runs/flights"""
-    if steps is not None and steps < 1:
-        raise InputError(f"--steps {steps}: at least 1")
-    if minutes is not None and not minutes > 0:
-        raise InputError(f"--minutes {minutes}: must be positive")
-    if checkpoint_every < 1:
-        raise InputError(f"--checkpoint-every {checkpoint_every}: at least 1")
-    if accumulate < 1:
-        raise InputError(f"--accumulate {accumulate}: at least 1")
     from pushforward import run
-    from pushforward.training import Budget, process_group
+    from pushforward.run.checks import check_counts
 
-    budget = Budget(DEFAULT_STEPS if steps is None and minutes is None else steps, minutes)
-    with process_group(pick_device(device)) as processes, progress_bar("train") as show:
+    check_counts(steps, minutes, checkpoint_every, accumulate)
+    from pushforward.distributed import process_group
+    from pushforward.training import TrainingOptions
 
-        def report(p: Progress) -> None:
-            held = "" if p.held_out is None else f"  held-out {p.held_out:.4f}"
-            show(p.spent, f"step {p.step:,}  loss {p.loss:.4f}{held}  {p.steps_per_second:,.0f} steps/s")
+    def warn(message: str) -> None:
+        print(f"warning: {message}", file=sys.stderr)
 
-        def warn(words: str) -> None:
-            print(f"warning: {words}", file=sys.stderr)
-
-        finished = run.train(
-            data,
+    with process_group(pick_device(device)) as processes, progress_bar("train") as progress:
+        finished = run.train_run(
+            run.RowRequest(data, schema, resize, reflow),
             out,
             config,
-            budget,
-            schema=schema,
-            resize=resize,
-            reflow=reflow,
-            report=report,
-            warn=warn if processes.main else None,
-            checkpoint_every=checkpoint_every,
-            device=processes.device or pick_device(device),
-            accumulate=accumulate,
-            processes=processes,
-            tracker=tracker,
-            preparing=lambda share, words: show(0.0, f"{words}: {share:.0%}") if processes.main else None,
-            shard=shard,
-            compiled=compile,
+            run.training_budget(steps, minutes),
+            run.Execution(processes.device or pick_device(device), processes, accumulate, shard, compile),
+            run.Watcher(Progress(progress), warn=warn, tracker=tracker),
+            TrainingOptions(report_every=250, checkpoint_every=checkpoint_every),
         )
     if not processes.main:
         return
     if finished:
-        some = "-n 64 -o samples.png" if len(run.read(out).data.shape) > 1 else "-n 1000 -o samples.csv"
-        print(f"done: {out}   next: pushforward sample {out} {some}")
+        example = "-n 64 -o samples.png" if len(run.read(out).data.shape) > 1 else "-n 1000 -o samples.csv"
+        print(f"done: {out}   next: pushforward sample {out} {example}")
     else:
         print(f"stopped; {out} is usable as it is, and the same command goes on from here")

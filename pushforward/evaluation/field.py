@@ -64,8 +64,8 @@ def timed_samples(
     """
     counting = CountingField(model.field)
     start = time.perf_counter()
-    rows = replace(model, field=counting).sample(
-        n, steps=steps, stepper=stepper, grid=grid, seed=seed, on_batch=progress.steps, processes=processes
+    rows = replace(model, field=counting, processes=processes).sample(
+        n, steps=steps, stepper=stepper, grid=grid, seed=seed, progress=progress
     )
     seconds = time.perf_counter() - start
     evaluations = torch.tensor(float(counting.rows), dtype=torch.float64, device=processes.device)
@@ -145,7 +145,9 @@ def measure_likelihood(
             progress(i / 2, "likelihood")
             x = transform.inverse(subsample(points, rows, seed, "report likelihood", i))
             tol = TOLERANCE if steps is None else None
-            answer = model.log_likelihood(x, method, steps=steps, tol=tol, seed=seed, processes=processes)
+            answer = replace(model, processes=processes).log_likelihood(
+                x, method=method, steps=steps, tol=tol, seed=seed
+            )
             logs = answer.log_prob.double()
             means.append(Estimate(float(logs.mean()), float(logs.std()) / math.sqrt(len(logs)), len(logs)))
     except (InputError, ValueError) as error:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pushforward.config import Components, Config, feed_for
+from pushforward.batches import BatchRecipe, feed_for
+from pushforward.config import Components, Config
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,10 +99,8 @@ def losses(
     # the draws are those of training, and the same for the field and for the oracle
     def draw_pairs(rows: tuple[Tensor, Tensor | None], stream: int) -> tuple[Draw, Tensor | None]:
         y = rows[1] if labelled else None
-        feed = feed_for(
-            rows[0], y, parts.path, parts.coupling, parts.times, min(n, len(rows[0])), seed + stream, ahead=1
-        )
-        draw, condition = feed(0)
+        recipe = BatchRecipe(parts.path, parts.coupling, parts.times, min(n, len(rows[0])))
+        draw, condition = feed_for(rows[0], y, recipe, seed + stream, ahead=1)(0)
         return draw.to(device), condition
 
     train_draws, held_out_draws = draw_pairs(trained, 0), draw_pairs(held_out, 1)

@@ -8,15 +8,18 @@ in it is ever executed.
 from pushforward.run.classifier import train_classifier
 from pushforward.run.conditions import guided
 from pushforward.run.folder import RunFile, history, read, read_tuned
-from pushforward.run.hub import push
-from pushforward.run.model import Model, load
+from pushforward.run.loading import load, push, tune
+from pushforward.run.model import Model
 from pushforward.run.picture import picture, preview
-from pushforward.run.training import train
-from pushforward.run.tuning import tune
+from pushforward.run.request import Execution, RowRequest, Watcher
+from pushforward.run.training import train, train_run, training_budget
 
 __all__ = [
+    "Execution",
     "Model",
+    "RowRequest",
     "RunFile",
+    "Watcher",
     "guided",
     "history",
     "load",
@@ -27,5 +30,7 @@ __all__ = [
     "read_tuned",
     "train",
     "train_classifier",
+    "train_run",
+    "training_budget",
     "tune",
 ]

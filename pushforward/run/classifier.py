@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pushforward.config import feed_for, resolve
+from pushforward.batches import BatchRecipe, feed_for
+from pushforward.config import resolve
 from pushforward.config.sections import Config
 from pushforward.errors import InputError
 
@@ -43,7 +44,7 @@ def train_classifier(
     from pushforward.nn import Logits, sized
     from pushforward.tensor import generator
     from pushforward.times import TIMES
-    from pushforward.training import Budget, OptimizerConfig, fit
+    from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit
 
     classes = int(y.max()) + 1 if len(y) else 0
     if y.shape != x.shape[:1] or y.is_floating_point() or classes < 2 or int(y.min()) < 0:
@@ -61,7 +62,7 @@ def train_classifier(
         return torch.nn.functional.cross_entropy(net(draw.xt, draw.t.float()), label.to(on), reduction="none")
 
     uniform = TIMES["uniform"]()
-    feed = feed_for(x, y, path, independent, lambda n, g: uniform(n, g), batch, seed)
+    feed = feed_for(x, y, BatchRecipe(path, independent, lambda n, g: uniform(n, g), batch), seed)
     optimizer = OptimizerConfig(lr, warmup=min(100, steps // 10), weight_decay=0.0, clip=1.0, ema=7.0)
-    state, _ = fit(net, loss, feed, Budget(steps, None), optimizer, seed=seed, folder=None)
+    state, _ = fit(net, loss, feed, Budget(steps, None), optimizer, options=TrainingOptions(seed=seed))
     return state.ema

@@ -1,4 +1,4 @@
-"""What is asked of a model in the user's words, as the condition that its network takes: classes, known columns."""
+"""Conditions in the user's words, as a network takes them: classes by their labels, columns that are known."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.run.folder import RunFile
 
-__all__ = ["ClassSpec", "Guidance", "class_numbers", "drawn_classes", "guided", "known"]
+__all__ = ["ClassSpec", "Guidance", "class_numbers", "drawn_classes", "encode_partial_rows", "guided"]
 
 ClassSpec: TypeAlias = "str | int | Sequence[str | int] | Tensor | None"
 Guidance: TypeAlias = "float | Callable[[Field], Field] | None"
 
 
 def class_numbers(run: RunFile, y: ClassSpec, n: int) -> Tensor | None:
-    """The classes asked for as numbers ``[n]``: one for all rows, or one for each; None for none.
+    """Number the classes of ``n`` rows, ``[n]``: one for all rows, or one for each; None for none.
 
     A class is known by its label as it stands in the data, or, where no label is a number, by its number too. -1 is no
     class. InputError for a class that the data do not have, and for another count.
@@ -38,18 +38,18 @@ def class_numbers(run: RunFile, y: ClassSpec, n: int) -> Tensor | None:
     number = {name: i for i, name in enumerate(names)}
     if not any(name.lstrip("-").isdigit() for name in names):
         number |= {str(i): i for i in range(len(names))}
-    asked = [y] if isinstance(y, (str, int)) else y.tolist() if isinstance(y, torch.Tensor) else list(y)
-    for word in asked:
-        if str(word) not in number and word != -1:
-            raise InputError(nearest(str(word), names, "class"))
-    found = torch.tensor([-1 if word == -1 else number[str(word)] for word in asked])
-    if len(found) not in (1, n):
-        raise InputError(f"y: {len(found)} classes for {n} rows; give one for all, or one for each")
-    return found.expand(n) if len(found) == 1 else found
+    labels = [y] if isinstance(y, (str, int)) else y.tolist() if isinstance(y, torch.Tensor) else list(y)
+    for label in labels:
+        if str(label) not in number and label != -1:
+            raise InputError(nearest(str(label), names, "class"))
+    numbers = torch.tensor([-1 if label == -1 else number[str(label)] for label in labels])
+    if len(numbers) not in (1, n):
+        raise InputError(f"y: {len(numbers)} classes for {n} rows; give one for all, or one for each")
+    return numbers.expand(n) if len(numbers) == 1 else numbers
 
 
 def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
-    """Classes ``[n]`` as frequent as in the training data, that of row i by (seed, first + i) alone; None without."""
+    """Draw classes ``[n]`` as frequent as in the training data, that of row i by (seed, first + i); None without."""
     import torch
 
     from pushforward.tensor import per_sample
@@ -60,21 +60,22 @@ def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
     return per_sample(lambda k, g: torch.multinomial(shares, k, True, generator=g), first, n, seed, "class")
 
 
-def known(transform: Transform, run: RunFile, rows: Rows, where: str, gaps: bool) -> Tensor:
-    """Rows known in part, in model units, NaN for the rest (see `encode_partial`).
+def encode_partial_rows(transform: Transform, run: RunFile, rows: Rows, origin: str, gaps: bool) -> Tensor:
+    """Encode rows of which some columns are known, in model units, NaN for the rest (see `encode_partial`).
 
-    InputError for a model that was not told columns."""
+    InputError for a model that has not learned to be told columns; ``origin`` names the rows in errors.
+    """
     if run.config.condition.condition != "columns":
         raise InputError(
-            f"{where}: this model has not learned to be told columns; train it on a table with --condition columns"
+            f"{origin}: this model has not learned to be told columns; train it on a table with --condition columns"
         )
     from pushforward.data.partial import encode_partial
 
-    return encode_partial(transform, rows, where, gaps)
+    return encode_partial(transform, rows, origin, gaps)
 
 
 def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:
-    """The field under guidance; InputError with the reason where it was not trained for it."""
+    """Put a field under guidance; InputError with the reason where it was not trained for it."""
     from pushforward.guidance import ClassifierFreeGuidance
 
     if guidance is None:
@@ -83,8 +84,8 @@ def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:
         return guidance(field)
     if not math.isfinite(guidance):
         raise InputError(f"guidance {guidance:g}: must be a finite number (0 unconditional, 1 conditional)")
-    told, drop = run.config.condition.condition, run.config.condition.drop
-    if told == "none":
+    condition, drop = run.config.condition.condition, run.config.condition.drop
+    if condition == "none":
         raise InputError(
             "guidance: this model was trained without conditions, so that there is nothing to guide towards"
         )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pushforward.run.model import Model, load
+from pushforward.run.loading import load
+from pushforward.run.model import Model
 
 if TYPE_CHECKING:
     from pushforward.data import DataSource
@@ -38,7 +39,7 @@ def evaluate(
     from pushforward.distributed import SINGLE
 
     several = [runs] if isinstance(runs, Model | str | Path) else runs
-    models = [run if isinstance(run, Model) else load(run, device) for run in several]
+    models = [run if isinstance(run, Model) else load(run, device, processes=processes) for run in several]
     return report.evaluate(
         models, against, n=n, seed=seed, steps=steps, quick=quick, progress=progress, processes=processes or SINGLE
     )

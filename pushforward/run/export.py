@@ -6,6 +6,7 @@ The file is read by ``torch.export.load(file).module()``. A sampler's steps are 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward.config import make
 from pushforward.data.encoders.numeric import NumericEncoder, type_limits
 from pushforward.errors import InputError, one_line
 from pushforward.field import Learned
 from pushforward.files import written_whole
 from pushforward.run.conditions import guided
-from pushforward.run.model import Model
-from pushforward.sample import STEPPERS, Sampler
+from pushforward.sample import Sampler
 from pushforward.sample.noise import Brownian, NoiseStreams, StepNoise
 from pushforward.sample.stepper import ConditionedField
 from pushforward.version import __version__
@@ -28,9 +27,10 @@ from pushforward.version import __version__
 if TYPE_CHECKING:
     from pushforward.data import Transform
     from pushforward.field import Field
+    from pushforward.run.model import Model
     from pushforward.sample import Stepper
 
-__all__ = ["ABOUT", "EXPORT_STEPS", "Sampler", "Units", "export"]
+__all__ = ["ABOUT", "EXPORT_STEPS", "Units", "UnrolledSampler", "export_model"]
 
 ABOUT = "pushforward.json"  # inside the file: what it is
 EXPORT_STEPS = 20
@@ -39,7 +39,7 @@ TYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32
 
 
 class Units(nn.Module):
-    """`Transform.inverse` of arrays and pictures: ``x scale + mean + low``, rounded for integers, kept in its range.
+    """`Transform.inverse` of arrays and pictures: ``x scale + mean + low``, rounded for integers, varying in its range.
 
     ``[n, *shape] -> [n, *row_shape]``, computed in float64, in the type of the data (int64 where torch has it not).
     """
@@ -53,20 +53,20 @@ class Units(nn.Module):
     def __init__(self, transform: Transform) -> None:
         super().__init__()
         columns = [column for column in transform.columns if isinstance(column, NumericEncoder)]
-        kept = [column for column in columns if not column.constant]
+        varying = [column for column in columns if not column.constant]
         self.row_shape, self.image = transform.row_shape, transform.kind == "image"
         self.integer = columns[0].integer
         # of the two layouts of a colour picture a model has channels first
         self.channels_last = self.image and len(self.row_shape) == 3 and transform.shape != self.row_shape
         self.dtype = getattr(torch, columns[0].type) if columns[0].type in TYPES else torch.int64
-        self.constant = len(kept) < len(columns)
+        self.constant = len(varying) < len(columns)
         numbers = torch.int64 if self.integer else torch.float64
         ends = [(c.low, c.high) if self.image else type_limits(np.dtype(c.type)) for c in columns]
         if self.integer:  # counted from the lowest value, as the model does
             ends = [(max(a - c.low, -EXACT), min(b - c.low, EXACT)) for (a, b), c in zip(ends, columns, strict=True)]
         for name, values, dtype in (
-            ("scale", [c.scale for c in kept], torch.float64),
-            ("mean", [c.mean for c in kept], torch.float64),
+            ("scale", [c.scale for c in varying], torch.float64),
+            ("mean", [c.mean for c in varying], torch.float64),
             ("low", [c.low for c in columns], numbers),
             ("least", [a for a, _ in ends], torch.float64),
             ("most", [b for _, b in ends], torch.float64),
@@ -129,13 +129,10 @@ class Net(nn.Module):
         return out
 
 
-def export(
+def export_model(
     model: Model,
-    file: str | Path,
-    *,
-    steps: int | None = None,
-    stepper: Stepper | None = None,
-    grid: Tensor | None = None,
+    file: Path,
+    sampler: Sampler,
     guidance: float | None = None,
     batch: int | None = None,
     only_net: bool = False,
@@ -147,31 +144,17 @@ def export(
     tables in model units, which `Transform.inverse` takes. With ``only_net`` it is the network, ``(x, t)`` or
     ``(x, t, y)`` with ``t`` ``[n]``, in model units.
 
-    ``steps``, ``stepper`` and ``grid`` are those of `Model.sample`, but for 20 steps where nothing is said or tuned;
-    a tuned sampler that draws numbers is passed over.
-    ``batch`` fixes n, which is free otherwise. The file holds ``pushforward.json``: inputs, source, classes, units.
+    The ``sampler`` is that of `Model.sample`, but of 20 steps where nothing is said or tuned; a tuned sampler that
+    draws numbers is passed over. ``batch`` fixes n, which is free otherwise. The file holds ``pushforward.json``:
+    inputs, source, classes, units.
 
     Raises InputError for another ending, and for samplers that draw numbers or adapt their steps.
     Reference: https://docs.pytorch.org/docs/stable/export.html
     """
-    file = Path(file)
-    if file.suffix != ".pt2":
-        raise InputError(f"{file}: give a file that ends in .pt2")
-    if not file.parent.is_dir() or file.is_dir():
-        raise InputError(f"{file}: is a folder, or in one that does not exist")
-    if batch is not None and batch < 1:
-        raise InputError(f"batch {batch}: at least 1")
-    if only_net and any(word is not None for word in (steps, stepper, grid, guidance)):
-        raise InputError("the network alone has no steps, stepper, grid or guidance: leave them out")
+    _check(model, file, sampler, guidance, batch, only_net)
+    program = _net_program(model, batch) if only_net else _sampler_program(model, sampler, guidance, batch)
     labels = model.run.config.condition.condition == "labels"
-    if guidance is not None and model.run.config.condition.condition == "columns":
-        raise InputError("guidance: this model is told columns, and a file holds it as it is told none")
-    # two rows, as a batch of one is taken for a constant
-    x = torch.zeros(batch or 2, *model.transform.shape, device=model.device)
-    y = torch.zeros(len(x), dtype=torch.int64, device=model.device)
-    assert isinstance(model.field, Learned) and isinstance(model.field.net, nn.Module)
-    net = model.field.net
-    about: dict[str, Any] = {
+    about = {
         "pushforward": __version__,
         "torch": torch.__version__,
         "what": "net" if only_net else "sampler",
@@ -179,44 +162,95 @@ def export(
         "batch": batch,
         "classes": list(model.run.data.classes) if labels else [],
         "convention": model.run.convention,
+        **program.about,
     }
-    if only_net:
-        module: nn.Module = Net(net)
-        given = (x, torch.zeros(len(x), device=model.device), *([y] if labels else []))
-        about |= {"inputs": ["x", "t", *["y"] * labels], "predicts": model.field.predicts}
-        about |= {"path": repr(model.field.path), "output": "model units"}
-    else:
-        stepper, grid = _plan(model, steps, stepper, grid)
-        field = guided(model.field, model.run, guidance)
-        field = model.field if guidance == 1 else field  # the same, at half the cost
-        units = Units(model.transform) if Units.fits(model.transform) else nn.Identity()
-        module = UnrolledSampler(net, field, stepper, grid, x[:1], units.to(model.device))
-        given = (x, *([y] if labels else []))
-        about |= {"inputs": ["x0", *["y"] * labels], "source": repr(model.field.path.source), "stepper": repr(stepper)}
-        about |= {"grid": grid.tolist(), "guidance": guidance}
-        about |= {"output": "model units" if isinstance(units, nn.Identity) else "the units of the data"}
-    free = None if batch else tuple({0: torch.export.Dim("n", min=1)} for _ in given)
-    with torch.no_grad():
-        program = torch.export.export(module.eval(), given, dynamic_shapes=free, strict=False)
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
+    graph = program.graph(free=batch is None)
     try:
         with written_whole(file) as scratch:
-            torch.export.save(program, scratch, extra_files={ABOUT: json.dumps(about, indent=1)})
+            torch.export.save(graph, scratch, extra_files={ABOUT: json.dumps(about, indent=1)})
     except (OSError, RuntimeError) as error:
         raise InputError(f"{file}: cannot be written ({one_line(error)})") from error
     return about
 
 
-def _plan(model: Model, steps: int | None, stepper: Stepper | None, grid: Tensor | None) -> tuple[Stepper, Tensor]:
+@dataclass(frozen=True, eq=False)
+class _Program:
+    """A module, an example of its inputs, and what a file of it says beside what all files say."""
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    about: dict[str, Any]
+
+    def graph(self, free: bool) -> torch.export.ExportedProgram:
+        """The module as a graph, whose number of rows is ``free`` or that of the example."""
+        rows = tuple({0: torch.export.Dim("n", min=1)} for _ in self.example) if free else None
+        with torch.no_grad():
+            graph = torch.export.export(self.module.eval(), self.example, dynamic_shapes=rows, strict=False)
+        for node in graph.graph.nodes:
+            node.meta.pop("stack_trace", None)  # paths of this machine
+        return graph
+
+
+def _check(
+    model: Model, file: Path, sampler: Sampler, guidance: float | None, batch: int | None, only_net: bool
+) -> None:
+    """InputError for a file that cannot be written, and for what does not go together."""
+    if file.suffix != ".pt2":
+        raise InputError(f"{file}: give a file that ends in .pt2")
+    if not file.parent.is_dir() or file.is_dir():
+        raise InputError(f"{file}: is a folder, or in one that does not exist")
+    if batch is not None and batch < 1:
+        raise InputError(f"batch {batch}: at least 1")
+    if only_net and any(part is not None for part in (sampler.steps, sampler.stepper, sampler.grid, guidance)):
+        raise InputError("the network alone has no steps, stepper, grid or guidance: leave them out")
+    if guidance is not None and model.run.config.condition.condition == "columns":
+        raise InputError("guidance: this model is told columns, and a file holds it as it is told none")
+    if not isinstance(model.field, Learned):
+        kind = model.run.config.objective.field
+        raise InputError(f"{model.folder}: only runs with --field learned can be one file, and this one has {kind}")
+
+
+def _inputs(model: Model, batch: int | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Example rows, and their classes where classes were learned."""
+    # two rows, as a batch of one is taken for a constant
+    x = torch.zeros(batch or 2, *model.transform.shape, device=model.device)
+    y = torch.zeros(len(x), dtype=torch.int64, device=model.device)
+    return x, (y,) if model.run.config.condition.condition == "labels" else ()
+
+
+def _net_program(model: Model, batch: int | None) -> _Program:
+    """The network alone."""
+    assert isinstance(model.field, Learned)
+    x, y = _inputs(model, batch)
+    about = {"inputs": ["x", "t", *["y"] * len(y)], "predicts": model.field.predicts}
+    about |= {"path": repr(model.field.path), "output": "model units"}
+    return _Program(Net(model.net), (x, torch.zeros(len(x), device=model.device), *y), about)
+
+
+def _sampler_program(model: Model, sampler: Sampler, guidance: float | None, batch: int | None) -> _Program:
+    """The steps of a sampler, and the way back to the user's units where it is a plain map."""
+    x, y = _inputs(model, batch)
+    stepper, grid = _plan(model, sampler)
+    field = guided(model.field, model.run, guidance)
+    field = model.field if guidance == 1 else field  # the same, at half the cost
+    units = Units(model.transform) if Units.fits(model.transform) else nn.Identity()
+    module = UnrolledSampler(model.net, field, stepper, grid, x[:1], units.to(model.device))
+    about: dict[str, Any] = {"inputs": ["x0", *["y"] * len(y)]}
+    about |= {"source": repr(model.field.path.source), "stepper": repr(stepper)}
+    about |= {"grid": grid.tolist(), "guidance": guidance}
+    about |= {"output": "model units" if isinstance(units, nn.Identity) else "the units of the data"}
+    return _Program(module, (x, *y), about)
+
+
+def _plan(model: Model, sampler: Sampler) -> tuple[Stepper, Tensor]:
     """The method and the times, as in `Model.sample`; InputError for what cannot be unrolled."""
-    if stepper is None and grid is None and (tuned := model.tuned_for(steps)):
-        method = make(STEPPERS, tuned.stepper, "stepper")
-        if _fixed(method):
-            stepper, grid, steps = method, tuned.times(), None
+    tuned = model.resolve_sampler(sampler)
+    if tuned.stepper is not None and _fixed(tuned.stepper):
+        sampler = tuned
+    if sampler.steps is None and sampler.grid is None:
+        sampler = replace(sampler, steps=EXPORT_STEPS)
     try:
-        steps = EXPORT_STEPS if steps is None and grid is None else steps
-        grid, stepper = Sampler(stepper, grid, steps).plan(model.field)
+        grid, stepper = sampler.plan(model.field)
     except ValueError as error:
         raise InputError(str(error)) from error
     if not _fixed(stepper):

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pushforward.errors import InputError, one_line
 from pushforward.run.folder import LARGEST, read
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["FILES", "fetch", "on_hub"]
+__all__ = ["FILES", "NAME", "PREVIEW", "fetch", "library", "on_hub"]
 
 PREVIEW = "previews/samples.png"
-
-
 FILES = ("README.md", "config.json", "model.safetensors", "sampler.json", PREVIEW)
-
-
 SMALL = 2**25  # bytes of a card or a picture
-
-
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
@@ -39,11 +30,11 @@ def fetch(name: str, revision: str | None = None) -> Path:
     """
     hub = library(f"{name}: there is no such folder; to fetch a model of that name from the Hugging Face Hub")
     try:
-        found = hub.HfApi().repo_info(name, revision=revision, files_metadata=True)
+        repository = hub.HfApi().repo_info(name, revision=revision, files_metadata=True)
     except (hub.errors.HfHubHTTPError, ValueError) as error:  # not there, not allowed, not a revision
-        where = name if revision is None else f"{name} (revision {revision})"
+        origin = name if revision is None else f"{name} (revision {revision})"
         raise InputError(
-            f"{where}: neither a folder here nor a model on the Hugging Face Hub that you may read ({one_line(error)})"
+            f"{origin}: neither a folder here nor a model on the Hugging Face Hub that you may read ({one_line(error)})"
         ) from error
     except Exception as error:  # no network, in the words of whichever library: the cache may do
         try:
@@ -52,7 +43,7 @@ def fetch(name: str, revision: str | None = None) -> Path:
             )
         except Exception:
             raise InputError(f"{name}: the Hugging Face Hub cannot be reached ({one_line(error)})") from error
-    sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
+    sizes = {file.rfilename: file.size or 0 for file in repository.siblings or ()}
     if missing := {"config.json", "model.safetensors"} - sizes.keys():
         raise InputError(f"{name}: no model of this package: the Hub has no {sorted(missing)[0]} there")
     check_sizes(name, sizes, {"config.json": LARGEST, "sampler.json": LARGEST, "README.md": SMALL, PREVIEW: SMALL})
@@ -77,6 +68,7 @@ def library(purpose: str) -> Any:
 
 
 def check_sizes(name: str, sizes: dict[str, int], limits: dict[str, int]) -> None:
+    """InputError for a file that is larger than what it can be."""
     for file, most in limits.items():
         if sizes.get(file, 0) > most:
             raise InputError(f"{name}: {file} has {sizes[file]:,} bytes, where {most:,} at most belong; not fetched")

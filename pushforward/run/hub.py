@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,68 +17,79 @@ from pushforward.errors import InputError, one_line
 from pushforward.run.card import card
 from pushforward.run.fetch import FILES, NAME, PREVIEW, library
 from pushforward.run.folder import SamplerFile
-from pushforward.run.model import Model, load
 
 if TYPE_CHECKING:
-    pass
+    from pushforward.run.model import Model
 
-__all__ = ["push"]
+__all__ = ["Destination", "share"]
 
 
-def push(
-    run: str | Path,
-    to: str | Path,
-    *,
-    private: bool = False,
-    revision: str | None = None,
-    license: str = "unknown",
-    to_folder: bool = False,
-) -> str:
-    """Share a trained run on the Hub as ``org/name``, or as a folder with the same files; where it is now.
+@dataclass(frozen=True)
+class Destination:
+    """Where a model is shared: a folder, or a repository of the Hub and a branch of it.
 
-    ``to`` is a folder if it exists as one, begins with ``.``, ``/`` or ``~``, is a `Path`, or with ``to_folder``. A
-    repository is made if there is none, ``private`` or not; ``revision`` is a branch of it. Averaged weights, the
-    configuration without the path of the data, tuned samplers, the last preview and a model card go up; checkpoints,
-    history and rows do not. InputError for a run that does not load, and where the destination holds other files.
+    ``to`` is a folder if it exists as one, begins with ``.``, ``/`` or ``~``, is a `Path`, or with ``to_folder``.
+    InputError for what is neither, and for what a folder does not have.
     """
-    home = Path(to).expanduser()
-    local = to_folder or isinstance(to, Path) or home.is_dir() or str(to).startswith((".", "/", "~"))
+
+    to: str | Path
+    private: bool = False
+    revision: str | None = None
+    to_folder: bool = False
+
+    def __post_init__(self) -> None:
+        if self.local and (self.private or self.revision is not None):
+            raise InputError(f"{self.to}: is a folder; --private and --revision are for the Hugging Face Hub")
+        if not self.local and not NAME.fullmatch(str(self.to)):
+            raise InputError(f"{self.to}: write org/name for the Hugging Face Hub, or ./folder")
+
+    @property
+    def folder(self) -> Path:
+        """The folder, if it is one."""
+        return Path(self.to).expanduser()
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a folder."""
+        named = isinstance(self.to, Path) or str(self.to).startswith((".", "/", "~"))
+        return self.to_folder or named or self.folder.is_dir()
+
+
+def share(model: Model, destination: Destination, license: str = "unknown") -> str:
+    """Share a model on the Hub, or as a folder with the same files; where it is now.
+
+    A repository is made if there is none. Averaged weights, the configuration without the path of the data, tuned
+    samplers, the last preview and a model card go up; checkpoints, history and rows do not. InputError where the
+    destination holds other files.
+    """
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", license):
         raise InputError(f"--license {license}: write its name on the Hub, such as mit, apache-2.0 or cc-by-4.0")
-    if local and (private or revision is not None):
-        raise InputError(f"{to}: is a folder; --private and --revision are for the Hugging Face Hub")
-    if not local and not NAME.fullmatch(str(to)):
-        raise InputError(f"{to}: write org/name for the Hugging Face Hub, or ./folder")
-    hub = None if local else library(f"{to}: to share a model on the Hugging Face Hub")
-    model = load(run)
+    name = str(destination.to)
+    hub = None if destination.local else library(f"{name}: to share a model on the Hugging Face Hub")
     with tempfile.TemporaryDirectory() as scratch:
-        _write(model, Path(scratch), str(to), license)
+        _write(model, Path(scratch), name, license)
         if hub is None:
-            return _to_folder(Path(scratch), home)
+            return _to_folder(Path(scratch), destination.folder)
         try:
-            return _to_hub(hub.HfApi(), Path(scratch), str(to), private, revision)
+            return _to_hub(hub.HfApi(), Path(scratch), name, destination.private, destination.revision)
         except InputError:
             raise
         except Exception as error:  # a network, an account or a disk, in the words of whichever library
-            raise InputError(f"{to}: not shared ({one_line(error)})") from error
+            raise InputError(f"{name}: not shared ({one_line(error)})") from error
 
 
 def _write(model: Model, folder: Path, name: str, license: str) -> None:
     """Every file that is shared, made from what was loaded and not copied."""
-    from torch import nn
-
-    from pushforward.field import Learned
     from pushforward.files import save_weights
 
-    assert isinstance(model.field, Learned) and isinstance(model.field.net, nn.Module)
     # the path of the data on the author's machine is nobody's business
     file = model.run.model_copy(update={"data": model.run.data.model_copy(update={"source": model.run.data.name})})
     (folder / "config.json").write_text(file.model_dump_json(indent=1))
-    save_weights(model.field.net.state_dict(), folder / "model.safetensors")
+    save_weights(model.net.state_dict(), folder / "model.safetensors")
     if model.tuned:
         (folder / "sampler.json").write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
-    shown = _picture(model.folder, folder / PREVIEW)
-    (folder / "README.md").write_text(card(model, name, license, shown), encoding="utf-8")
+    pictured = _picture(model.folder, folder / PREVIEW)
+    (folder / "README.md").write_text(card(model, name, license, pictured), encoding="utf-8")
 
 
 def _picture(run: Path, to: Path) -> bool:
@@ -99,10 +111,10 @@ def _picture(run: Path, to: Path) -> bool:
 
 def _to_folder(made: Path, to: Path) -> str:
     """Put the files into a folder; InputError if it holds anything else, such as a run in training."""
-    there = [p.relative_to(to).as_posix() for p in to.rglob("*") if p.is_symlink() or not p.is_dir()]
+    present = [p.relative_to(to).as_posix() for p in to.rglob("*") if p.is_symlink() or not p.is_dir()]
     if to.is_symlink() or (to.exists() and not to.is_dir()):
         raise InputError(f"{to}: is not a folder")
-    if other := sorted(set(there) - set(FILES)):
+    if other := sorted(set(present) - set(FILES)):
         raise InputError(f"{to}: holds {other[0]}, which is no part of a shared model; choose an empty folder")
     for name in FILES:
         if (made / name).is_file():

@@ -2,63 +2,63 @@
 
 from __future__ import annotations
 
-import functools
-import math
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pushforward.config import components, make, network
+from pushforward.config import make
 from pushforward.errors import InputError
-from pushforward.run.conditions import ClassSpec, Guidance, class_numbers, drawn_classes, guided, known
-from pushforward.run.fetch import fetch, on_hub
-from pushforward.run.folder import RunFile, TunedSampler, history, read, read_tuned
+from pushforward.progress import SILENT, Progress
+from pushforward.run.conditions import (
+    ClassSpec,
+    Guidance,
+    class_numbers,
+    drawn_classes,
+    encode_partial_rows,
+    guided,
+)
+from pushforward.run.density import DensityOptions, row_likelihood
+from pushforward.run.folder import RunFile, TunedSampler, history
+from pushforward.run.request import single_process
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pushforward.data import Transform
     from pushforward.data import UserRows as Rows
+    from pushforward.data.files.read import DataSource
+    from pushforward.distributed import Processes
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
-    from pushforward.sample import Stepper
-    from pushforward.training import Processes
+    from pushforward.report import Report
+    from pushforward.sample import Sampler, Stepper, Tuned
 
-__all__ = ["Model", "load"]
+__all__ = ["Model"]
 
 ATTEMPTS = 20
-NATS = 0.01  # tolerance of a log-density: networks are wrong by more
-
-
-def _shared(processes: Processes, how: Callable[..., Likelihood], x: Tensor, y: Tensor | None) -> Likelihood:
-    """The log-likelihood of points of which each process takes some."""
-    import torch
-
-    from pushforward.likelihood import Likelihood
-
-    if processes.count == 1:
-        return how(x, y=y)
-    nfe = []
-
-    def part(start: int, count: int) -> Tensor:
-        some = slice(start, start + count)
-        found = how(x[some], y=None if y is None else y[some], first=start)
-        nfe.append(found.nfe)
-        numbers = torch.stack([found.log_prob, found.std_error, found.step_error], 1)
-        return torch.cat([numbers.double(), found.x0.flatten(1).double()], 1)
-
-    columns = processes.map_rows(len(x), part)
-    log_prob, std_error, step_error = columns[:, :3].to(x.dtype).unbind(1)
-    return Likelihood(log_prob, std_error, step_error, columns[:, 3:].reshape(x.shape).to(x), max(nfe))
+Watch: TypeAlias = Progress | Callable[[float, str], None] | None
 
 
 @dataclass(frozen=True, eq=False)
+class Sampling:
+    """How rows are sampled: the method, the guidance, and the seed, with which row i is that of (seed, first + i)."""
+
+    sampler: Sampler
+    guidance: Guidance = None
+    seed: int = 0
+    first: int = 0
+    progress: Progress = SILENT
+
+
+@dataclass(eq=False)
 class Model:
     """A trained run: its field in model units, and samples in the user's own units.
 
-    ``tuned`` are the answers of `tune`, the latest last.
+    It is on a ``device``, and ``processes`` share out what it computes; all get all rows. ``tuned`` are the answers of
+    `tune`, the latest last.
     """
 
     field: Field
@@ -67,6 +67,15 @@ class Model:
     folder: Path
     device: str = "cpu"
     tuned: tuple[TunedSampler, ...] = ()
+    processes: Processes = dataclasses.field(default_factory=single_process)
+
+    @property
+    def net(self) -> nn.Module:
+        """The network behind the field, with averaged weights."""
+        net: nn.Module = getattr(self.field, "net")  # noqa: B009  (every field of a run has one)
+        return net
+
+    # ---- new rows
 
     def sample(
         self,
@@ -79,34 +88,35 @@ class Model:
         stepper: Stepper | None = None,
         grid: Tensor | None = None,
         tol: float | None = None,
+        sampler: Sampler | None = None,
         seed: int = 0,
         first: int = 0,
-        on_batch: Callable[[int, int], None] | None = None,
-        processes: Processes | None = None,
+        progress: Watch = None,
     ) -> Rows:
-        """``n`` new rows in the units, columns and types of the training data: an array, or a pyarrow.Table.
+        """Sample ``n`` new rows in the units, columns and types of the training data: an array, or a pyarrow.Table.
 
         ``y`` is a class by its label, one for all rows or one for each, and -1 for none; without it classes are as
         frequent as in the data (`labels`). ``where`` gives columns of a table their values, None a missing one.
         ``guidance`` is the scale of `ClassifierFreeGuidance`, 1 for none, or a function from field to field such as
         ``lambda field: pf.AutoGuidance(field, weaker, 2.0)``.
 
-        Row i depends on (seed, first + i) alone. Where nothing but ``steps`` is said, what was tuned for as many
-        evaluations is used, or the latest that was tuned; else the defaults of `integrate`. ``processes`` share the
-        work out, and all get all rows.
+        Row i depends on (seed, first + i) alone. The method is given as in `integrate`; where nothing but ``steps`` is
+        said, what was tuned for as many evaluations is used, or the latest that was tuned; else the defaults.
         """
-        if where is None:
-            told = self.labels(n, y, seed, first)
-            x = self._generate(n, told, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
-            return self.transform.inverse(x)
         from pushforward.data.partial import overwrite_observed, table_of_one_row
+        from pushforward.sample import Sampler
+        from pushforward.sample.integrate import chosen
 
+        sampler = chosen(sampler, Sampler(stepper, grid, steps, tol))
+        sampling = Sampling(sampler, guidance, seed, first, self._watched(progress))
+        if where is None:
+            return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling))
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
-        given = table_of_one_row(where)
-        there = known(self.transform, self.run, given, "where", False).expand(n, -1)
-        x = self._generate(n, there, guidance, steps, stepper, grid, tol, seed, first, on_batch, processes)
-        return overwrite_observed(self.transform.inverse(there.where(~there.isnan(), x)), given)
+        row = table_of_one_row(where)
+        condition = encode_partial_rows(self.transform, self.run, row, "where", False).expand(n, -1)
+        x = self._generate(n, condition, sampling)
+        return overwrite_observed(self.transform.inverse(condition.where(~condition.isnan(), x)), row)
 
     def labels(self, n: int, y: ClassSpec = None, seed: int = 0, first: int = 0) -> Tensor | None:
         """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
@@ -119,30 +129,33 @@ class Model:
         guidance: Guidance = None,
         steps: int | None = None,
         seed: int = 0,
-        where: str = "the rows",
-        on_batch: Callable[[int, int], None] | None = None,
-        processes: Processes | None = None,
+        origin: str = "the rows",
+        progress: Watch = None,
     ) -> Rows:
-        """Rows of a table with their gaps filled, each by one draw from its law given what the row holds.
+        """Fill the gaps of rows of a table, each by one draw from its law given what the row holds.
 
         Columns that ``rows`` does not have are gaps as a whole. What is known stays as it is. A gap is never filled by
-        a missing value. InputError for a model that has not learned to be told columns (`resolve`).
+        a missing value. ``origin`` names the rows in errors. InputError for a model that has not learned to be told
+        columns (`resolve`).
         """
         import numpy as np
         import pyarrow as pa
         import torch
 
         from pushforward.data.partial import overwrite_observed
+        from pushforward.sample import Sampler
         from pushforward.tensor import generator
 
-        there = known(self.transform, self.run, rows, where, True)
-        x, todo = there.clone(), torch.arange(len(there))
-        for attempt in range(ATTEMPTS):  # a gap that was filled by a missing value is drawn again
-            say = on_batch if attempt == 0 else None
-            again = seed if attempt == 0 else int(torch.randint(2**31, (), generator=generator(seed, "fill", attempt)))
-            some = there[todo]
-            new = self._generate(len(todo), some, guidance, steps, None, None, None, again, 0, say, processes)
-            x[todo] = some.where(~some.isnan(), new)
+        given = encode_partial_rows(self.transform, self.run, rows, origin, True)
+        x, todo = given.clone(), torch.arange(len(given))
+        sampling = Sampling(Sampler(steps=steps), guidance, seed, 0, self._watched(progress))
+        for attempt in range(ATTEMPTS):
+            if attempt > 0:  # gaps that were filled by a missing value are drawn again
+                again = int(torch.randint(2**31, (), generator=generator(seed, "fill", attempt)))
+                sampling = dataclasses.replace(sampling, seed=again, progress=SILENT)
+            condition = given[todo]
+            drawn = self._generate(len(todo), condition, sampling)
+            x[todo] = condition.where(~condition.isnan(), drawn)
             table = self.transform.inverse(x)
             assert isinstance(table, pa.Table)
             gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)
@@ -150,7 +163,7 @@ class Model:
             if not len(todo):
                 return overwrite_observed(table, rows)
         raise InputError(
-            f"{where}: {len(todo)} rows were not filled after {ATTEMPTS} attempts: the model has learned that these "
+            f"{origin}: {len(todo)} rows were not filled after {ATTEMPTS} attempts: the model has learned that these "
             "values are missing whenever the rest is as it is here"
         )
 
@@ -162,29 +175,22 @@ class Model:
         """The lines of the run's ``metrics.jsonl``, or of its ``floor.jsonl``."""
         return history(self.folder, name)
 
-    def _generate(
-        self,
-        n: int,
-        condition: Tensor | None,
-        guidance: Guidance,
-        steps: int | None,
-        stepper: Stepper | None,
-        grid: Tensor | None,
-        tol: float | None,
-        seed: int,
-        first: int,
-        on_batch: Callable[[int, int], None] | None,
-        processes: Processes | None,
-    ) -> Tensor:
-        """Samples in model units, with the tuned sampler where nothing else is asked for."""
-        from pushforward.sample import STEPPERS, generate
-        from pushforward.training import SINGLE
+    def resolve_sampler(self, sampler: Sampler) -> Sampler:
+        """The tuned sampler where ``sampler`` says nothing but a number of steps; itself elsewhere."""
+        from pushforward.sample import STEPPERS, Sampler
 
+        chosen = any(part is not None for part in (sampler.stepper, sampler.grid, sampler.tol))
+        if chosen or not (tuned := self.tuned_for(sampler.steps)):
+            return sampler
+        return Sampler(make(STEPPERS, tuned.stepper, "stepper"), tuned.times())
+
+    def _generate(self, n: int, condition: Tensor | None, sampling: Sampling) -> Tensor:
+        """Samples in model units ``[n, *d]``, of which each process makes some."""
+        from pushforward.sample import generate
+
+        guidance, sampler = sampling.guidance, self.resolve_sampler(sampling.sampler)
         if guidance is not None and condition is None and self.run.config.condition.condition != "none":
             raise InputError("guidance: towards what? say what is known of the rows (--where COLUMN=VALUE)")
-        if stepper is None and grid is None and tol is None and (tuned := self.tuned_for(steps)):
-            stepper, grid, steps = make(STEPPERS, tuned.stepper, "stepper"), tuned.times(), None
-
         field = guided(self.field, self.run, guidance)
 
         def part(start: int, count: int) -> Tensor:
@@ -192,78 +198,47 @@ class Model:
                 field,
                 count,
                 self.transform.shape,
-                stepper=stepper,
-                steps=steps,
-                seed=seed,
+                sampler=sampler,
+                seed=sampling.seed,
                 y=None if condition is None else condition[start : start + count],
-                grid=grid,
-                tol=tol,
-                first=first + start,
+                first=sampling.first + start,
                 device=self.device,
-                progress=None if on_batch is None else lambda share, words: on_batch(round(share * count), count),
+                progress=sampling.progress,
             )
 
-        return (processes or SINGLE).map_rows(n, part)
+        return self.processes.map_rows(n, part)
+
+    def _watched(self, progress: Watch) -> Progress:
+        """The progress of what this process computes, as far as it is the one that speaks."""
+        return Progress.of(progress) if self.processes.main else SILENT
+
+    # ---- densities
 
     def log_likelihood(
         self,
         rows: Rows,
-        method: str | Divergence = "auto",
         *,
+        method: str | Divergence = "auto",
         y: ClassSpec = None,
         steps: int | None = None,
         tol: float | None = None,
         draws: int = 1,
         seed: int = 0,
-        where: str = "the rows",
-        on_batch: Callable[[int, int], None] | None = None,
-        processes: Processes | None = None,
+        origin: str = "the rows",
+        progress: Watch = None,
     ) -> Likelihood:
-        """Log-densities of rows in the units, columns and types of the training data, nats per row.
+        """Compute log-densities of rows in the units, columns and types of the training data, nats per row, ``[n]``.
 
         ``log p(row) = log p_model(forward(row)) + log |det d forward / d row|``. Integers stand for the unit interval
-        around them (uniform dequantisation): the density is a mean over ``draws`` points in it, and its logarithm a
+        around them (uniform dequantization): the density is a mean over ``draws`` points in it, and its logarithm a
         lower bound, in expectation, on that of their probability. ``method`` "auto" is exact up to 128 dimensions and
         Hutchinson's above. ``y`` is the class of the rows, by label, and the density then ``p(row | y)``. What a row
         holds in a column that was constant in training is not looked at. Without ``steps`` they are adaptive, to
-        ``tol`` nats (0.01). ``processes`` share the rows out, and all get
-        all answers. See `log_likelihood`.
+        ``tol`` nats (0.01). ``origin`` names the rows in errors. See `log_likelihood`.
         """
-        import torch
-
-        from pushforward.likelihood import Likelihood, log_likelihood
-        from pushforward.tensor import per_sample
-        from pushforward.training import SINGLE
-
-        x = self.transform.forward(rows, where)
-        spread, condition = not self.transform.continuous, self._told(y, len(x))
-        if method == "auto":
-            method = "exact" if x[0].numel() <= 128 else "hutchinson"
-        if draws < 1:
-            raise InputError(f"draws {draws}: at least 1")
-        tol = NATS if steps is None and tol is None else tol
-        show = None if on_batch is None else lambda share, words: on_batch(round(share * len(x)), len(x))
-        parts: list[Likelihood] = []
-        dets: list[Tensor] = []
-        for k in range(draws if spread else 1):
-            point = x
-            if spread:
-                noise = per_sample(lambda n, g: torch.rand(n, *x.shape[1:], generator=g), 0, len(x), seed, "jitter", k)
-                point = self.transform.dequantize(x, noise)
-            dets.append(self.transform.log_dets(point))
-            with torch.no_grad():
-                point = point.to(self.device)
-                how = functools.partial(
-                    log_likelihood, self.field, method=method, steps=steps, tol=tol, seed=seed, progress=show
-                )
-                parts.append(_shared(processes or SINGLE, how, point, condition))
-        # the mean density; its error, of independent directions, by the shares of the draws
-        logs = torch.stack([p.log_prob.double() + d.to(p.log_prob.device) for p, d in zip(parts, dets, strict=True)])
-        share, errors = logs.softmax(0), torch.stack([p.std_error.double() for p in parts])
-        log_prob = logs.logsumexp(0) - math.log(len(parts))
-        step_error = torch.stack([p.step_error for p in parts]).amax(0)
-        error = (share * errors).square().sum(0).sqrt()
-        return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))
+        options = DensityOptions(method, steps, tol, draws, seed)
+        x = self.transform.forward(rows, origin)
+        return row_likelihood(self, x, self._class_condition(y, len(x)), options, self._watched(progress))
 
     def log_prob(
         self, rows: Rows, *, y: ClassSpec = None, steps: int | None = None, tol: float | None = None
@@ -271,73 +246,91 @@ class Model:
         """``log p(row)`` in nats, ``[n]``, in the user's own units: `log_likelihood` without its errors."""
         return self.log_likelihood(rows, y=y, steps=steps, tol=tol).log_prob
 
-    def encode(self, rows: Rows, *, y: ClassSpec = None, where: str = "the rows") -> Float[Tensor, "n *d"]:
-        """The source draws whose flow ends at these rows: `likelihood.encode` from the user's units."""
+    def encode(self, rows: Rows, *, y: ClassSpec = None, origin: str = "the rows") -> Float[Tensor, "n *d"]:
+        """Find the source draws whose flow ends at these rows: `likelihood.encode` from the user's units."""
         import torch
 
         from pushforward.likelihood import encode
 
-        x = self.transform.forward(rows, where)
+        x = self.transform.forward(rows, origin)
         with torch.no_grad():
-            return encode(self.field, x.to(self.device), y=self._told(y, len(x))).cpu()
+            return encode(self.field, x.to(self.device), y=self._class_condition(y, len(x))).cpu()
 
     def decode(self, x0: Float[Tensor, "n *d"], *, y: ClassSpec = None) -> Rows:
-        """The rows to which source draws are carried, in the user's units: the inverse of `encode`."""
+        """Carry source draws to rows in the user's units: the inverse of `encode`."""
         import torch
 
         from pushforward.likelihood import decode
 
         with torch.no_grad():
-            return self.transform.inverse(decode(self.field, x0.to(self.device), y=self._told(y, len(x0))).cpu())
+            x = decode(self.field, x0.to(self.device), y=self._class_condition(y, len(x0)))
+        return self.transform.inverse(x.cpu())
 
-    def _told(self, y: ClassSpec, n: int) -> Tensor | None:
+    def _class_condition(self, y: ClassSpec, n: int) -> Tensor | None:
         """Classes for a density; InputError where the law without a class was not learned and none is given."""
         if y is None and self.run.config.condition.condition == "labels" and not self.run.config.condition.drop:
             raise InputError("this model was trained with --drop 0 and knows the law of each class only: give y")
         numbers = class_numbers(self.run, y, n)
         return None if numbers is None else numbers.to(self.device)
 
+    # ---- what is made of a model
+
+    def tune(self, nfe: int, *, seed: int = 0, progress: Watch = None) -> Tuned:
+        """Find the best sampler for ``nfe`` evaluations a sample; `sample` uses it from now on, see `tune_model`."""
+        from pushforward.run.tuning import tune_model
+
+        return tune_model(self, nfe, seed, Progress.of(progress))
+
+    def evaluate(
+        self,
+        against: DataSource | None = None,
+        *,
+        n: int = 2000,
+        seed: int = 0,
+        steps: int | None = None,
+        quick: bool = False,
+        progress: Watch = None,
+    ) -> Report:
+        """Measure how good the samples are, each figure beside its floor; see `pf.evaluate`."""
+        from pushforward import report
+
+        watched = self._watched(progress)
+        return report.evaluate(
+            [self], against, n=n, seed=seed, steps=steps, quick=quick, progress=watched, processes=self.processes
+        )
+
+    def push(
+        self,
+        to: str | Path,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        license: str = "unknown",
+        to_folder: bool = False,
+    ) -> str:
+        """Share the model on the Hugging Face Hub as ``org/name``, or as a folder; where it is now, see `share`."""
+        from pushforward.run.hub import Destination, share
+
+        return share(self, Destination(to, private, revision, to_folder), license)
+
+    def export(
+        self,
+        file: str | Path,
+        *,
+        steps: int | None = None,
+        stepper: Stepper | None = None,
+        grid: Tensor | None = None,
+        guidance: float | None = None,
+        batch: int | None = None,
+        only_net: bool = False,
+    ) -> dict[str, Any]:
+        """Write the model to one ``.pt2`` file that runs where there is torch and nothing else, see `export_model`."""
+        from pushforward.run.export import export_model
+        from pushforward.sample import Sampler
+
+        return export_model(self, Path(file), Sampler(stepper, grid, steps), guidance, batch, only_net)
+
     def __repr__(self) -> str:
         data = self.run.data
         size = f"{self.run.parameters:,} parameters"
         return f"Model({data.name!r}, rows of shape {data.shape}, {size}, {self.field.path})"
-
-
-def load(folder: str | Path, device: str = "cpu", *, ema: float | None = None, revision: str | None = None) -> Model:
-    """The model in a run folder. Reads JSON and safetensors only; InputError if the run is missing or damaged.
-
-    Text like ``org/name`` that is no folder here is a model on the Hugging Face Hub, fetched into the Hub's own cache
-    (extra ``hub``); ``revision`` is a branch, tag or commit of it.
-
-    ``ema`` asks for the average of the weights of another length than that of the training, as a share of its steps:
-    0.05 remembers the last tenth or so, 0.2 most of them (Karras et al. 2024).
-
-    ``pf.load("runs/demo").sample(8, seed=0)``
-    """
-    from pushforward.data import Transform
-    from pushforward.files import at_most, load_weights
-    from pushforward.training.average import reaverage
-
-    if on_hub(folder):
-        folder = fetch(str(folder), revision)
-    elif revision is not None:
-        raise InputError(f"revision {revision!r}: of models on the Hugging Face Hub, and {folder} is a folder")
-    folder = Path(folder)
-    run, weights = read(folder), folder / "model.safetensors"
-    try:
-        transform = Transform.from_json(run.data.transform)
-        if transform.shape != run.data.shape:
-            raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
-        with at_most(weights.stat().st_size if weights.is_file() else 0):
-            data = run.data.spec(transform)
-            parts, net = components(run.config, data), network(run.config, data)
-    except InputError as error:
-        raise InputError(f"{folder / 'config.json'}: {error}") from error
-    if not weights.is_file():
-        raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
-    load_weights(net, weights)
-    if ema is not None:
-        reaverage(net, folder / "averages", run.config.train.ema, ema)
-    return Model(
-        parts.field_of(net.to(device).requires_grad_(False)), transform, run, folder, device, read_tuned(folder)
-    )

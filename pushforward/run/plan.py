@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pushforward.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pushforward.coupling import Semidiscrete, SemidiscretePlan
-    from pushforward.source import Source
-    from pushforward.tensor import Dequantize
+    from pushforward.batches import BatchRecipe
+    from pushforward.coupling import Semidiscrete
 
-__all__ = ["plan"]
+__all__ = ["fit_plan"]
 
 
-def plan(
-    kept: Path,
-    on_step: Callable[[int, int], None],
-    how: Semidiscrete,
+def fit_plan(
+    recipe: BatchRecipe,
+    coupling: Semidiscrete,
     x: Tensor,
     y: Tensor | None,
-    source: Source,
     seed: int,
-    dequantize: Dequantize | None,
-) -> SemidiscretePlan:
-    """What ``how.fit`` of the other arguments gives, with its potentials kept in the folder ``kept``.
+    folder: Path,
+    progress: Progress,
+) -> BatchRecipe:
+    """Fit the semidiscrete coupling of a recipe to rows ``x [N, *d]`` and classes ``y [N]``; the recipe with its plan.
 
-    Potentials that are there and whole are taken; others are fitted again. A disk that refuses to keep them costs
-    nothing but the time when training goes on.
+    The potentials are kept in ``folder``. Potentials that are there and whole are taken; others are fitted again. A
+    disk that refuses to keep them costs nothing but the time when training goes on.
     """
     from pushforward.coupling import SemidiscretePlan
     from pushforward.files import read_folder, write_folder
 
     try:
-        found, _ = read_folder(kept, {"potentials": x.new_empty(len(x))})
-        return SemidiscretePlan.of(x, y, found["potentials"], dequantize)
+        tensors, _ = read_folder(folder, {"potentials": x.new_empty(len(x))})
+        plan = SemidiscretePlan.of(x, y, tensors["potentials"], recipe.dequantize)
     except (OSError, ValueError):
-        pass
-    partners = how.fit(x, y, source, seed, dequantize, on_step)
-    with suppress(OSError):
-        write_folder(kept, {"potentials": partners.potentials}, {})
-    return partners
+        plan = coupling.fit(x, y, recipe.path.source, seed, recipe.dequantize, progress.steps)
+        with suppress(OSError):
+            write_folder(folder, {"potentials": plan.potentials}, {})
+    # the plan hands out its own rows: it is the one to make them continuous
+    return replace(recipe, coupling=plan, dequantize=None)

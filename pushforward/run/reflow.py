@@ -6,13 +6,13 @@ between independent ones, and a model of them needs fewer steps. Liu et al. 2023
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushforward.errors import InputError
-from pushforward.run.model import load
+from pushforward.progress import SILENT, Progress
+from pushforward.run.loading import load
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +46,8 @@ def paired(
     return y[:, :-1].reshape(x1.shape).to(x1), x1, None if bool((labels == -2).all()) else labels
 
 
-def pairs(
-    run: Path, folder: Path, seed: int, device: str, on_batch: Callable[[int, int], None] | None = None
-) -> Reflow:
-    """Pairs made by the model in ``run``, as many as it was trained on rows (at most 100,000), kept in ``folder``.
+def pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = SILENT) -> Reflow:
+    """Make pairs by the model in ``run``, as many as it was trained on rows (at most 100,000), kept in ``folder``.
 
     They are made once and read back when training goes on. InputError for a model that does not know the source of its
     rows, or pairs that are damaged.
@@ -64,28 +62,20 @@ def pairs(
 
     model = load(run, device)
     shape, classes = model.transform.shape, model.run.data.classes
-    n, kept = min(model.run.data.rows, MOST), folder / PAIRS
+    n, file = min(model.run.data.rows, MOST), folder / PAIRS
     source, y = model.field.path.source, model.labels(n, None, seed)
     x0 = source.draws(n, shape, seed=seed)
-    if kept.is_file():
+    if file.is_file():
         try:
-            x1 = load_file(kept)["x1"]
+            x1 = load_file(file)["x1"]
         except (OSError, SafetensorError, KeyError) as error:
-            raise InputError(f"{kept}: damaged; delete it, and the pairs are made again") from error
+            raise InputError(f"{file}: damaged; delete it, and the pairs are made again") from error
         if x1.shape != x0.shape:
-            raise InputError(f"{kept}: holds pairs of another run; choose another --out")
+            raise InputError(f"{file}: holds pairs of another run; choose another --out")
     else:
-        x1 = generate(
-            model.field,
-            n,
-            shape,
-            seed=seed,
-            y=y,
-            device=device,
-            progress=None if on_batch is None else lambda share, words: on_batch(round(share * n), n),
-        )
+        x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, progress=progress)
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(kept) as scratch:
+        with written_whole(file) as scratch:
             save_file({"x1": x1}, scratch)
     labels = torch.full((n,), -2) if y is None else y
     partners = torch.cat([x0.flatten(1), labels[:, None].to(x0)], 1)

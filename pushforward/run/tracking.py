@@ -27,9 +27,9 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def tracking(
-    name: str | None, folder: Path, config: dict[str, Any], warn: Callable[[str], None] = lambda words: None
+    name: str | None, folder: Path, config: dict[str, Any], warn: Callable[[str], None] = lambda message: None
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that logs a report ``{"step": .., "loss": .., ...}``; one that does nothing if ``name`` is None.
+    """Log reports ``{"step": .., "loss": .., ...}`` by the function in the block; nothing is logged without a ``name``.
 
     TensorBoard writes into ``folder/tensorboard``, the others where their own settings say. A tracker that does not
     answer later on is told to ``warn``, and does not end the training. InputError for one that is unknown, not
@@ -43,7 +43,7 @@ def tracking(
     from accelerate import Accelerator
     from accelerate.tracking import get_available_trackers
 
-    if name not in [str(known.value) for known in get_available_trackers()]:
+    if name not in [str(tracker.value) for tracker in get_available_trackers()]:
         raise InputError(f"--tracker {name}: not installed; pip install {name}")
     accelerator: Any = Accelerator(cpu=True, log_with=name, project_dir=folder)
     try:

@@ -3,57 +3,66 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pushforward.config import fingerprint
+from pushforward.batches import fingerprint
 from pushforward.errors import InputError
+from pushforward.progress import SILENT, Progress
 from pushforward.run.folder import SamplerFile, TunedSampler
-from pushforward.run.model import load
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pushforward.run.model import Model
     from pushforward.sample import Tuned
 
-__all__ = ["tune"]
+__all__ = ["tune_model"]
 
 
-def tune(
-    folder: Path, nfe: int, *, seed: int = 0, device: str = "cpu", on_step: Callable[[float, str], None] | None = None
-) -> Tuned:
-    """Find the sampler of a run for ``nfe`` evaluations a sample and keep it there: `sample` uses it from now on.
+def tune_model(model: Model, nfe: int, seed: int = 0, progress: Progress = SILENT) -> Tuned:
+    """Find the sampler of a model for ``nfe`` evaluations a sample and keep it in its folder and in ``model.tuned``.
 
     Held-out rows of the training data decide on stochastic samplers; where the data have moved or changed, flows alone
-    are tried.
+    are tried. InputError for a budget in which no method makes a step.
     """
-    from pushforward.data import load as load_data
     from pushforward.files import written_whole
-    from pushforward.sample import tune as find
+    from pushforward.sample import tune
 
-    model = load(folder, device)
-    rows: Tensor | None = None
-    with contextlib.suppress(InputError, OSError):
-        data = load_data(model.run.data.source)
-        if fingerprint(data) == model.run.data.fingerprint:
-            rows = data.split(model.run.config.train.held_out, model.run.config.train.seed)[1].x[:].to(device)
     try:
-        found = find(
-            model.field, nfe, shape=model.transform.shape, seed=seed, device=device, data=rows, progress=on_step
+        best = tune(
+            model.field,
+            nfe,
+            shape=model.transform.shape,
+            seed=seed,
+            device=model.device,
+            data=_held_out(model),
+            progress=progress,
         )
     except ValueError as error:
-        raise InputError(f"{folder}: {error}") from error
+        raise InputError(f"{model.folder}: {error}") from error
     entry = TunedSampler(
         nfe=nfe,
-        stepper=found.name,
-        grid=tuple(found.grid.tolist()),
-        error=found.error,
-        best_untuned=found.best_untuned,
-        distance=found.distance,
-        floor=found.floor,
+        stepper=best.name,
+        grid=tuple(best.grid.tolist()),
+        error=best.error,
+        best_untuned=best.best_untuned,
+        distance=best.distance,
+        floor=best.floor,
     )
-    others = tuple(t for t in model.tuned if t.nfe != nfe)
-    with written_whole(folder / "sampler.json") as scratch:
-        scratch.write_text(SamplerFile(tuned=(*others, entry)).model_dump_json(indent=1))
-    return found
+    model.tuned = (*(t for t in model.tuned if t.nfe != nfe), entry)
+    with written_whole(model.folder / "sampler.json") as scratch:
+        scratch.write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
+    return best
+
+
+def _held_out(model: Model) -> Tensor | None:
+    """The held-out rows of the training data, on the model's device; None where they are not what they were."""
+    from pushforward.data import load
+
+    with contextlib.suppress(InputError, OSError):
+        data = load(model.run.data.source)
+        if fingerprint(data) == model.run.data.fingerprint:
+            config = model.run.config.train
+            rows: Tensor = data.split(config.held_out, config.seed)[1].x[:]
+            return rows.to(model.device)
+    return None

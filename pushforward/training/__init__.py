@@ -3,17 +3,23 @@
 from pushforward.distributed import SINGLE, Processes, process_group
 from pushforward.training.budget import Budget
 from pushforward.training.checkpoint import Checkpoint, latest, restore, restore_newest, save
-from pushforward.training.feed import Feed
-from pushforward.training.loop import OptimizerConfig, Progress, fit
+from pushforward.training.feed import Feed, Stages
+from pushforward.training.loop import fit
+from pushforward.training.options import Hooks, OptimizerConfig, TrainingOptions, TrainingStatus
+from pushforward.training.trainer import Trainer
 
 __all__ = [
     "SINGLE",
     "Budget",
     "Checkpoint",
     "Feed",
+    "Hooks",
     "OptimizerConfig",
     "Processes",
-    "Progress",
+    "Stages",
+    "Trainer",
+    "TrainingOptions",
+    "TrainingStatus",
     "fit",
     "latest",
     "process_group",

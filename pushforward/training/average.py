@@ -77,21 +77,21 @@ class Profile:
         return (a + 1) * (b + 1) / (a + b + 1) * math.pow(early.step / late.step, b) / late.step
 
 
-def combination(kept: Sequence[Profile], wanted: Profile) -> tuple[list[float], float]:
-    """Numbers, of sum 1, that make of the kept profiles the nearest to the wanted one; and the error of the fit.
+def combination(basis: Sequence[Profile], target: Profile) -> tuple[list[float], float]:
+    """Fit a profile by a sum of others, in least squares: their coefficients, of sum 1, and the error of the fit.
 
-    The error is the L2 norm of the difference over that of the wanted profile.
+    The error is the L2 norm of the difference over that of the ``target``.
     """
-    n = len(kept)
-    gram = np.array([[p.product(q) for q in kept] for p in kept])
-    target = np.array([p.product(wanted) for p in kept])
+    n = len(basis)
+    gram = np.array([[p.product(q) for q in basis] for p in basis])
+    products = np.array([p.product(target) for p in basis])
     scale = 1 / np.sqrt(np.diag(gram))  # of unit norm: early profiles are high and narrow
     system = np.zeros((n + 1, n + 1))
     system[:n, :n] = gram * scale[:, None] * scale
     system[n, :n] = system[:n, n] = scale / scale.max()
-    numbers = scale * np.linalg.lstsq(system, np.append(scale * target, 1 / scale.max()), rcond=1e-12)[0][:n]
-    square = wanted.product(wanted)
-    error = float(numbers @ gram @ numbers - 2 * numbers @ target + square)
+    numbers = scale * np.linalg.lstsq(system, np.append(scale * products, 1 / scale.max()), rcond=1e-12)[0][:n]
+    square = target.product(target)
+    error = float(numbers @ gram @ numbers - 2 * numbers @ products + square)
     return numbers.tolist(), math.sqrt(max(0.0, error) / square)
 
 
@@ -101,46 +101,46 @@ def take_snapshot(folder: Path, step: int, averages: dict[str, Tensor]) -> None:
     Snapshots of later steps belong to a training that was begun again, and are dropped.
     """
     write_folder(folder / f"step-{step}", averages, {"step": step})
-    found = numbered(folder)
-    drop = [p for p in found if int(p.name[5:]) > step]
-    steps = [int(p.name[5:]) for p in found[: len(found) - len(drop)]]
+    snapshots = numbered(folder)
+    drop = [p for p in snapshots if int(p.name[5:]) > step]
+    steps = [int(p.name[5:]) for p in snapshots[: len(snapshots) - len(drop)]]
     if len(steps) > SNAPSHOTS:  # the ratios of what is left are as even as can be, as the profiles' own scale
-        drop.append(found[min(range(1, len(steps) - 1), key=lambda i: steps[i + 1] / steps[i - 1])])
+        drop.append(snapshots[min(range(1, len(steps) - 1), key=lambda i: steps[i + 1] / steps[i - 1])])
     for path in drop:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def reaverage(net: nn.Module, folder: Path, main: float, wanted: float) -> None:
-    """Give ``net`` the average of length ``wanted``, made from the snapshots in ``folder``.
+def reaverage(net: nn.Module, folder: Path, main: float, width: float) -> None:
+    """Give ``net`` the average of length ``width``, made from the snapshots in ``folder``.
 
     They are of averages with the exponent ``main``, and of half their length. InputError if there are none, one is
     damaged, or together they do not fit that length.
     """
     params = [p for p in net.parameters() if p.requires_grad]
     like = torch.cat([p.detach().flatten() for p in params])
-    found = numbered(folder)
-    if not found:
+    snapshots = numbered(folder)
+    if not snapshots:
         raise InputError(f"{folder}: no snapshots, of which averages of another length are made; train on to have some")
     try:
-        g = exponent(wanted)
+        g = exponent(width)
     except ValueError as error:
         raise InputError(str(error)) from error
     exponents = (main, sharper(main))
-    profiles = [Profile(int(path.name[5:]), e) for path in found for e in exponents]
+    profiles = [Profile(int(path.name[5:]), e) for path in snapshots for e in exponents]
     numbers, misfit = combination(profiles, Profile(profiles[-1].step, g))
     if misfit > WORST_FIT:
         raise InputError(
-            f"an average of length {wanted:g} cannot be made from the {len(found)} snapshots of {folder} (error of the "
-            f"fit {misfit:.0%}); take one nearer to {length(main):.3f}, or train with checkpoints more often"
+            f"an average of length {width:g} cannot be made from the {len(snapshots)} snapshots of {folder} (error of "
+            f"the fit {misfit:.0%}); take one nearer to {length(main):.3f}, or train with checkpoints more often"
         )
     total = torch.zeros_like(like, dtype=torch.float64)
-    for i, path in enumerate(found):
+    for i, path in enumerate(snapshots):
         try:
             tensors, values = read_folder(path, dict.fromkeys(PROFILES, like))
             if values != {"step": int(path.name[5:])}:
                 raise ValueError("it is of another step")
-        except (OSError, ValueError) as why:
-            raise InputError(f"{path}: damaged snapshot ({one_line(why)}); delete this folder") from why
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: damaged snapshot ({one_line(error)}); delete this folder") from error
         for j, name in enumerate(PROFILES):
             total += numbers[2 * i + j] * tensors[name].double()
     torch.nn.utils.vector_to_parameters(total.to(like.dtype), params)

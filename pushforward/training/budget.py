@@ -13,7 +13,7 @@ DISK = 2e8  # bytes per second: how long a save is taken to last before one was 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train, whichever comes first: optimiser ``steps``, ``minutes`` of training time, or both."""
+    """How long to train, whichever comes first: optimizer ``steps``, ``minutes`` of training time, or both."""
 
     steps: int | None
     minutes: float | None
@@ -26,16 +26,16 @@ class Budget:
 
 
 class TimeBudget:
-    """Training time, and how much of a budget of minutes is used when the last step and the last save must fit in.
+    """Measure training time, and the share of a budget of minutes that is used so that the last step and save fit in.
 
-    ``size`` bytes are saved and ``ending`` steps' worth of time is spent on looking at the network, as long as neither
-    was timed.
+    As long as neither was timed, ``size`` bytes are taken to be saved, and looking at the network to last as long as
+    ``closing_cost`` steps.
     """
 
-    def __init__(self, budget: Budget, before: float, size: int, ending: float = 0.0) -> None:
+    def __init__(self, budget: Budget, before: float, size: int, closing_cost: float = 0.0) -> None:
         self.limit = math.inf if budget.minutes is None else 60 * budget.minutes
         self.began = time.monotonic() - before
-        self.pace, self.reporting, self.size, self.ending = 0.0, 0.0, size, ending
+        self.pace, self.reporting, self.size, self.closing_cost = 0.0, 0.0, size, closing_cost
         self.saving: float | None = None
         self._last = self.seconds
 
@@ -48,7 +48,7 @@ class TimeBudget:
         """Seconds out of ``limit``, after a step: all of them when another step and a save would not fit in."""
         now = self.seconds
         self.pace, self._last = max(0.9 * self.pace, now - self._last), now
-        saving = self.size / DISK + self.ending * self.pace if self.saving is None else self.saving
+        saving = self.size / DISK + self.closing_cost * self.pace if self.saving is None else self.saving
         usable = self.limit - saving - self.reporting
         if now + self.pace > usable:
             return max(self.limit, now)

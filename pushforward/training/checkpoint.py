@@ -1,6 +1,6 @@
 """Checkpoints: everything training needs to go on, in safetensors and JSON, written whole or not at all.
 
-A checkpoint is the folder ``checkpoints/step-N`` with ``state.safetensors`` (weights, averages, optimiser),
+A checkpoint is the folder ``checkpoints/step-N`` with ``state.safetensors`` (weights, averages, optimizer),
 ``state.json`` (step, seconds, losses not yet reported) and ``manifest.json`` (sizes and checksums). It is written
 beside, synced, then renamed: a crash or full disk leaves the one before. It does not depend on how many processes wrote
 it.
@@ -118,17 +118,17 @@ def save(tensors: dict[str, Tensor], counters: dict[str, float], folder: Path, k
     step = int(counters["step"])
     target = folder / f"step-{step}"
     write_folder(target, tensors, counters)
-    found = numbered(folder)
-    upto = [path for path in found if int(path.name[5:]) <= step]
-    for old in [*upto[:-keep], *found[len(upto) :]]:
+    folders = numbered(folder)
+    upto = [path for path in folders if int(path.name[5:]) <= step]
+    for old in [*upto[:-keep], *folders[len(upto) :]]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
 
 def latest(folder: Path) -> Path | None:
     """The newest checkpoint in a folder."""
-    found = numbered(folder)
-    return found[-1] if found else None
+    folders = numbered(folder)
+    return folders[-1] if folders else None
 
 
 def _read(path: Path, like: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -178,10 +178,10 @@ def restore_newest(state: Checkpoint, folder: Path | None, warn: Callable[[str],
     """
     processes = state.weights.processes
     like = state.like()
-    found = processes.on_main(lambda: None if folder is None else _newest(like, folder, warn))
-    counters = torch.tensor(list((state.counters() if found is None else found[1]).values()), dtype=torch.float64)
+    newest = processes.on_main(lambda: None if folder is None else _newest(like, folder, warn))
+    counters = torch.tensor(list((state.counters() if newest is None else newest[1]).values()), dtype=torch.float64)
     counters = counters if processes.device is None else counters.to(processes.device)
-    if processes.any(found is not None):
-        state.put(None if found is None else found[0])
+    if processes.any(newest is not None):
+        state.put(None if newest is None else newest[0])
         processes.broadcast_([counters])
         state.put_counters(dict(zip(_COUNTERS, counters.tolist(), strict=True)))

@@ -18,10 +18,10 @@ SETTLED, SPIKE = 50, 20.0  # losses seen before one is called a spike; mean abso
 
 @dataclass
 class LossMonitor:
-    """Losses and gradient norms of the last steps, looked at now and then so that no step waits for the device.
+    """Watch losses and gradient norms, which are read now and then so that no step waits for the device.
 
-    A step whose loss or gradient is not finite was skipped by the optimiser; ten in a row are an InputError. A loss far
-    above those before it is told to ``warn``.
+    A step whose loss or gradient is not finite was skipped by the optimizer; ten in a row are an InputError. A loss far
+    above those before it is a reason to ``warn``.
     """
 
     warn: Callable[[str], None]
@@ -38,7 +38,7 @@ class LossMonitor:
     _spike: int = -1000
 
     def record(self, loss_and_norm: Tensor | tuple[float, float]) -> None:
-        """The loss and gradient norm of a step; ``[2]`` where they are still on a device."""
+        """Take in the loss and gradient norm of a step; ``[2]`` where they are still on a device."""
         self._pending.append(loss_and_norm)
 
     @property
@@ -47,10 +47,10 @@ class LossMonitor:
         return len(self._pending) >= PATIENCE
 
     def flush(self, step: int) -> None:
-        """Read what was noted up to ``step``."""
+        """Read the losses and norms recorded up to ``step``; InputError for ten in a row that are not finite."""
         if not self._pending:
             return
-        values = [seen if isinstance(seen, tuple) else seen.tolist() for seen in self._pending]
+        values = [pair if isinstance(pair, tuple) else pair.tolist() for pair in self._pending]
         for number, (loss, norm) in enumerate(values, start=step - len(values)):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 self.skipped, self.bad_in_a_row = self.skipped + 1, self.bad_in_a_row + 1

@@ -127,8 +127,8 @@ class Sharded(Weights):
         size = -(-shape[0] // self.processes.count)
         padded = part.new_zeros(size, *shape[1:])
         padded[: len(part)] = part
-        found = self.processes.gathered(padded)
-        return part.new_empty(0, device="cpu") if found is None else torch.cat(found)[: shape[0]].cpu()
+        parts = self.processes.gathered(padded)
+        return part.new_empty(0, device="cpu") if parts is None else torch.cat(parts)[: shape[0]].cpu()
 
     def _put(self, part: Tensor, shape: torch.Size, whole: Tensor | None) -> None:
         value = part.new_empty(shape) if whole is None else whole.reshape(shape).to(part)

@@ -140,7 +140,7 @@ class Flat(Weights):
 def flatten(net: nn.Module, gradients: bool, tail: int = 0) -> nn.Parameter:
     """Put all trainable parameters, and their gradients, into one buffer each; they become views of it.
 
-    The optimiser, the clipping, the average and the sum over processes are then one kernel each instead of one per
+    The optimizer, the clipping, the average and the sum over processes are then one kernel each instead of one per
     parameter, which is a quarter of the time of a step of a small network. Names, shapes and ``state_dict`` stay as
     they were. The buffer of the gradients goes on for ``tail`` more numbers.
     """

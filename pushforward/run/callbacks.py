@@ -1,0 +1,153 @@
+"""What a run writes down while it is trained: losses and their floors, weights, previews."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pushforward.errors import InputError
+from pushforward.evaluation.losses import losses, no_floor
+from pushforward.run.folder import RunFile, history
+from pushforward.run.model import Model
+from pushforward.run.picture import PREVIEW, preview
+from pushforward.run.request import Execution, Watcher
+from pushforward.run.rows import RunBatches
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from pushforward.path import Draw
+    from pushforward.training import Hooks, TrainingStatus
+
+__all__ = ["RunCallbacks"]
+
+FLOOR_DRAWS, FLOOR_WORK = 512, 2**33  # about a second of an exact field, at each checkpoint
+
+
+@dataclass(eq=False)
+class RunCallbacks:
+    """The loss of a run and the hooks of its training, which keep its files.
+
+    ``held_out_batch`` is what the held-out loss is of; ``track`` gets the lines of ``metrics.jsonl``.
+    """
+
+    folder: Path
+    record: RunFile
+    batches: RunBatches
+    held_out_batch: tuple[Draw, Tensor | None]
+    execution: Execution
+    watcher: Watcher
+    track: Callable[[dict[str, Any]], None] = lambda values: None
+    floor_steps: set[int] = field(default_factory=set)  # of which floor.jsonl has a line
+
+    def hooks(self) -> Hooks:
+        """The hooks of a training; their cost is counted in evaluations, of which a step takes three for each row."""
+        from pushforward.training import Hooks
+
+        batch = self.record.config.train.batch
+        assert batch is not None  # resolved
+        evaluations = len(self.held_out_batch[0].t) + 2 * FLOOR_DRAWS + PREVIEW
+        return Hooks(
+            self.held_out,
+            self.on_resume,
+            self.on_report,
+            self.on_checkpoint,
+            self.on_preview,
+            self.warn,
+            evaluations / (3 * batch),
+        )
+
+    def warn(self, message: str) -> None:
+        """Tell the user that something went wrong, and that training goes on."""
+        if self.watcher.warn is not None:
+            self.watcher.warn(message)
+
+    def loss(self, net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
+        """The objective at the points of a batch, ``[n]``."""
+        import torch
+
+        (draw, y), parts, device = batch, self.batches.parts, torch.device(self.execution.device)
+        return parts.objective(parts.field_of(net), draw.to(device), None if y is None else y.to(device), generator)
+
+    def held_out(self, ema: nn.Module) -> float:
+        """The mean loss of the average on held-out rows."""
+        import torch
+
+        with torch.no_grad():
+            noise = torch.Generator().manual_seed(self.record.config.train.seed)
+            return float(self.loss(ema, self.held_out_batch, noise).mean())
+
+    def on_resume(self, step: int) -> None:
+        """Cut the logs to what was reported up to ``step``: what a crash lost will be measured again."""
+        from pushforward.files import written_whole
+
+        for name in ("metrics.jsonl", "floor.jsonl"):
+            lines = [row for row in history(self.folder, name) if row["step"] <= step]
+            self.floor_steps.update(int(row["step"]) for row in lines if name == "floor.jsonl")
+            with written_whole(self.folder / name) as scratch:
+                scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
+
+    def on_report(self, status: TrainingStatus) -> None:
+        """Append a line to ``metrics.jsonl``, and tell the tracker and whoever watches."""
+        try:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(asdict(status)) + "\n")
+        except OSError as error:
+            self.warn(f"step {status.step} could not be written to metrics.jsonl ({error})")
+        self.track(asdict(status))
+        if self.watcher.on_report is not None:
+            self.watcher.on_report(status)
+        self.watcher.progress(status.spent, status.describe())
+
+    def on_checkpoint(self, weights: dict[str, Tensor], step: int) -> None:
+        """Keep the average of the weights, from which the run is loaded."""
+        from pushforward.files import save_weights
+
+        save_weights(weights, self.folder / "model.safetensors")
+
+    def on_preview(self, ema: nn.Module, step: int) -> None:
+        """Measure the floor of the loss and draw samples, by all processes: each may hold but a part of the network."""
+        folder, main = self.folder, self.execution.processes.main
+        field = self.batches.parts.field_of(ema)
+        model = Model(field, self.batches.rows.data.transform, self.record, folder, self.execution.device)
+        line = self._floor(ema, step)
+        if main:
+            with suppress(OSError):  # which the picture will meet again, after its samples are made
+                (folder / "previews").mkdir(exist_ok=True)
+        try:
+            preview(model, folder / "previews" / f"step-{step}.png" if main else None)
+        except InputError as error:  # samples that are not finite may become so: no reason to stop
+            self.warn(f"no preview of step {step}: {error}")
+        finally:
+            if main and line:
+                with (folder / "floor.jsonl").open("a") as file:
+                    file.write(line)
+
+    def _floor(self, ema: nn.Module, step: int) -> str:
+        """The loss beside its floor, as a line of JSON; empty where there is none, which `info` says then."""
+        rows, config, parts = self.batches.rows, self.record.config, self.batches.parts
+        work = len(self.batches.train_index) * rows.data.x[0].numel() * FLOOR_DRAWS
+        if rows.partners is not None or work > 4 * FLOOR_WORK:
+            return ""
+        if self.execution.processes.any(step in self.floor_steps):
+            return ""
+        self.floor_steps.add(step)
+        if note := no_floor(config):
+            return json.dumps({"step": step, "floor_note": note}) + "\n"
+        try:
+            both = self._rows(self.batches.train_index), self._rows(self.batches.held_out_index)
+            result = losses(parts.field_of(ema), parts, config, *both, config.train.seed, FLOOR_DRAWS, FLOOR_WORK)
+        except (InputError, ValueError) as error:
+            self.warn(f"no floor at step {step}: {error}")
+            return ""
+        return json.dumps({"step": step} | result.to_json()) + "\n"
+
+    def _rows(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Rows and their labels, on the device."""
+        data, device = self.batches.rows.data, self.execution.device
+        return data.x[index].to(device), None if data.y is None else data.y[index].to(device)

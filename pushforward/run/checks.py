@@ -1,0 +1,113 @@
+"""Refusals: what is wrong with a training, said before a folder is claimed and before anything is computed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pushforward.config import Config, Section
+from pushforward.errors import InputError
+from pushforward.run.folder import RunFile, read
+from pushforward.run.reflow import PAIRS
+
+if TYPE_CHECKING:
+    from pushforward.run.request import Execution, RowRequest
+
+__all__ = ["check", "check_counts", "check_request", "claim", "differences"]
+
+
+def check_counts(
+    steps: int | None = None, minutes: float | None = None, checkpoint_every: int = 1, accumulate: int = 1
+) -> None:
+    """InputError for numbers of steps, minutes or parts that are none."""
+    if steps is not None and steps < 1:
+        raise InputError(f"--steps {steps}: at least 1")
+    if minutes is not None and not minutes > 0:
+        raise InputError(f"--minutes {minutes}: must be positive")
+    if checkpoint_every < 1:
+        raise InputError(f"--checkpoint-every {checkpoint_every}: at least 1")
+    if accumulate < 1:
+        raise InputError(f"--accumulate {accumulate}: at least 1")
+
+
+def check_request(request: RowRequest, config: Config) -> None:
+    """InputError where it is not clear what to train on, before anything is read."""
+    if request.reflow is None and request.data is None:
+        raise InputError("nothing to train on: give DATA, or --reflow RUN")
+    paired = config.path.coupling != "independent" or config.objective.objective != "flow"
+    if request.reflow is not None and (request.data is not None or paired):
+        raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
+
+
+def check(config: Config, execution: Execution, kind: str = "array", pairs: bool = False) -> None:
+    """InputError for a resolved configuration that cannot be trained in this way.
+
+    On rows of a ``kind`` ("array", "image", "table"), which came in ``pairs`` with their source points or did not.
+    """
+    batch, parts = config.train.batch, execution.accumulate * execution.processes.count
+    assert batch is not None  # resolved
+    if batch < parts:
+        raise InputError(f"--batch {batch}: less than one row for each of {parts} parts")
+    if config.train.mirror and (pairs or kind != "image"):
+        raise InputError("--mirror: only pictures have a mirror image, and pairs of --reflow have none")
+    if execution.shard and execution.processes.count == 1:
+        raise InputError(
+            "--shard: shares the network out among processes, and here is one; start several with torchrun"
+        )
+    if execution.shard and (flag := _unsharded(config)):
+        raise InputError(f"--shard: does not go with {flag}, which takes derivatives inside the network; leave out one")
+    if execution.compiled and (execution.shard or not _compiles(execution.device)):
+        raise InputError("--compile: does not go with --shard, and needs a C++ compiler on a CPU; leave it out")
+
+
+def _unsharded(config: Config) -> str:
+    """The flag that rules out ``--shard``, as its derivatives bypass FSDP's gathering of weights; "" if none does."""
+    if config.objective.field == "energy":
+        return "--field energy"
+    return "--objective maximum_likelihood" if config.objective.objective == "maximum_likelihood" else ""
+
+
+def _compiles(device: str) -> bool:
+    """Whether torch.compile finds what it needs for a device."""
+    on_cpu = device.partition(":")[0] == "cpu"
+    return not on_cpu or any(map(shutil.which, ("c++", "g++", "clang++")))
+
+
+def claim(folder: Path, run: RunFile) -> None:
+    """Start a run in ``folder``, or check that the one there is this very run; InputError for anything else there."""
+    from pushforward.files import no_links, written_whole
+
+    no_links(folder)
+    if (folder / "config.json").exists():
+        before = read(folder)
+        changed = differences(before.config, run.config)
+        if before.data.fingerprint != run.data.fingerprint:
+            then, now = before.data, run.data
+            changed.insert(0, f"the data differ ({then.source}: {then.rows} rows, now {now.source}: {now.rows})")
+        if changed:
+            raise InputError(
+                f"{folder} holds a run of another configuration: {'; '.join(changed)}. Choose another --out, or give "
+                "the same settings to go on with this one"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(file.name != PAIRS for file in folder.iterdir())):
+        raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / "config.json") as scratch:
+            scratch.write_text(run.model_dump_json(indent=1))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+
+
+def differences(old: Section, new: Section) -> list[str]:
+    """List ``--flag was a, is b`` for every field in which two configurations differ."""
+    out: list[str] = []
+    for name in type(old).model_fields:
+        a, b = getattr(old, name), getattr(new, name)
+        if isinstance(a, Section):
+            out += differences(a, b)
+        elif a != b:
+            out.append(f"--{name.replace('_', '-')} was {a}, is {b}")
+    return out

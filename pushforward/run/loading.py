@@ -1,0 +1,126 @@
+"""Models by the folder that they are in: `load`, and what is done with one, `tune`, `push` and `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pushforward.config import components, network
+from pushforward.errors import InputError
+from pushforward.run.fetch import fetch, on_hub
+from pushforward.run.folder import read, read_tuned
+from pushforward.run.model import Model, Watch
+from pushforward.run.request import single_process
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pushforward.distributed import Processes
+    from pushforward.sample import Stepper, Tuned
+
+__all__ = ["export", "load", "push", "tune"]
+
+
+def load(
+    folder: str | Path,
+    device: str | torch.device = "cpu",
+    *,
+    ema: float | None = None,
+    revision: str | None = None,
+    processes: Processes | None = None,
+) -> Model:
+    """Load the model in a run folder, from JSON and safetensors only; InputError if it is missing or damaged.
+
+    Text like ``org/name`` that is no folder here is a model on the Hugging Face Hub, fetched into the Hub's own cache
+    (extra ``hub``); ``revision`` is a branch, tag or commit of it.
+
+    ``ema`` asks for the average of the weights of another length than that of the training, as a share of its steps:
+    0.05 remembers the last tenth or so, 0.2 most of them (Karras et al. 2024). ``processes`` (`process_group`) share
+    out what the model computes, and all get all of it.
+
+    ``pf.load("runs/demo").sample(8, seed=0)``
+    """
+    from pushforward.data import Transform
+    from pushforward.files import at_most, load_weights
+    from pushforward.training.average import reaverage
+
+    if on_hub(folder):
+        folder = fetch(str(folder), revision)
+    elif revision is not None:
+        raise InputError(f"revision {revision!r}: of models on the Hugging Face Hub, and {folder} is a folder")
+    folder = Path(folder)
+    run, weights = read(folder), folder / "model.safetensors"
+    try:
+        transform = Transform.from_json(run.data.transform)
+        if transform.shape != run.data.shape:
+            raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
+        with at_most(weights.stat().st_size if weights.is_file() else 0):
+            spec = run.data.spec(transform)
+            parts, net = components(run.config, spec), network(run.config, spec)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from error
+    if not weights.is_file():
+        raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
+    load_weights(net, weights)
+    if ema is not None:
+        reaverage(net, folder / "averages", run.config.train.ema, ema)
+    field = parts.field_of(net.to(device).requires_grad_(False))
+    return Model(field, transform, run, folder, str(device), read_tuned(folder), processes or single_process())
+
+
+def tune(
+    run: Model | str | Path, nfe: int, *, seed: int = 0, device: str | torch.device = "cpu", progress: Watch = None
+) -> Tuned:
+    """Find the best sampler of a run for ``nfe`` evaluations a sample, and keep it in its folder; see `tune_model`.
+
+    ``device`` is for a run that is given by its folder.
+    """
+    return _loaded(run, device).tune(nfe, seed=seed, progress=progress)
+
+
+def push(
+    run: Model | str | Path,
+    to: str | Path,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    license: str = "unknown",
+    to_folder: bool = False,
+) -> str:
+    """Share a trained run on the Hub as ``org/name``, or as a folder with the same files; where it is now.
+
+    ``to`` is a folder if it exists as one, begins with ``.``, ``/`` or ``~``, is a `Path`, or with ``to_folder``. A
+    repository is made if there is none, ``private`` or not; ``revision`` is a branch of it. Averaged weights, the
+    configuration without the path of the data, tuned samplers, the last preview and a model card go up; checkpoints,
+    history and rows do not. InputError for a run that does not load, and where the destination holds other files.
+    """
+    from pushforward.run.hub import Destination, share
+
+    destination = Destination(to, private, revision, to_folder)  # refused before anything is loaded
+    return share(_loaded(run), destination, license)
+
+
+def export(
+    run: Model | str | Path,
+    file: str | Path,
+    *,
+    steps: int | None = None,
+    stepper: Stepper | None = None,
+    grid: Tensor | None = None,
+    guidance: float | None = None,
+    batch: int | None = None,
+    only_net: bool = False,
+) -> dict[str, Any]:
+    """Write a run, a model or its folder, to one ``.pt2`` file that runs where there is torch; see `export_model`.
+
+    ``torch.export.load(file).module()(x0)`` are samples, ``(x0, y)`` where classes were learned. Returns what the file
+    says of itself.
+    """
+    return _loaded(run).export(
+        file, steps=steps, stepper=stepper, grid=grid, guidance=guidance, batch=batch, only_net=only_net
+    )
+
+
+def _loaded(run: Model | str | Path, device: str | torch.device = "cpu") -> Model:
+    return run if isinstance(run, Model) else load(run, device)
