@@ -44,7 +44,7 @@ class Components:
     draw_condition: ConditionDraw
 
     def field_of(self, net: nn.Module) -> Field:
-        """The field of a network of this make: the one in training, or its average."""
+        """Make the field of a network of this run: the one in training, or its average."""
         from pushforward.field import Energy, Joint, Learned, Preconditioned
 
         if self.field_kind == "preconditioned":
@@ -57,7 +57,7 @@ class Components:
 
 
 def _times(text: str, schedule: Schedule) -> TimeLaw:
-    """The training law of the time ``(n, generator) -> t`` that a text names, on a schedule; drawn from once."""
+    """Build the training law of the time ``(n, generator) -> t`` that a text names, on a schedule; drawn from once."""
     from pushforward.tensor import generator
     from pushforward.times import TIMES
 
@@ -70,7 +70,7 @@ def _times(text: str, schedule: Schedule) -> TimeLaw:
 
 
 def _objective(config: Config, path: Path) -> Objective:
-    """The registry's objective with the weighting asked for; InputError where path or coupling do not allow it."""
+    """Build the objective with the weighting asked for; InputError where path or coupling do not allow it."""
     import torch
 
     from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
@@ -125,7 +125,7 @@ def resolve(config: Config, data: DataSpec) -> Config:
 
 
 def _condition(config: Config, data: DataSpec) -> ConditionConfig:
-    """What the network is told of a row and how often; InputError where the data or the coupling do not allow it."""
+    """Decide on the condition of a network and its dropout; InputError where data or coupling do not allow it."""
     condition, drop = config.condition.condition, config.condition.drop
     columns, paired = len(data.feature_groups), config.path.coupling != "independent"
     if condition == "auto":
@@ -144,7 +144,7 @@ def _condition(config: Config, data: DataSpec) -> ConditionConfig:
 
 
 def _path(config: Config) -> tuple[Path, Schedule]:
-    """The path of a configuration, and its schedule: that of the time law where a path has none of its own."""
+    """Build the path of a configuration, and its schedule: that of the time law where a path has none of its own."""
     from pushforward.path import PATHS
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES

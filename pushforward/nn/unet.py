@@ -112,6 +112,7 @@ class UNet(nn.Module):
         self.proj_in = _convolution(rank, shape[0] + self.condition.channels, width, 3)
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
 
+        # the way down: each level halves the space first, the uppermost excepted
         channels = width
         for level, (wide, attend) in enumerate(zip(widths, attends, strict=True)):
             self.shrink.append(_convolution(rank, channels, channels, 3, stride=2) if level else nn.Identity())
@@ -121,6 +122,7 @@ class UNet(nn.Module):
         self.middle = nn.ModuleList(
             UNetBlock(rank, channels, channels, embedding, attends[-1] and not i) for i in range(2)
         )
+        # the way up: every block sees the output of the one opposite, so that its input is wider by as much
         for level, (wide, attend) in reversed(list(enumerate(zip(widths, attends, strict=True)))):
             inside = [channels] + [wide] * (depth - 1)
             self.up.append(nn.ModuleList(UNetBlock(rank, i + wide, wide, embedding, attend) for i in inside))
