@@ -14,14 +14,18 @@ class InputError(ValueError):
     is_spokesman = False  # whether this process is to print it though it is not the main one of its job
 
 
-def nearest(word: str, choices: Iterable[str], what: str) -> str:
-    """A message for an unknown name: ``unknown schedule 'cosin'; did you mean 'cosine'? (choices: ...)``."""
+def nearest(word: str, choices: Iterable[str], kind: str) -> str:
+    """Compose the message for an unknown name, with the choice nearest to it.
+
+    >>> nearest("cosin", ["cosine", "linear"], "schedule")
+    "unknown schedule 'cosin'; did you mean 'cosine'? (choices: cosine, linear)"
+    """
     names = sorted(choices)
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"unknown {what} {word!r}{hint} (choices: {', '.join(names)})"
+    return f"unknown {kind} {word!r}{hint} (choices: {', '.join(names)})"
 
 
 def one_line(error: BaseException) -> str:
-    """The words of an error, on one line; its kind where it has none."""
+    """Put the message of an error on one line; its type where it has none."""
     return " ".join(f"{error}".split())[:200] or type(error).__name__

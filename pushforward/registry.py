@@ -23,13 +23,14 @@ PACKAGE = Path(__file__).parent
 
 
 def merged(room: str, name: str) -> dict[str, Any]:
-    """The entries of the registry ``name`` in all files of a room, in the order of the files' names.
+    """The entries of the registry ``name`` in all files of a room, as ``data/files``, in the order of the files' names.
 
     Raises ValueError for a name that two files register.
     """
     found: dict[str, Any] = {}
+    package = ".".join(["pushforward", *room.split("/")])
     for module in sorted(file.name for file in pkgutil.iter_modules([str(PACKAGE / room)])):
-        entries = getattr(importlib.import_module(f"pushforward.{room}.{module}"), name, {})
+        entries = getattr(importlib.import_module(f"{package}.{module}"), name, {})
         if twice := found.keys() & entries.keys():
             raise ValueError(f"{room}/{module}.py: {name} has {sorted(twice)[0]!r} already, from another file")
         found |= entries

@@ -275,6 +275,8 @@ BAD_FLAGS = {
     "train moons --out RUN --device abacus": ["--device abacus"],
     "train moons --out RUN --schedule vp:much": ["'vp:much'"],
     "train moons --out RUN --schedule vp:1,2,3,4": ["'vp:1,2,3,4'", "beta_min=0.1,beta_max=20"],
+    "train moons --out RUN --path straight": ["unknown path 'straight'", "affine, bridge"],
+    "train moons --out RUN --path characteristics": ["'characteristics'", "use it from Python"],
     "train moons --out RUN --schedule vp:beta_max=2,1": ["'vp:beta_max=2,1'", "name=value after"],
     "train moons --out RUN --schedule vp:beta=2": ["it has no beta", "beta_min=0.1,beta_max=20"],
     "train moons --out RUN --times auto:1": ["'auto:1'", "takes no arguments"],
@@ -306,7 +308,7 @@ def test_bad_flags_are_one_line_and_start_nothing(line, capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["schedule", "source", "objective", "coupling", "times", "predicts"])
+@pytest.mark.parametrize("what", ["path", "schedule", "source", "objective", "coupling", "times", "predicts"])
 def test_only_names_that_work_are_offered(what, capsys, tmp_path):
     """Whatever a message lists as a choice, the same flag takes."""
     line = refuses(capsys, "train", "moons", "--out", tmp_path / "run", f"--{what}", "qqqq", words=["choices: "])

@@ -23,6 +23,7 @@ from pushforward.config import (
     resolve,
 )
 from pushforward.data import DataSpec, Transform, load, read_raw, save
+from pushforward.data.partial import encode_partial
 from pushforward.tensor import GaussianMixture
 
 
@@ -303,12 +304,12 @@ def test_partial_rows_are_the_encoding_with_gaps():
     from pushforward.data.transform import fit
 
     transform = fit(rows)
-    whole, some = transform.forward(rows), transform.partial(rows)
+    whole, some = transform.forward(rows), encode_partial(transform, rows)
     assert transform.feature_groups == (1, 1, 2, 1)
     known = ~some.isnan()
     assert (~known).nonzero().tolist() == [[1, 0]]
     assert (some[known][[0, 1, 2, 3]] == whole[0, :4]).all() and some[1, 1] == whole[0, 1] != whole[1, 1]
-    assert transform.partial(rows.select(["b"])).isnan().sum(1).tolist() == [3] * 4
+    assert encode_partial(transform, rows.select(["b"])).isnan().sum(1).tolist() == [3] * 4
     again = Transform.from_json(transform.to_json())
     assert again.feature_groups == transform.feature_groups
 
@@ -332,6 +333,22 @@ def test_the_command_line_asks_for_classes(labelled, tmp_path, capsys):
     assert (tmp_path / "a.png").stat().st_size > 1000
     call("info", run)
     assert "dark" in (out := capsys.readouterr().out) and "FLOP" in out
+
+
+def test_the_command_line_scores_and_encodes_by_class(labelled, tmp_path, capsys):
+    run, file, model = labelled / "run", tmp_path / "rows.npz", pf.load(labelled / "run")
+    rows = model.sample(3, y="dark", steps=2)
+    save(rows, file)
+    call("score", run, file, "--y", "light", "--steps", 2, "-o", tmp_path / "s.csv")
+    found = torch.tensor(read_raw(tmp_path / "s.csv").rows["log_prob"].to_pylist()).float()
+    torch.testing.assert_close(found, model.log_prob(rows, y="light", steps=2).float(), rtol=1e-5, atol=1e-3)
+    assert not torch.allclose(found, model.log_prob(rows, steps=2).float(), rtol=1e-3)
+    call("encode", run, file, "--y", "dark", "-o", tmp_path / "z.npy")
+    assert np.allclose(np.load(tmp_path / "z.npy"), model.encode(rows, y="dark"), atol=1e-5)
+    for command in ("score", "encode"):
+        with pytest.raises(SystemExit, match="2"):
+            call(command, run, file, "--y", "drak", "-o", tmp_path / "no.npy")
+        assert "did you mean 'dark'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,17 @@ import pytest
 
 import pushforward as pf
 from pushforward import run as runs
-from pushforward.config import ConditionConfig, Config, NetConfig, Spec, TrainConfig
-from pushforward.data import save
+from pushforward.config import (
+    ConditionConfig,
+    Config,
+    NetConfig,
+    ObjectiveConfig,
+    PathConfig,
+    Spec,
+    TrainConfig,
+    components,
+)
+from pushforward.data import DataSpec, save
 from pushforward.nn import NETS
 from pushforward.objective import WEIGHTS
 from pushforward.training import Budget
@@ -201,7 +210,43 @@ def test_pairs_have_no_marginals_and_older_runs_are_read(tmp_path):
     assert record.spec(model.transform).feature_groups == groups and len(groups) == 4
     assert record.model_copy(update={"pairs": True}).spec(model.transform).feature_groups == ()
     file = json.loads((folder / "config.json").read_text())
-    del file["data"]["pairs"]  # as before version 0.2
+    del file["data"]["pairs"], file["config"]["path"]["path"]  # as before version 0.2
     (folder / "config.json").write_text(json.dumps(file))
     before = model.sample(5, steps=2)
     assert pf.load(folder).sample(5, steps=2).equals(before)
+
+
+# ---- paths by name
+
+
+def test_the_path_of_a_run_is_chosen_by_name(tmp_path):
+    def path(**words):
+        return components(Config(path=PathConfig(**words)), DataSpec((2,))).path
+
+    assert path() == path(path="affine") == pf.Affine()
+    assert path(schedule="vp:0.2", source="uniform") == pf.Affine(pf.VP(0.2), pf.Uniform())
+    assert path(path="bridge:0.5") == pf.Bridge(0.5)
+    assert path(path="bridge", source="laplace:2") == pf.Bridge(source=pf.Laplace(2.0))
+    folder, rows = tmp_path / "run", np.random.default_rng(0).normal(size=(60, 2))
+    assert trains(rows, folder, config_of("mlp").model_copy(update={"path": PathConfig(path="bridge:0.5")}))
+    model = pf.load(folder)
+    assert model.field.path == pf.Bridge(0.5) and np.isfinite(model.sample(5, steps=2)).all()
+
+
+@pytest.mark.parametrize(
+    ("path", "objective", "words"),
+    [
+        ({"path": "general_affine"}, {}, "'general_affine' needs tensors or functions: use it from Python"),
+        ({"path": "affine:1"}, {}, "path 'affine:1': takes no arguments, write affine"),
+        ({"path": "bridge:-1"}, {}, "path 'bridge:-1': Bridge.*sigma must be positive"),
+        ({"path": "bridge:source=normal"}, {}, "it has no source; write bridge:sigma=1"),
+        ({"path": "bridge", "schedule": "vp"}, {}, "--path bridge: has no schedule; leave out --schedule vp"),
+        ({"path": "bridge"}, {"objective": "noise"}, "--objective noise .*: Bridge: .* on affine paths only"),
+        ({"path": "bridge"}, {"weighting": "min_snr"}, "--weighting min_snr: Bridge: .* on affine paths only"),
+        ({"path": "bridge"}, {"predicts": "v"}, "--predicts v: Bridge: .* on affine paths only"),
+        ({"path": "bridge"}, {"field": "joint"}, "--field joint .*: Bridge: .* on affine paths only"),
+    ],
+)
+def test_what_a_path_does_not_have_is_refused(path, objective, words):
+    with pytest.raises(ValueError, match=words):  # pydantic's own, where the name alone is wrong
+        components(Config(path=PathConfig(**path), objective=ObjectiveConfig(**objective)), DataSpec((2,)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pushforward
 from pushforward.data import BUILTIN, ENDINGS, Transform, fit, inspect, load, read_raw, save
 from pushforward.errors import InputError
 
@@ -529,6 +532,51 @@ def test_save_and_read_back(tmp_path, ending):
     assert os.listdir(tmp_path) == [path.name]  # no temporary file stays
 
 
+FORMAT = """
+import json
+from pushforward.data.files.formats import Contents, Format
+from pushforward.data.files.stream import Stream
+
+def read_lines(source):
+    from pyarrow.json import read_json
+    return Contents(Stream.of(read_json(source.files[0]), source.origin))
+
+def write_lines(file, table, labels):
+    file.writelines(json.dumps(row).encode() + b"\\n" for row in table.to_pylist())
+
+FORMATS = {".jsonl": Format("table", read_lines, write_lines)}
+"""
+USE_OF_FORMAT = """
+import sys
+import pyarrow as pa
+from pathlib import Path
+import pushforward
+from pushforward.cli import main
+from pushforward.data import ENDINGS, load, read_raw, save
+assert pushforward.__file__.startswith(sys.argv[1]) and ".jsonl" in ENDINGS
+table = pa.table({"a": [1, 2, 3], "b": ["u", "v", "u"]})
+save(table, Path("x.jsonl"))
+assert read_raw("x.jsonl").rows.equals(table)
+assert load("x.jsonl").transform.inverse(load("x.jsonl").x).equals(table)
+try:
+    load("x.nothing")
+except pushforward.errors.InputError as error:
+    print(error)
+sys.argv = ["pushforward", "score", "--help"]
+main()
+"""
+
+
+def test_a_format_is_one_file(tmp_path):
+    """The recipe: a file with a reader, a writer and one word at its foot; messages and help follow."""
+    shutil.copytree(Path(pushforward.__file__).parent, tmp_path / "pushforward")
+    (tmp_path / "pushforward" / "data" / "files" / "lines.py").write_text(FORMAT)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", USE_OF_FORMAT, str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "no such file" in done.stdout and done.stdout.count(".jsonl") >= 2, done.stdout + done.stderr
+
+
 def test_csv_header_is_plain(tmp_path):
     save(np.arange(4.0), tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == "x0\n0.0\n1.0\n2.0\n3.0\n"
@@ -589,7 +637,7 @@ def test_planar_sets():
         assert rows.shape == (10_000, 2) and rows.dtype == np.float32 and labels is None
         np.testing.assert_array_equal(rows, BUILTIN[name]()[0])
     board, _ = BUILTIN["checkerboard"]()
-    cells = np.irreducible_loss(board).astype(int)
+    cells = np.floor(board).astype(int)
     assert np.abs(board).max() <= 2 and (cells.sum(1) % 2 == 0).all()
     _, counts = np.unique(cells, axis=0, return_counts=True)
     assert len(counts) == 8 and np.abs(counts - 1250).max() < 5 * math.sqrt(1250)

@@ -12,7 +12,7 @@ from helpers import train_into
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import inspect, load, read_raw
-from pushforward.data.files import tables
+from pushforward.data.files import stream
 from pushforward.errors import InputError
 from pushforward.training import Budget
 
@@ -60,7 +60,7 @@ def test_several_files_are_one_and_large_ones_stay_streams(bucket, monkeypatch):
         monkeypatch.setattr(memory, "open", lambda *a, f=memory.open, o=opened, **k: o.append(a) or f(*a, **k))
         load(pattern)
         few = len(opened)
-        monkeypatch.setattr(tables, "HOLD", 0)  # nothing is kept: each pass reads the files again
+        monkeypatch.setattr(stream, "HOLD", 0)  # nothing is kept: each pass reads the files again
         assert torch.equal(load(pattern).x, whole.x)
         assert len(opened) - few > few
         monkeypatch.undo()

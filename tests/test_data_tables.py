@@ -21,9 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data import equal_tables, fails, write
 
-from pushforward.data import Transform, drawn, fit, inspect, load, read_raw, read_schema, save, stored
+from pushforward.data import Transform, fit, inspect, load, plot_values, read_raw, read_schema, save, stored
+from pushforward.data.encoders.histogram import Cells, fit_cells
 from pushforward.data.encoders.quantile import FILL
-from pushforward.data.files import tables
+from pushforward.data.files import delimited, stream
 from pushforward.errors import InputError
 
 REAL = {
@@ -517,12 +518,12 @@ def test_the_file_at_fault_is_named(tmp_path):
 def test_a_table_larger_than_memory_gives_the_same(tmp_path, monkeypatch, ending):
     parts_of(tmp_path / "parts", rows=400, ending=ending)
     whole = load(tmp_path / "parts")
-    monkeypatch.setattr(tables, "HOLD", 0)
-    monkeypatch.setattr(tables, "BLOCK", 1 << 12)
+    monkeypatch.setattr(stream, "HOLD", 0)
+    monkeypatch.setattr(delimited, "BLOCK", 1 << 12)
     read_again = load(tmp_path / "parts")
     assert read_again.transform == whole.transform  # bitwise: sums are over the same rows
     torch.testing.assert_close(read_again.x, whole.x, atol=0, rtol=0)
-    monkeypatch.setattr(tables, "PART", 77)
+    monkeypatch.setattr(stream, "PART", 77)
     in_parts = load(tmp_path / "parts")
     torch.testing.assert_close(in_parts.x, whole.x, atol=1e-6, rtol=1e-6)
     assert [c.width for c in in_parts.transform.columns] == [c.width for c in whole.transform.columns]
@@ -534,7 +535,7 @@ def test_rows_in_a_file_are_those_in_memory(tmp_path, monkeypatch):
     parts_of(tmp_path / "parts", rows=400)
     whole = load(tmp_path / "parts")
     assert isinstance(load(tmp_path / "parts", scratch=tmp_path / "run").x, torch.Tensor)  # few enough
-    monkeypatch.setattr(tables, "PART", 77)
+    monkeypatch.setattr(stream, "PART", 77)
     monkeypatch.setattr(stored, "HOLD", 2000)
     in_file = load(tmp_path / "parts", scratch=tmp_path / "not" / "yet")
     assert isinstance(in_file.x, stored.DiskRows) and in_file.x.shape == whole.x.shape and len(in_file) == len(whole)
@@ -560,7 +561,7 @@ def test_disk_that_cannot_hold_the_rows_is_named(tmp_path, monkeypatch):
 
 
 def test_types_are_inferred_from_every_part(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "BLOCK", 1 << 8)
+    monkeypatch.setattr(delimited, "BLOCK", 1 << 8)
     rows = [f"{i},{-i},{i},2024-01-01" for i in range(200)] + [f"0.5,{2**63},1e3,2024-01-01 10:00"]
     raw = read_raw(write(tmp_path / "t.csv", "a,b,c,d\n" + "\n".join(rows) + "\n")).rows
     assert [str(kind) for kind in raw.schema.types] == ["double", "double", "double", "timestamp[s]"]
@@ -579,8 +580,8 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     code = """
 import sys, pyarrow as pa
 from pushforward.data import load
-from pushforward.data.files import tables
-tables.PART, tables.HOLD, tables.BLOCK = 1 << 14, 1 << 18, 1 << 18
+from pushforward.data.files import delimited, stream
+stream.PART, stream.HOLD, delimited.BLOCK = 1 << 14, 1 << 18, 1 << 18
 data = load(sys.argv[1])
 print(len(data), pa.default_memory_pool().max_memory())
 """
@@ -669,7 +670,7 @@ def test_malformed_json_of_columns(kind, change):
 
 def test_drawn_and_saved_as_numbers(tmp_path):
     table = pa.table({"x": [1.5, None], "c": ["b", "a"], "d": pa.array([3, None], pa.date32()), "n": pa.nulls(2)})
-    np.testing.assert_array_equal(drawn(table), [[1.5, 1, 3, np.nan], [np.nan, 0, np.nan, np.nan]])
+    np.testing.assert_array_equal(plot_values(table), [[1.5, 1, 3, np.nan], [np.nan, 0, np.nan, np.nan]])
     fails(tmp_path / "a.npy", "a.npy", "'c' holds text", ".csv", call=lambda path: save(table.select(["c"]), path))
 
 
@@ -847,11 +848,11 @@ def test_columns_by_rank_in_words_and_bounds():
 
 
 def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
-    from pushforward.data.encoders import infer as infer_columns
+    from pushforward.data.encoders import statistics
 
     save(skewed(), tmp_path / "t.parquet")
     whole = load(tmp_path / "t.parquet")
-    monkeypatch.setattr(tables, "PART", 100)
+    monkeypatch.setattr(stream, "PART", 100)
     parts = load(tmp_path / "t.parquet")
     for one, other in zip(parts.transform.to_json()["columns"], whole.transform.to_json()["columns"], strict=True):
         one, other = (column.get("inner", column) for column in (one, other))
@@ -860,10 +861,10 @@ def test_columns_by_rank_in_parts(tmp_path, monkeypatch):
             other.get(key) for key in ("first", "last", "weight")
         ]
     torch.testing.assert_close(parts.x, whole.x, atol=0, rtol=0)
-    monkeypatch.setattr(infer_columns, "SAMPLE", 999)
+    monkeypatch.setattr(statistics, "SAMPLE", 999)
     thinned = load(tmp_path / "t.parquet")
-    assert thinned.transform.columns[0].weight[0] > 0
-    assert sum(thinned.transform.columns[0].weight) == pytest.approx(750, abs=2)  # of 3000 values every fourth
+    assert thinned.transform.columns[0].cells.weight[0] > 0
+    assert sum(thinned.transform.columns[0].cells.weight) == pytest.approx(750, abs=2)  # of 3000 values every fourth
     torch.testing.assert_close(thinned.x[:, 0].sort()[0][100:-100], whole.x[:, 0].sort()[0][100:-100], atol=0.2, rtol=0)
     row = skewed().slice(0, 1)
     fails({"c": {"scaling": "quantile", "kind": "categorical"}}, "scaling", call=read_schema)
@@ -892,3 +893,22 @@ def test_malformed_json_of_columns_by_rank(change):
     assert Transform.from_json(good).to_json() == good
     columns = [good["columns"][0], good["columns"][1] | change, *good["columns"][2:]]
     fails(good | {"columns": columns}, "transform: column 1", call=Transform.from_json)
+
+
+def test_kinds_of_columns_in_a_run_keep_their_names():
+    """Runs of any version are read by these."""
+    table = skewed().append_column("date", pa.array([dt.date(2024, 1, 1 + i % 9) for i in range(len(skewed()))]))
+    table = table.append_column("word", pa.array(["a", "b"] * (len(table) // 2)))
+    columns = fit(table, schema=read_schema({table.column_names[0]: "drop"})).to_json()["columns"]
+    inner = [column["inner"] for column in columns if column.get("kind") == "nullable"]
+    kinds = {column.get("kind") for column in [*columns, *inner]}
+    assert kinds - {None} == {"dropped", "ranked", "nullable", "carried", "categorical"}
+
+
+@pytest.mark.parametrize(("rounded", "gap"), [(True, (1.0, 2.0)), (False, (math.nextafter(0, 1), 3.0))])
+def test_two_values_that_repeat_have_a_cell_each_and_one_row_between(rounded, gap):
+    cells = fit_cells(np.repeat([0.0, 3.0], [6, 10]), rounded)
+    assert cells == Cells((0.0, gap[0], 3.0), (0.0, gap[1], 3.0), (6.0, 1.0, 10.0))
+    begin, width, lower, upper = cells.edges(rounded)
+    assert np.array_equal(begin + width, np.array(cells.last) + rounded / 2)
+    np.testing.assert_allclose((lower, upper), np.array([[0.5, 6.5, 7.5], [6.5, 7.5, 17.5]]) / 18, rtol=1e-15)

@@ -132,7 +132,7 @@ def test_shapes_batches_and_splits_do_not_matter():
 
 def test_gradients_of_points_and_parameters_are_finite_differences():
     net = MLP((2,), 16, 1).double()
-    torch.nn.init.normal_(net.leave.weight if hasattr(net, "leave") else list(net.parameters())[-2], std=0.3)
+    torch.nn.init.normal_(net.proj_out.weight if hasattr(net, "proj_out") else list(net.parameters())[-2], std=0.3)
     field, x = pf.Learned(net, pf.Affine()), randn(3, 2, seed=10).requires_grad_()
     for how in ({"steps": 5}, {"tol": 1e-2}):
         value = pf.log_prob(field, x, **how).sum()

@@ -245,7 +245,7 @@ def test_an_mlp_of_vectors_takes_a_vector_beside_its_input():
 
 def test_unconditional_mlp_has_the_weights_that_runs_have_saved():
     blocks = [f"blocks.0.{layer}" for layer in ("modulate", "up", "down")]
-    layers = ["time.net.0", "time.net.2", "enter", *blocks, "norm", "leave"]
+    layers = ["time.net.0", "time.net.2", "proj_in", *blocks, "norm", "proj_out"]
     assert list(MLP((2,), 32, 1).state_dict()) == [f"{layer}.{p}" for layer in layers for p in ("weight", "bias")]
 
 
@@ -415,22 +415,22 @@ def test_attention_is_that_of_the_formula(compiled, tokens, monkeypatch):
     net, h = attention.Attention(128).double(), torch.randn(2, tokens, 128, dtype=torch.float64)
     found = net(h)
     assert len(calls) == (0 if compiled and tokens == 5 else 1)
-    entered = h.numpy() @ net.enter.weight.detach().numpy().T + net.enter.bias.detach().numpy()
+    entered = h.numpy() @ net.proj_in.weight.detach().numpy().T + net.proj_in.bias.detach().numpy()
     q, k, v = np.split(entered, 3, axis=2)
     mixed = np.empty((2, tokens, 128))
     for n, head, i in np.ndindex(2, 2, tokens):
         mine = slice(64 * head, 64 * (head + 1))
         weight = np.exp(k[n, :, mine] @ q[n, i, mine] / 8)
         mixed[n, i, mine] = weight @ v[n, :, mine] / weight.sum()
-    goal = mixed @ net.leave.weight.detach().numpy().T + net.leave.bias.detach().numpy()
+    goal = mixed @ net.proj_out.weight.detach().numpy().T + net.proj_out.bias.detach().numpy()
     np.testing.assert_allclose(found.detach().numpy(), goal, rtol=0, atol=1e-12)  # numbers of order 1 in float64
 
 
 def test_blocks_begin_as_the_identity():
     g = torch.Generator().manual_seed(0)
     h, c = torch.randn(2, 8, 4, 4, generator=g), torch.randn(2, 16, generator=g)
-    assert torch.equal(unet.Block(2, 8, 8, 16, True)(h, c), h)
-    assert torch.equal(dit.Block(8, 16)(h.flatten(2).mT, c), h.flatten(2).mT)
+    assert torch.equal(unet.UNetBlock(2, 8, 8, 16, True)(h, c), h)
+    assert torch.equal(dit.DiTBlock(8, 16)(h.flatten(2).mT, c), h.flatten(2).mT)
 
 
 def test_the_way_up_of_a_unet_sees_the_way_down():

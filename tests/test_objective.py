@@ -366,7 +366,7 @@ def test_energy_samples_with_every_mode_of_gradients(mode):
     path = pf.Affine()
     net = MLP((2,), 16, 1)
     with torch.random.fork_rng():
-        torch.nn.init.normal_(net.leave.weight)
+        torch.nn.init.normal_(net.proj_out.weight)
     field = pf.Energy(lambda x, t, y: (x * net(x, t, y)).sum(1), path)
     with mode():
         x = pf.generate(field, 5, (2,), stepper=pf.Euler(), steps=3, seed=0)

@@ -336,6 +336,7 @@ def test_likelihood_and_loss_of_the_exact_field(plane, plane_file):
     assert one.likelihood.nats.error == pytest.approx(float(truth.std()) / math.sqrt(30), rel=1e-2)
     assert one.likelihood.bits_per_dimension == pytest.approx(-one.likelihood.nats.value / 2 / math.log(2))
     found = one.training.losses
+    assert found.draws == found.train.n == 256 and one.likelihood.nats.n == one.likelihood.rows == 30
     # the best field does as well on new rows, and the exact field of the training rows alone does better on those
     assert abs(found.train.value - found.held_out.value) < 4 * math.hypot(found.train.error, found.held_out.error)
     assert found.floor.value < found.train.value and found.excess.value > 0
@@ -468,7 +469,11 @@ def test_bad_input_is_said_plainly(plane, people, tmp_path):
 
 def test_several_runs_side_by_side(plane, plane_file, tmp_path):
     other = trained(plane_file, tmp_path / "plane", steps=4)
-    report = evaluate([plane, other], n=60)
+    steps = []
+    report = pf.evaluate([plane, other], n=60, quick=True, steps=8, progress=lambda *step: steps.append(step))
+    shares, words = zip(*steps, strict=True)
+    assert list(shares) == sorted(shares) and shares[-1] == 1 and words[-1] == "done"
+    assert sum(share < 0.5 for share in shares) == len(shares) // 2 and words[0].startswith("plane: ")
     alone = [evaluate(folder, n=60).runs[0] for folder in (plane, other)]
     assert [r.scores for r in report.runs] == [r.scores for r in alone]
     page = report.to_html()

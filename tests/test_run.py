@@ -174,7 +174,7 @@ def test_a_finished_run_is_left_as_it_is_and_more_steps_go_on(straight, tmp_path
     assert [p.step for p in reports] == [70, 80]
     assert [row["step"] for row in run.history(folder)] == [10, 20, 30, 40, 50, 60, 70, 80]
     assert metrics(folder)[:6] == metrics(straight)
-    assert not torch.equal(saved(folder, 80)["net.leave.weight"], saved(folder, 60)["net.leave.weight"])
+    assert not torch.equal(saved(folder, 80)["net.proj_out.weight"], saved(folder, 60)["net.proj_out.weight"])
     assert float(saved(folder, 80)["optimiser.step"]) == 80
 
 
@@ -215,7 +215,7 @@ def test_ctrl_c_in_a_terminal(tmp_path):
 
 def test_average_moves_and_is_not_the_weights(straight):
     late, early = saved(straight, 60), saved(straight, 20)
-    name = "leave.weight"
+    name = "proj_out.weight"
     assert not torch.equal(late[f"ema.{name}"], early[f"ema.{name}"])
     assert not torch.equal(late[f"ema.{name}"], late[f"net.{name}"])
     model = load_file(straight / "model.safetensors")
@@ -354,7 +354,7 @@ def test_damaged_newest_checkpoint_is_named_and_the_one_before_goes_on(name, dam
     if damage == "missing":
         file.unlink()
     elif damage == "another":
-        other = {"net.enter.weight": torch.zeros(2, 2)}
+        other = {"net.proj_in.weight": torch.zeros(2, 2)}
         save_file(other, file) if name.endswith("tensors") else file.write_text('{"step": 60}')
     else:
         file.write_bytes(file.read_bytes()[:-20] if damage == "cut" else b"\x00garbage")

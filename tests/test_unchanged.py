@@ -15,6 +15,7 @@ import csv
 import datetime
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,8 @@ RUNS = {
 SAMPLE = ["-n", "32", "--seed", "0", "--device", "cpu"]
 SAMPLES = {"pictures": "npz"}  # ending of the file of samples, where it is not csv
 
+# layers by the name that they had when they were recorded, {"then": "now"}: their weights are the same
+LAYERS = {"enter": "proj_in", "leave": "proj_out", "seems": "posterior_proj"}
 RENAMED: dict[str, str] = {}  # steppers by the name that they had when they were recorded: {"then": "now"}
 
 
@@ -133,8 +136,12 @@ def computed(what):
 
 
 def load(file):
+    """The arrays of a recording, weights under the names that they have now."""
     with np.load(file) as arrays:
-        return dict(arrays)
+        return {
+            re.sub(r"(?<=[/.])\w+(?=\.)", lambda word: LAYERS.get(word[0], word[0]), name): arrays[name]
+            for name in arrays
+        }
 
 
 def kernels():

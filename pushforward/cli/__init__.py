@@ -31,27 +31,25 @@ from pushforward.errors import InputError, nearest
 __all__ = ["COMMANDS", "main", "progress_bar"]
 
 
-def one_line(text: str) -> str:
-    """The parser's boxed message as one line: what is wrong, and the nearest right word where it has one."""
-    words = " ".join(re.sub("[╭╮╰╯│─]", " ", text).split())
-    if match := re.search(r"Value error, (.*?) \[type=", words):
+def parser_message(boxed: str) -> str:
+    """Put the parser's boxed message on one line: what is wrong, and the nearest right word where it has one."""
+    text = " ".join(re.sub("[╭╮╰╯│─]", " ", boxed).split())
+    if match := re.search(r"Value error, (.*?) \[type=", text):
         return match[1]
-    if match := re.search(r"(\w+) Input (should .*?) \[type=\w+, input_value=(\S+),", words):
+    if match := re.search(r"(\w+) Input (should .*?) \[type=\w+, input_value=(\S+),", text):
         return f"--{match[1].replace('_', '-')} {match[3]}: {match[2]}"
-    if match := re.search(r"Unrecognized(?: or misplaced)? options: ([^\s,]+)", words):
-        near = re.search(r"Perhaps you meant: (--?[\w-]+)", words)
+    if match := re.search(r"Unrecognized(?: or misplaced)? options: ([^\s,]+)", text):
+        near = re.search(r"Perhaps you meant: (--?[\w-]+)", text)
         if match[1].startswith("-"):
             hint = f"; did you mean {near[1]}?" if near and near[1] != match[1] else ""
             return f"unknown flag {match[1]}{hint} (see pushforward --help)"
-        return (
-            nearest(match[1], COMMANDS, "command") if "Available subcommands" in words else f"unexpected {match[1]!r}"
-        )
-    words = re.split(" For full helptext| Argument helptext", words)[0]
-    return re.sub(r"^(Parsing error|Required options|Missing argument|Value error) ", "", words)
+        return nearest(match[1], COMMANDS, "command") if "Available subcommands" in text else f"unexpected {match[1]!r}"
+    text = re.split(" For full helptext| Argument helptext", text)[0]
+    return re.sub(r"^(Parsing error|Required options|Missing argument|Value error) ", "", text)
 
 
 def main(args: list[str] | None = None) -> None:
-    """The entry point of ``pushforward`` and ``python -m pushforward``."""
+    """Run the command line: the entry point of ``pushforward`` and ``python -m pushforward``."""
     try:
         try:
             run(args)
@@ -82,7 +80,7 @@ def run(args: list[str] | None) -> None:
             )
     except SystemExit as stop:
         if stop.code:
-            fail(one_line(message.getvalue()))
+            fail(parser_message(message.getvalue()))
         raise
     try:
         command()
@@ -97,7 +95,7 @@ def run(args: list[str] | None) -> None:
 
 
 def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """The command with its arguments filled in but not yet run, so that parsing errors are told apart from its own."""
+    """Fill in the arguments of a command without running it, so that parsing errors are told apart from its own."""
 
     @functools.wraps(function)
     def prepare(*args: Any, **options: Any) -> Callable[[], None]:
@@ -107,7 +105,7 @@ def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]
 
 
 def fail(message: str, is_spokesman: bool = False) -> NoReturn:
-    """One line on standard error, from the main process of several or one that ``is_spokesman``; exit code 2."""
+    """Print one line on standard error, from the main process of several or one that ``is_spokesman``; exit code 2."""
     if is_spokesman or os.environ.get("RANK", "0") == "0":
         print(f"pushforward: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(2)

@@ -26,8 +26,8 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     )
     print(f"data        {data.source}: {data.rows:,} rows of shape {data.shape}")
     if data.classes:
-        shown = ", ".join(f"{name} {share:.1%}" for name, share in zip(data.classes[:12], data.shares, strict=False))
-        print(f"classes     {len(data.classes)}: {shown}{', ...' * (len(data.classes) > 12)}")
+        classes = ", ".join(f"{name} {share:.1%}" for name, share in zip(data.classes[:12], data.shares, strict=False))
+        print(f"classes     {len(data.classes)}: {classes}{', ...' * (len(data.classes) > 12)}")
     for name, section in config:
         print(f"{name:11s} " + ", ".join(f"{key} {value}" for key, value in section))
     if lines:
@@ -46,7 +46,7 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
 
 
 def floor_lines(rows: list[dict[str, float]]) -> list[str]:
-    """What is left to learn, as it was at the last checkpoint and at the best one."""
+    """Write what is left to learn, as it was at the last checkpoint and at the best one."""
     if not rows:
         return ["not measured: pairs of a model, too many rows for their exact field, or no checkpoint yet"]
     last = rows[-1]
@@ -75,9 +75,9 @@ def inspect(
     ] = None,
 ) -> None:
     """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
-    from pushforward.data import inspect as look
+    from pushforward.data import inspect as inspect_data
 
-    report = look(data, schema, resize)
+    report = inspect_data(data, schema, resize)
     print(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     print(f"duplicated rows: {report.duplicated:,}")
     if report.classes:
@@ -122,7 +122,7 @@ def verify(
 
         model = load(run)
         source = read_raw(model.run.data.source if data is None else data)
-        checks = equations.verify_learned(model.field, model.transform.forward(source.rows, source.where))
+        checks = equations.verify_learned(model.field, model.transform.forward(source.rows, source.origin))
     failed = [check for check in checks if check.verdict == "FAIL"]
     if json:
         print(dumps([{**asdict(check), "verdict": check.verdict} for check in checks], indent=1))

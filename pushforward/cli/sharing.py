@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pushforward.cli.sampling import GRIDS, check_names, sampler
+from pushforward.cli.flags import GRID_NAMES, MethodFlags
 from pushforward.cli.terminal import progress_bar
-from pushforward.errors import InputError
 
 __all__ = ["export", "push"]
 
@@ -25,8 +25,8 @@ def push(
     """Share a model: pushforward push runs/flights org/flights; then pf.load("org/flights")"""
     from pushforward import run as runs
 
-    where = runs.push(run, to, private=private, revision=revision, license=license, to_folder=to_folder)
-    print(f"{run} shared: {where}")
+    address = runs.push(run, to, private=private, revision=revision, license=license, to_folder=to_folder)
+    print(f"{run} shared: {address}")
     print("of the data it holds names, types, ranges, categories and classes, no rows; see README.md there")
 
 
@@ -35,27 +35,26 @@ def export(
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE", help="to write, ending in .pt2")],
     steps: Annotated[int | None, arg(metavar="INT", help="steps of the method (tuned, or 20)")] = None,
     stepper: Annotated[str | None, arg(metavar="NAME", help="method, as for sample: adams_moulton, heun, ...")] = None,
-    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRIDS)} (shifted)")] = None,
+    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRID_NAMES)} (shifted)")] = None,
     guidance: Annotated[float | None, arg(metavar="FLOAT", help="its scale, fixed in the file")] = None,
     batch: Annotated[int | None, arg(aliases=["-n"], metavar="INT", help="batches of this size only (any)")] = None,
     only_net: Annotated[FlagCreatePairsOff[bool], arg(help="the network alone, without the sampler")] = False,
 ) -> None:
     """One file that runs where there is torch alone: pushforward export runs/flights -o flights.pt2"""
-    check_names(stepper, grid)
-    if steps is not None and steps < 1:
-        raise InputError(f"--steps {steps}: at least 1")
+    method = MethodFlags(stepper, steps, grid)
+    method.check()
     from pushforward import run as runs
     from pushforward.run.export import EXPORT_STEPS
 
     with progress_bar("export") as show:
         model = runs.load(run)
-        usual = EXPORT_STEPS if steps is None else steps
-        method, times = sampler(model.field.path, stepper, usual, grid, None)
+        method = replace(method, steps=EXPORT_STEPS if steps is None else steps)
+        chosen, times = method.build(model.field.path)
         show(0.1, "graph")
         about = model.export(
             out,
             steps=steps if times is None else None,
-            stepper=method,
+            stepper=chosen,
             grid=times,
             guidance=guidance,
             batch=batch,
@@ -63,5 +62,5 @@ def export(
         )
         show(1.0, f"{out.stat().st_size:,} bytes")
     inputs = ", ".join(about["inputs"])
-    method_of = "" if only_net else f" ({about['stepper']}, {len(about['grid']) - 1} steps)"
-    print(f'{out}: torch.export.load("{out.name}").module()({inputs}), in {about["output"]}{method_of}')
+    sampler = "" if only_net else f" ({about['stepper']}, {len(about['grid']) - 1} steps)"
+    print(f'{out}: torch.export.load("{out.name}").module()({inputs}), in {about["output"]}{sampler}')

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pushforward.config.sections import ConditionConfig, Config
-from pushforward.config.spec import make
+from pushforward.config.sections import ConditionConfig, Config, PathConfig
+from pushforward.config.spec import Spec, make
 from pushforward.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.nn import Conditions
     from pushforward.objective import Objective
-    from pushforward.path import Affine, Path
+    from pushforward.path import Path
     from pushforward.schedule import Schedule
     from pushforward.times import TimeLaw
 
 __all__ = ["Components", "components", "network", "resolve"]
 
-SMALL = 256  # entries of a picture that a plain perceptron serves best
+MLP_ENTRIES = 256  # entries of a picture that a plain perceptron serves best
 # of tables, where what is decided last, to a hundredth of a column's spread, counts
 TABLE_TIMES = "logit_normal:1.5,2.2"
 
@@ -84,6 +84,8 @@ def _objective(config: Config, path: Path) -> Objective:
     weighting = make(WEIGHTS, config.objective.weighting, "weighting")
     try:
         for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
+            if quantity != "velocity":  # which every path has
+                path.affine_schedule(quantity)
             weighting(0.5, path, quantity, torch.zeros(1, 1))
     except ValueError as error:
         raise InputError(
@@ -101,13 +103,15 @@ def resolve(config: Config, data: DataSpec) -> Config:
 
     net, times = config.net.net, config.objective.times
     if net == "auto":
-        large = len(data.shape) > 1 and math.prod(data.shape) > SMALL
+        large = len(data.shape) > 1 and math.prod(data.shape) > MLP_ENTRIES
         kind = "pictures" if large else "tables" if data.feature_groups else "vectors"
         net = next(name for name, spec in NETS.items() if spec.suits == kind)
     if times == "auto":
         times = TABLE_TIMES if data.feature_groups else "uniform"
     spec = NETS[net]
     size = spec.size if config.net.size == "auto" else config.net.size
+    if size not in spec.sizes:
+        raise InputError(f"--size {size}: --net {net} comes in {', '.join(spec.sizes)}")
     width, depth = config.net.width or spec.sizes[size].width, config.net.depth or spec.sizes[size].depth
     batch, lr = config.train.batch or spec.batch, config.train.lr or spec.learning_rate(width)
     return config.model_copy(
@@ -139,14 +143,18 @@ def _condition(config: Config, data: DataSpec) -> ConditionConfig:
     return ConditionConfig(condition=condition, drop=DEFAULT_DROP[condition] if drop is None else drop)
 
 
-def _path(config: Config) -> Affine:
-    """The path of a configuration, without data."""
-    from pushforward.path import Affine
+def _path(config: Config) -> tuple[Path, Schedule]:
+    """The path of a configuration, and its schedule: that of the time law where a path has none of its own."""
+    from pushforward.path import PATHS
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
 
-    schedule = make(SCHEDULES, config.path.schedule, "schedule")
-    return Affine(schedule, make(SOURCES, config.path.source, "source"))
+    section = config.path
+    schedule, source = make(SCHEDULES, section.schedule, "schedule"), make(SOURCES, section.source, "source")
+    path = cast("Path", Spec.parse(section.path, "path").build(PATHS, "path", {"schedule": schedule, "source": source}))
+    if not path.predictions and section.schedule != PathConfig().schedule:
+        raise InputError(f"--path {section.path}: has no schedule; leave out --schedule {section.schedule}")
+    return path, schedule
 
 
 def components(config: Config, data: DataSpec) -> Components:
@@ -160,7 +168,7 @@ def components(config: Config, data: DataSpec) -> Components:
     from pushforward.coupling import COUPLINGS
 
     config = resolve(config, data)
-    path, drop = _path(config), config.condition.drop
+    (path, schedule), drop = _path(config), config.condition.drop
     assert drop is not None  # resolved
     draws: dict[str, ConditionDraw] = {
         "none": unconditional,
@@ -173,7 +181,7 @@ def components(config: Config, data: DataSpec) -> Components:
         config.objective.predicts,
         _objective(config, path),
         make(COUPLINGS, config.path.coupling, "coupling"),
-        _times(config.objective.times, path.schedule),
+        _times(config.objective.times, schedule),
         draws[config.condition.condition],
     )
     try:
@@ -203,10 +211,10 @@ def network(config: Config, data: DataSpec) -> nn.Module:
     }
     width, depth = config.net.width, config.net.depth
     assert width is not None and depth is not None  # resolved
-    field, predicts, path = config.objective.field, config.objective.predicts, _path(config)
-    # other fields do not read the network's answer as a prediction at x and t
+    field, predicts, path = config.objective.field, config.objective.predicts, _path(config)[0]
+    # other fields do not read the network's answer as a prediction at x and t, other paths have no such rows
     priors = None
-    if data.marginals and field == "learned":
+    if data.marginals and field == "learned" and path.predictions:
         priors = ColumnPriors(data.marginals, lambda t: prediction_coefficients(path, t, predicts))
     # a network of two heads is a plain one of twice the entries
     shape = (2 * data.shape[0], *data.shape[1:]) if field == "joint" else data.shape

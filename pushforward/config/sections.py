@@ -18,20 +18,20 @@ from pushforward.registry import names
 __all__ = ["Config", "Section"]
 
 
-def _named(text: str, room: str, registry: str, what: str, arguments: bool, more: Sequence[str]) -> str:
+def _named(text: str, room: str, registry: str, part: str, arguments: bool, more: Sequence[str]) -> str:
     """Check the name in the text of a part (`Spec`) and that its numbers are finite; what they mean, `build` knows.
 
     ``more`` are words besides the names of the registry, and take no arguments.
     """
-    spec, known = Spec.parse(text, what), [*more, *names(room, registry)]
-    if spec.name not in known:
-        raise InputError(nearest(spec.name, set(known) - NOT_BY_NAME, what))
+    spec, choices = Spec.parse(text, part), [*more, *names(room, registry)]
+    if spec.name not in choices:
+        raise InputError(nearest(spec.name, set(choices) - NOT_BY_NAME, part))
     if spec.name in NOT_BY_NAME:
-        raise InputError(f"{what} {spec.name!r} needs tensors or functions: use it from Python")
+        raise InputError(f"{part} {spec.name!r} needs tensors or functions: use it from Python")
     if ":" in text and (not arguments or spec.name in more):
-        raise InputError(f"{what} {text!r}: takes no arguments, write {spec.name}")
+        raise InputError(f"{part} {text!r}: takes no arguments, write {spec.name}")
     if odd := [value for value in spec.values if value.lower().lstrip("+-") in ("inf", "infinity", "nan")]:
-        raise InputError(f"{what} {text!r}: write finite numbers, for instance {spec.name}:0.1,20, not {odd[0]}")
+        raise InputError(f"{part} {text!r}: write finite numbers, for instance {spec.name}:0.1,20, not {odd[0]}")
     return text
 
 
@@ -50,21 +50,22 @@ class Section(BaseModel):
 Positive = Annotated[int, Field(ge=1)]
 
 
-def chosen(default: str, help: str, room: str, registry: str, what: str, arguments: bool = True, *more: str) -> Any:
+def registered(default: str, help: str, room: str, registry: str, part: str, arguments: bool = True, *more: str) -> Any:
     """A field that names a registry's entry: the names stand in its help, and `Section` checks the word given.
 
     ``more`` are words besides those of the registry."""
-    known = [name for name in [*more, *names(room, registry)] if name not in NOT_BY_NAME]
-    named: list[Any] = [room, registry, what, arguments, list(more)]
-    return Field(default, description=f"{help}: {', '.join(known)}", json_schema_extra={"named": named})
+    choices = [name for name in [*more, *names(room, registry)] if name not in NOT_BY_NAME]
+    named: list[Any] = [room, registry, part, arguments, list(more)]
+    return Field(default, description=f"{help}: {', '.join(choices)}", json_schema_extra={"named": named})
 
 
 class PathConfig(Section):
     """Which trajectories carry the source to the data."""
 
-    schedule: str = chosen("condot", "how data and noise are mixed over time", "schedule", "SCHEDULES", "schedule")
-    source: str = chosen("normal", "the law in which trajectories begin", "source", "SOURCES", "source")
-    coupling: str = chosen("independent", "which source point travels where", "coupling", "COUPLINGS", "coupling")
+    path: str = registered("affine", "the family of trajectories", "path", "PATHS", "path")
+    schedule: str = registered("condot", "how data and noise are mixed over time", "schedule", "SCHEDULES", "schedule")
+    source: str = registered("normal", "the law in which trajectories begin", "source", "SOURCES", "source")
+    coupling: str = registered("independent", "which source point travels where", "coupling", "COUPLINGS", "coupling")
     pool: Positive = 1
     """batches coupled together: optimal transport of pool x batch points is nearer to that of the whole data"""
 
@@ -72,14 +73,14 @@ class PathConfig(Section):
 class ObjectiveConfig(Section):
     """What training makes small."""
 
-    objective: str = chosen("flow", "what is matched", "objective", "OBJECTIVES", "objective", False)
-    weighting: str = chosen("default", "what an error counts at each time", "objective", "WEIGHTS", "weighting")
-    predicts: str = chosen(
+    objective: str = registered("flow", "what is matched", "objective", "OBJECTIVES", "objective", False)
+    weighting: str = registered("default", "what an error counts at each time", "objective", "WEIGHTS", "weighting")
+    predicts: str = registered(
         "velocity", "what the network outputs; the rest follows", "path", "PREDICTIONS", "prediction", False
     )
     field: Literal["learned", "preconditioned", "energy", "joint"] = "learned"
     """learned: the network predicts; preconditioned: as in EDM; energy: its slope predicts; joint: two answers"""
-    times: str = chosen(
+    times: str = registered(
         "auto", "the training law of the time (auto: by what a row is)", "times", "TIMES", "time law", True, "auto"
     )
 
@@ -87,8 +88,8 @@ class ObjectiveConfig(Section):
 class NetConfig(Section):
     """The network."""
 
-    net: str = chosen("auto", "kind of network (auto: by what a row is)", "nn", "NETS", "network", False, "auto")
-    size: str = chosen(
+    net: str = registered("auto", "kind of network (auto: by what a row is)", "nn", "NETS", "network", False, "auto")
+    size: str = registered(
         "auto", "one dial for width and depth (auto: tiny for pictures)", "nn", "SIZES", "size", False, "auto"
     )
     width: Positive | None = None

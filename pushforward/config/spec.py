@@ -21,7 +21,7 @@ __all__ = ["NOT_BY_NAME", "Spec", "make"]
 NOT_BY_NAME = frozenset({"mixture", "empirical", "warped", "custom", "general_affine", "characteristics"})
 
 
-class Reader(NamedTuple):
+class ArgumentReader(NamedTuple):
     """How an argument is read from text: ``read`` raises ValueError for what is not ``kind``."""
 
     kind: str
@@ -43,22 +43,22 @@ class Spec:
     keywords: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
-    def parse(text: str, what: str = "part") -> Spec:
+    def parse(text: str, part: str = "part") -> Spec:
         """Read ``name``, ``name:value,value``, ``name:key=value`` or first values and then keys.
 
-        InputError for a value after a key, or a key that stands twice; ``what`` names the kind of part in messages.
+        InputError for a value after a key, or a key that stands twice; ``part`` names its kind in messages.
         """
         name, _, rest = text.partition(":")
-        words = [word.strip() for word in rest.split(",") if word.strip()]
-        keyed = ["=" in word for word in words]
-        arguments = tuple(words[: sum(not key for key in keyed)])
+        given = [value.strip() for value in rest.split(",") if value.strip()]
+        keyed = ["=" in value for value in given]
+        arguments = tuple(given[: keyed.count(False)])
         keywords = tuple(
-            (key.strip(), value.strip()) for key, _, value in (w.partition("=") for w in words if "=" in w)
+            (key.strip(), value.strip()) for key, _, value in (g.partition("=") for g in given if "=" in g)
         )
         if keyed != sorted(keyed):
-            raise InputError(f"{what} {text!r}: write values without a name first, and name=value after them")
+            raise InputError(f"{part} {text!r}: write values without a name first, and name=value after them")
         if len({key for key, _ in keywords}) < len(keywords):
-            raise InputError(f"{what} {text!r}: says one name twice")
+            raise InputError(f"{part} {text!r}: says one name twice")
         return Spec(text, name, arguments, keywords)
 
     @property
@@ -66,7 +66,7 @@ class Spec:
         """All arguments as they were written, with a name or without."""
         return (*self.arguments, *(value for _, value in self.keywords))
 
-    def build(self, registry: Mapping[str, Any], what: str, given: Mapping[str, Any] | None = None) -> Any:
+    def build(self, registry: Mapping[str, Any], part: str, given: Mapping[str, Any] | None = None) -> Any:
         """Call the registry's entry with the arguments of the text, each cast as the entry's signature says.
 
         ``given`` are values for parameters of these names, which are then not for the text to say; those that the
@@ -74,29 +74,29 @@ class Spec:
         fit, and for an entry that needs tensors or functions.
         """
         if self.name not in registry:
-            raise InputError(nearest(self.name, registry, what))
+            raise InputError(nearest(self.name, registry, part))
         entry, given = registry[self.name], given or {}
         parameters = _parameters(entry)
         taken = {key: value for key, value in given.items() if key in parameters}
-        named = self._arguments([p for key, p in parameters.items() if key not in taken], registry, what)
+        named = self._arguments([p for key, p in parameters.items() if key not in taken], registry, part)
         try:
             return entry(**named, **taken)
         except InputError:
             raise
         except ValueError as error:
-            raise InputError(f"{what} {self.text!r}: {error}") from error
+            raise InputError(f"{part} {self.text!r}: {error}") from error
 
-    def _arguments(self, parameters: list[inspect.Parameter], registry: Mapping[str, Any], what: str) -> dict[str, Any]:
+    def _arguments(self, parameters: list[inspect.Parameter], registry: Mapping[str, Any], part: str) -> dict[str, Any]:
         """The values of the parameters that the text names; InputError with the signature where it does not fit."""
-        readers = {p.name: _reader(p.annotation, registry, what) for p in parameters}
+        readers = {p.name: _reader(p.annotation, registry, part) for p in parameters}
         writable = [p for p in parameters if readers[p.name] is not None]
         if any(p.default is p.empty for p in parameters if p not in writable):
-            raise InputError(f"{what} {self.name!r} needs tensors or functions: use it from Python")
+            raise InputError(f"{part} {self.name!r} needs tensors or functions: use it from Python")
 
         def refuse(reason: str) -> InputError:
-            usage = ",".join(f"{p.name}={_shown(p.default)}" for p in writable)
+            usage = ",".join(f"{p.name}={_written(p.default)}" for p in writable)
             write = f"write {self.name}:{usage}" if writable else f"takes no arguments, write {self.name}"
-            return InputError(f"{what} {self.text!r}: {'; '.join([reason, write] if writable else [write])}")
+            return InputError(f"{part} {self.text!r}: {'; '.join([reason, write] if writable else [write])}")
 
         # values without a name go to the parameters in their order, as in a call
         positional = [p.name for p in writable if p.kind is not p.KEYWORD_ONLY]
@@ -110,7 +110,7 @@ class Spec:
                 raise refuse(f"it has no {key}")
             reader = readers[key]
             if reader is None:
-                raise InputError(f"{what} {self.text!r}: {key} needs tensors or functions: use it from Python")
+                raise InputError(f"{part} {self.text!r}: {key} needs tensors or functions: use it from Python")
             try:
                 named[key] = reader.read(text)
             except InputError:
@@ -120,9 +120,9 @@ class Spec:
         return named
 
 
-def make(registry: Mapping[str, Any], text: str, what: str) -> Any:
+def make(registry: Mapping[str, Any], text: str, part: str) -> Any:
     """Build the part that a text such as ``vp:0.1,20`` names; InputError as `Spec.build`."""
-    return Spec.parse(text, what).build(registry, what)
+    return Spec.parse(text, part).build(registry, part)
 
 
 def _parameters(entry: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -131,40 +131,40 @@ def _parameters(entry: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         hints = get_type_hints(entry)
     except NameError:  # a name that only type checkers see: annotations stay as they are written
         hints = {}
-    found = inspect.signature(entry).parameters
-    return {key: p.replace(annotation=hints.get(key, p.annotation)) for key, p in found.items()}
+    parameters = inspect.signature(entry).parameters
+    return {key: p.replace(annotation=hints.get(key, p.annotation)) for key, p in parameters.items()}
 
 
-def _reader(annotation: Any, registry: Mapping[str, Any], what: str) -> Reader | None:
+def _reader(annotation: Any, registry: Mapping[str, Any], part: str) -> ArgumentReader | None:
     """How text becomes a value of this type; None for what no text can say, a tensor or a function."""
     if isinstance(annotation, str):
-        return _first(READERS.get(word.strip()) for word in annotation.split("|"))
+        return _first(ARGUMENT_READERS.get(word.strip()) for word in annotation.split("|"))
     if get_origin(annotation) is Literal:
-        words = get_args(annotation)
-        return Reader(" or ".join(map(str, words)), lambda text: words[words.index(text)])
+        choices = get_args(annotation)
+        return ArgumentReader(" or ".join(map(str, choices)), lambda text: choices[choices.index(text)])
     if get_origin(annotation) in (Union, types.UnionType):
-        return _first(_reader(option, registry, what) for option in get_args(annotation))
+        return _first(_reader(option, registry, part) for option in get_args(annotation))
     if not isinstance(annotation, type):
         return None
-    if annotation.__name__ in READERS:
-        return READERS[annotation.__name__]
+    if annotation.__name__ in ARGUMENT_READERS:
+        return ARGUMENT_READERS[annotation.__name__]
     if registry and inspect.isabstract(annotation):  # a Stepper, say, that another one is made from
-        return Reader(f"the name of a {what}", lambda text: _named(text, annotation, registry, what))
+        return ArgumentReader(f"the name of a {part}", lambda text: _named(text, annotation, registry, part))
     return None
 
 
-def _first(readers: Iterable[Reader | None]) -> Reader | None:
+def _first(readers: Iterable[ArgumentReader | None]) -> ArgumentReader | None:
     return next((reader for reader in readers if reader is not None), None)
 
 
-def _named(text: str, kind: type, registry: Mapping[str, Any], what: str) -> Any:
+def _named(text: str, kind: type, registry: Mapping[str, Any], part: str) -> Any:
     """The part of the same registry that a part is made from, by its name alone."""
     if text not in registry:
         raise ValueError(text)
-    part = Spec(text, text).build(registry, what)
-    if not isinstance(part, kind):
+    made = Spec(text, text).build(registry, part)
+    if not isinstance(made, kind):
         raise ValueError(text)
-    return part
+    return made
 
 
 def _whole(text: str) -> int:
@@ -188,7 +188,7 @@ def _truth(text: str) -> bool:
     return TRUTHS[text.lower()]
 
 
-def _shown(default: Any) -> str:
+def _written(default: Any) -> str:
     """A default as it would be written; NAME for what has no short text."""
     if isinstance(default, bool):
         return str(default).lower()
@@ -196,9 +196,9 @@ def _shown(default: Any) -> str:
 
 
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
-READERS: dict[str, Reader] = {
-    "int": Reader("a whole number", _whole),
-    "float": Reader("a number", _number),
-    "bool": Reader("true or false", _truth),
-    "str": Reader("a word", str),
+ARGUMENT_READERS: dict[str, ArgumentReader] = {
+    "int": ArgumentReader("a whole number", _whole),
+    "float": ArgumentReader("a number", _number),
+    "bool": ArgumentReader("true or false", _truth),
+    "str": ArgumentReader("a word", str),
 }

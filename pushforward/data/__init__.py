@@ -6,11 +6,13 @@ from pushforward.data.dataset import Dataset, load, numbered_classes
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.files.builtin import BUILTIN
-from pushforward.data.files.cells import drawn
-from pushforward.data.files.read import ENDINGS, Raw, read_raw
+from pushforward.data.files.cells import plot_values
+from pushforward.data.files.formats import ENDINGS, Format
+from pushforward.data.files.read import DataSource, Raw, read_raw
+from pushforward.data.files.rows import UserRows
 from pushforward.data.files.write import save
-from pushforward.data.inspect import Report, Summary, inspect
-from pushforward.data.schema import Field, Schema, read_schema
+from pushforward.data.inspect import ColumnSummary, DataSummary, inspect
+from pushforward.data.schema import ColumnSchema, Schema, read_schema
 from pushforward.data.spec import DataSpec
 from pushforward.data.transform import Transform, fit
 
@@ -18,20 +20,23 @@ __all__ = [
     "BUILTIN",
     "ENDINGS",
     "ColumnEncoder",
+    "ColumnSchema",
+    "ColumnSummary",
+    "DataSource",
     "DataSpec",
+    "DataSummary",
     "Dataset",
-    "Field",
+    "Format",
     "NumericEncoder",
     "Raw",
-    "Report",
     "Schema",
-    "Summary",
     "Transform",
-    "drawn",
+    "UserRows",
     "fit",
     "inspect",
     "load",
     "numbered_classes",
+    "plot_values",
     "read_raw",
     "read_schema",
     "save",

@@ -1,4 +1,4 @@
-"""The way in: files, arrays and built-in names to a Dataset in model units."""
+"""Load files, arrays and built-in names as a data set in model units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pushforward.data.files.images import read_size
-from pushforward.data.files.read import Raw, Source, read_source
+from pushforward.data.files.read import DataSource, Raw, read_source
 from pushforward.data.schema import read_schema
 from pushforward.data.stored import DiskRows
 from pushforward.data.transform import Transform, fit
@@ -37,12 +37,12 @@ class Dataset:
         return len(self.x)
 
     def split(self, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-        """Training rows, and a held-out ``fraction`` of all rows drawn by ``seed``; at least one row in each."""
+        """Split into training rows and a held-out ``fraction`` drawn by ``seed``; at least one row in each."""
         train, held_out = self.parts(fraction, seed)
         return self.take(train), self.take(held_out)
 
     def parts(self, fraction: float, seed: int) -> tuple[Int64[Tensor, " train"], Int64[Tensor, " held_out"]]:
-        """The numbers of the rows of ``split``, which spare a copy of them."""
+        """Return the numbers of the rows of ``split``, without a copy of them."""
         n = len(self)
         if n < 2 or not 0 < fraction < 1:
             raise InputError(f"cannot hold out a fraction {fraction} of {n} rows; give 0 < fraction < 1 and 2 rows")
@@ -51,7 +51,7 @@ class Dataset:
         return train, held_out
 
     def mirrored(self) -> Dataset:
-        """These pictures, and below them each once more with left and right exchanged; for training rows only."""
+        """Append the mirror image of each picture, left and right exchanged; for training rows only."""
         if self.transform.kind != "image":
             raise InputError(
                 f"{self.name}: only pictures have a mirror image, these rows are of shape {self.x[0].shape}"
@@ -60,34 +60,34 @@ class Dataset:
         return replace(self, x=torch.cat([self.x[:], self.x[:].flip(-1)]), y=y)
 
     def take(self, index: Int64[Tensor, " k"]) -> Dataset:
-        """The rows of these numbers."""
+        """Select rows by their numbers."""
         return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
 
 
 def load(
-    source: Source,
+    source: DataSource,
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
     scratch: Path | None = None,
 ) -> Dataset:
-    """A data set from a file (by its ending), a folder of pictures or tables, a built-in name, an array or a table.
+    """Load a file (by its ending), a folder of pictures or tables, a built-in name, an array or a table.
 
-    ``schema``, a dict or a JSON file, says of the columns of a table what is not to be inferred (see `read_schema`).
+    ``schema``, a dict or a JSON file, declares what of a table's columns is not to be inferred (see `read_schema`).
     ``size`` (32, "32x48", (32, 48): height, width) scales pictures to cover it and cuts them to it at the centre.
     The transform is fitted to all rows; files of tables are read a part at a time, so that only the float32 rows need
     memory, and with a folder ``scratch`` not even they: many are in a file there (see `DiskRows`). InputError names the
     file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
-    said = read_schema(schema)
-    raw = read_source(source, said, read_size(size))
-    transform = fit(raw.rows, raw.where, said)
-    x = transform.forward(raw.rows, raw.where, scratch)
+    declared = read_schema(schema)
+    raw = read_source(source, declared, read_size(size))
+    transform = fit(raw.rows, raw.origin, declared)
+    x = transform.forward(raw.rows, raw.origin, scratch)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, x, y, transform, classes, raw.notes)
 
 
 def numbered_classes(raw: Raw) -> tuple[Int64[Tensor, " n"] | None, tuple[str, ...]]:
-    """The label of each row as the number of its class, and the names of the classes; None without labels."""
+    """Number the classes of the rows' labels; return the numbers and the names of the classes, None without labels."""
     if raw.labels is None:
         return None, ()
     if raw.classes:

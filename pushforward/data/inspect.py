@@ -1,4 +1,4 @@
-"""What a source holds, before anything is learned from it."""
+"""Describe a source, before anything is learned from it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import ColumnEncoder
-from pushforward.data.encoders.categorical import Categorical
 from pushforward.data.encoders.infer import infer_columns
-from pushforward.data.encoders.nullable import Ignored, Nullable
-from pushforward.data.encoders.numeric import NumericEncoder
-from pushforward.data.encoders.quantile import QuantileNormal
-from pushforward.data.encoders.typed import TypedNumeric
-from pushforward.data.files import arrays
-from pushforward.data.files.arrays import Array
-from pushforward.data.files.cells import Cells
+from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.images import read_size
-from pushforward.data.files.read import Source, read_source
-from pushforward.data.files.tables import Stream, Table
+from pushforward.data.files.read import DataSource, read_source
+from pushforward.data.files.rows import Array, array_columns, check_array
+from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
 
-__all__ = ["Report", "Summary", "inspect"]
+__all__ = ["DataSummary", "ColumnSummary", "inspect"]
 
 
 @dataclass(frozen=True)
-class Summary:
+class ColumnSummary:
     """One column, or all entries of an image set; the numbers are of its finite values, None for text and the like."""
 
     name: str
@@ -50,58 +43,60 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What ``inspect`` found; ``duplicated`` counts rows equal to an earlier one."""
+class DataSummary:
+    """A source described by ``inspect``; ``duplicated`` counts rows equal to an earlier one."""
 
     name: str
     kind: str  # array, image or table
     shape: tuple[int, ...]  # [n, ...]
-    columns: tuple[Summary, ...]
+    columns: tuple[ColumnSummary, ...]
     duplicated: int
     classes: tuple[str, ...] = ()  # of the labels, if there are any
     notes: tuple[str, ...] = ()  # what of the source was left out, a line each
 
 
 def inspect(
-    source: Source, schema: str | Path | Mapping[str, Any] | None = None, size: str | int | Sequence[int] | None = None
-) -> Report:
+    source: DataSource,
+    schema: str | Path | Mapping[str, Any] | None = None,
+    size: str | int | Sequence[int] | None = None,
+) -> DataSummary:
     """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
 
     The numbers are those of the whole source, which is read into memory. ``schema`` and ``size`` as in ``load``.
     """
-    said = read_schema(schema)
-    raw = read_source(source, said, read_size(size))
+    declared = read_schema(schema)
+    raw = read_source(source, declared, read_size(size))
     rows = raw.rows.table() if isinstance(raw.rows, Stream) else raw.rows
     if not isinstance(rows, np.ndarray):
-        found = [_summarise_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
-        codes = np.stack([code for _, code in found], axis=1) if found else np.zeros((0, 0))
-        summaries = tuple(replace(s, model=_model(rows.select([i]), said)) for i, (s, _) in enumerate(found))
-        return Report(raw.name, "table", rows.shape, summaries, _duplicated(codes))
+        described = [_summarize_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
+        codes = np.stack([code for _, code in described], axis=1) if described else np.zeros((0, 0))
+        summaries = tuple(replace(s, model=_model(rows.select([i]), declared)) for i, (s, _) in enumerate(described))
+        return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes))
     if rows.dtype.kind not in "biuf" or rows.size == 0:
-        arrays.check(rows, raw.where)
-    columns = {"x": rows} if rows.ndim > 2 else arrays.columns(rows)
+        check_array(rows, raw.origin)
+    columns = {"x": rows} if rows.ndim > 2 else array_columns(rows)
     classes = raw.classes or (() if raw.labels is None else tuple(map(str, np.unique(raw.labels))))
-    summaries = tuple(_summarise(name, rows.dtype.name, values) for name, values in columns.items())
-    return Report(
+    summaries = tuple(_summarize(name, rows.dtype.name, values) for name, values in columns.items())
+    return DataSummary(
         raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows), classes, raw.notes
     )
 
 
-def _summarise(name: str, kind: str, values: Array) -> Summary:
+def _summarize(name: str, kind: str, values: Array) -> ColumnSummary:
     flat = values.reshape(-1)
     finite = flat[np.isfinite(flat)].astype(np.float64)
     missing = int(np.isnan(flat).sum())
     infinite = flat.size - missing - finite.size
     if not finite.size:
-        return Summary(name, kind, missing, infinite, 0)
+        return ColumnSummary(name, kind, missing, infinite, 0)
     distinct = len(np.unique(flat)) - len(np.unique(flat[~np.isfinite(flat)]))
     with np.errstate(over="ignore"):  # the standard deviation of numbers near 1e200 is shown as inf
         low, high, mean, std = (float(f(finite)) for f in (np.min, np.max, np.mean, np.std))
-    return Summary(name, kind, missing, infinite, distinct, low, high, mean, std)
+    return ColumnSummary(name, kind, missing, infinite, distinct, low, high, mean, std)
 
 
-def _summarise_column(name: str, column: Cells) -> tuple[Summary, Array]:
-    """Summary of a pyarrow column, and per row an integer that equal values share."""
+def _summarize_column(name: str, column: ArrowColumn) -> tuple[ColumnSummary, Array]:
+    """ColumnSummary of a pyarrow column, and per row an integer that equal values share."""
     import pyarrow as pa
 
     kind = column.type
@@ -111,11 +106,11 @@ def _summarise_column(name: str, column: Cells) -> tuple[Summary, Array]:
         column = column.cast(pa.float64())
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         values = column.to_numpy()
-        return _summarise(name, str(kind), values), np.unique(values, return_inverse=True)[1]
+        return _summarize(name, str(kind), values), np.unique(values, return_inverse=True)[1]
     index: dict[str, int] = {}
     codes = np.array([index.setdefault(str(value), len(index)) for value in column.to_pylist()])
     missing = column.null_count
-    return Summary(
+    return ColumnSummary(
         name, "text" if pa.types.is_string(kind) else str(kind), missing, 0, len(index) - bool(missing)
     ), codes
 
@@ -124,38 +119,13 @@ def _duplicated(rows: Array) -> int:
     return len(rows) - len({hash(row.tobytes()) for row in rows})
 
 
-def _model(column: Table, schema: Schema) -> str:
+def _model(column: ArrowTable, schema: Schema) -> str:
     """How one column enters the model, in a few words."""
     name = column.column_names[0]
     try:
-        (coder,), _ = infer_columns(
+        (encoder,) = infer_columns(
             Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema}
         )
     except InputError as error:
         return "refused: " + str(error).removeprefix(f"here: column {name!r} ")
-    return _words(coder)
-
-
-def _words(coder: ColumnEncoder) -> str:
-    if isinstance(coder, Nullable):
-        return f"{_words(coder.inner)}, or missing"
-    if isinstance(coder, Ignored):
-        return "dropped"
-    if coder.width == 0:
-        return "constant"
-    if isinstance(coder, Categorical):
-        form = "by rank" if coder.normal else "one-hot"
-        return f"one of {len(coder.categories)} categories, {form}"
-    if isinstance(coder, QuantileNormal):
-        return f"{_words(coder.column)}, by rank"
-    if isinstance(coder, TypedNumeric) and isinstance(coder.numbers, QuantileNormal):
-        return f"{_words(replace(coder, numbers=coder.plain))}, by rank"
-    if isinstance(coder, TypedNumeric) and coder.step > 1:
-        return f"datetime, in steps of {coder.describe_step()}"
-    numbers = coder.plain if isinstance(coder, TypedNumeric) else coder
-    assert isinstance(numbers, NumericEncoder)
-    bounds = "" if numbers.bounds is None or isinstance(coder, TypedNumeric) else f" in {list(numbers.bounds)}"
-    if numbers.integer:
-        return "datetime" if isinstance(coder, TypedNumeric) else f"whole number{bounds}"
-    digits = "" if numbers.decimals is None else f", {numbers.decimals} decimal{'s' * (numbers.decimals != 1)}"
-    return f"number{bounds}{digits}"
+    return encoder.form()

@@ -1,4 +1,4 @@
-"""Rows of a table of which only some is known: said in words, and put back to the last digit."""
+"""Rows of a table of which some cells are observed: from words, to model units, and put back to the last digit."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from pushforward.data.files.arrays import Rows
 from pushforward.data.files.cells import present
-from pushforward.errors import InputError
+from pushforward.data.files.rows import UserRows
+from pushforward.data.files.stream import Stream
+from pushforward.data.transform import Transform
+from pushforward.errors import InputError, nearest
 
-__all__ = ["one_row", "restored"]
+__all__ = ["encode_partial", "overwrite_observed", "table_of_one_row"]
 
 
-def one_row(where: Mapping[str, Any]) -> Rows:
-    """Known columns as a table of one row; text is read as in a csv file, None is a missing value."""
+def table_of_one_row(columns: Mapping[str, Any]) -> UserRows:
+    """Build a table of one row from values by column; text is read as in a csv file, None is a missing value."""
     import pyarrow as pa
     from pyarrow import csv
 
     cells = {}
-    for name, value in where.items():
+    for name, value in columns.items():
         if isinstance(value, str):
             quoted = '"' + value.replace('"', '""') + '"'
             options = csv.ConvertOptions(strings_can_be_null=False, quoted_strings_can_be_null=False)
@@ -31,28 +36,55 @@ def one_row(where: Mapping[str, Any]) -> Rows:
     return pa.table(cells)
 
 
-def restored(rows: Rows, given: Rows) -> Rows:
-    """The table ``rows`` with the values of ``given``, of one row or as many, wherever it has one.
+def encode_partial(
+    transform: Transform, rows: UserRows, origin: str = "the rows", gaps: bool = True
+) -> Float[Tensor, "n d"]:
+    """Encode the observed cells of a table's rows in model units: NaN for absent columns and for gaps.
+
+    A gap stands for a value that exists but is unknown, also where gaps were learned; without ``gaps`` it says that
+    the value is missing. InputError as in ``Transform.forward``.
+    """
+    if transform.kind != "table" or isinstance(rows, np.ndarray):
+        raise InputError(f"{origin}: only rows of a table, of a model of tables, can be known in part")
+    columns = {column.name: column for column in transform.columns if not column.ignored}
+    for name in rows.column_names:
+        if name not in columns:
+            raise InputError(f"{origin}: {nearest(name, columns, 'column')}")
+    stream, blocks = Stream.of(rows, origin), []
+    for first, part in stream.parts():
+        name_row, entries = stream.name_rows_from(first), []
+        for name, column in columns.items():
+            if name in part.column_names:
+                encode = column.encode_observed if gaps else column.encode
+                entries.append(encode(part.column(name), f"{origin}: column {name!r}", name_row))
+            else:
+                entries.append(np.full((len(part), column.width), np.nan, np.float32))
+        blocks.append(np.concatenate(entries, axis=1))
+    return torch.from_numpy(np.concatenate(blocks))
+
+
+def overwrite_observed(rows: UserRows, observed: UserRows) -> UserRows:
+    """Overwrite cells of the table ``rows`` with those of ``observed``, of one row or as many, wherever it has one.
 
     InputError for a value that the column's type cannot hold.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    assert isinstance(rows, pa.Table) and isinstance(given, pa.Table)
-    for name in given.column_names:
+    assert isinstance(rows, pa.Table) and isinstance(observed, pa.Table)
+    for name in observed.column_names:
         if name not in rows.column_names:
             continue  # left out of the model
-        cells, old = given.column(name), rows.column(name)
-        there = present(cells)
-        if pa.types.is_dictionary(old.type) or not there.any():
+        cells, old = observed.column(name), rows.column(name)
+        filled = present(cells)
+        if pa.types.is_dictionary(old.type) or not filled.any():
             continue  # categories are exact as they are
         try:
             exact = cells.cast(old.type)
         except pa.ArrowInvalid as error:
             raise InputError(f"column {name!r} holds {old.type}: {str(error)[:80]}") from error
         if len(exact) == 1:
-            exact, there = exact.take(pa.array(np.zeros(len(rows), np.int64))), np.repeat(there, len(rows))
-        column = pc.if_else(pa.array(there), exact, old)
+            exact, filled = exact.take(pa.array(np.zeros(len(rows), np.int64))), np.repeat(filled, len(rows))
+        column = pc.if_else(pa.array(filled), exact, old)
         rows = rows.set_column(rows.column_names.index(name), name, column)
     return rows

@@ -1,4 +1,4 @@
-"""Rows in model units that are too many for memory: in a file, from which those asked for are read."""
+"""Rows in model units that are too many for memory: in a file, from which single rows are read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.data.files.arrays import Array
+from pushforward.data.files.rows import Array
 from pushforward.errors import InputError, one_line
 
 __all__ = ["DiskRows", "materialize"]
@@ -59,27 +59,27 @@ class DiskRows:
 
 
 def materialize(blocks: Iterable[Array], scratch: Path | None) -> Tensor | DiskRows:
-    """Blocks of rows below each other: in memory, or, with ``scratch`` (a folder), from 256 MB on in a file there.
+    """Join blocks of rows: in memory, or, with ``scratch`` (a folder), from 256 MB on in a file there.
 
     InputError: the file system of ``scratch`` refuses.
     """
-    held, size = [], 0
+    waiting, size = [], 0
     blocks = iter(blocks)
     for block in blocks:
-        held.append(block)
+        waiting.append(block)
         size += block.nbytes
         if scratch is not None and size > HOLD:
-            return _written(held, blocks, scratch)
-    out = np.empty((sum(map(len, held)), held[0].shape[1]), np.float32) if len(held) > 1 else held.pop()
+            return _write_blocks(waiting, blocks, scratch)
+    out = np.empty((sum(map(len, waiting)), waiting[0].shape[1]), np.float32) if len(waiting) > 1 else waiting.pop()
     row = len(out)
-    while held:  # each is let go of when it is copied
-        block = held.pop()
+    while waiting:  # each is let go of when it is copied
+        block = waiting.pop()
         out[row - len(block) : row] = block
         row -= len(block)
     return torch.from_numpy(out)
 
 
-def _written(first: list[Array], others: Iterable[Array], scratch: Path) -> DiskRows:
+def _write_blocks(first: list[Array], others: Iterable[Array], scratch: Path) -> DiskRows:
     folder: Any = next((p for p in (scratch, *scratch.absolute().parents) if p.is_dir()), None)
     width = first[0].shape[1]
     try:

@@ -1,4 +1,4 @@
-"""The invertible map between a user's rows and the standardised float32 rows that a model sees."""
+"""The invertible map between a user's rows and the standardized float32 rows that a model sees."""
 
 from __future__ import annotations
 
@@ -14,38 +14,35 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.data.encoders.base import ColumnEncoder
-from pushforward.data.encoders.codec import coder_from_json
+from pushforward.data.encoders.codec import encoder_from_json
 from pushforward.data.encoders.infer import fit_numbers, infer_columns
-from pushforward.data.encoders.nullable import Ignored
 from pushforward.data.encoders.numeric import NumericEncoder
-from pushforward.data.encoders.quantile import QuantileNormal
-from pushforward.data.files import arrays
-from pushforward.data.files.arrays import Array, Rows
-from pushforward.data.files.tables import Stream
+from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
+from pushforward.data.files.stream import Stream
 from pushforward.data.schema import Schema
 from pushforward.data.spec import DataSpec
 from pushforward.data.stored import DiskRows, materialize
-from pushforward.errors import InputError, nearest
+from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
-__all__ = ["NumericEncoder", "Transform", "fit"]
+__all__ = ["Transform", "fit"]
 
-Kind = Literal["array", "image", "table"]
+DataKind = Literal["array", "image", "table"]
 
-COMPONENTS = 1024  # of the laws of all columns of numbers, about
-FEWEST, MOST = 8, 64  # of one
+COMPONENTS = 1024  # of the marginals of all columns of numbers, about
+FEWEST, MOST = 8, 64  # of one column
 
 
 @dataclass(frozen=True)
 class Transform:
-    """User rows ↦ standardised float32 rows, x = (v − mean) / scale for each entry; made by ``fit``.
+    """User rows ↦ standardized float32 rows, x = (v − mean) / scale for each entry; made by ``fit``.
 
-    Columns of arrays [n], [n, d] and of tables are standardised one by one and constant ones are left out of the
+    Columns of arrays [n], [n, d] and of tables are standardized one by one and constant ones are left out of the
     model; an array of rank 3 or more is a set of images with one mean and one scale for all entries. Columns of tables
-    may also hold categories, dates and gaps, which take one or more entries of a model row each (see `mixed`).
+    may also hold categories, dates and gaps, which take one or more entries of a model row each (see `ColumnEncoder`).
     """
 
-    kind: Kind
+    kind: DataKind
     row_shape: tuple[int, ...]  # of one row in user units: () for an array of rank 1
     columns: tuple[ColumnEncoder, ...]
 
@@ -60,21 +57,24 @@ class Transform:
 
     @property
     def feature_groups(self) -> tuple[int, ...]:
-        """A table's model row cut into what may be known without the rest: columns, and whether a value is missing."""
-        return (
-            tuple(width for column in self.columns for width in column.feature_groups) if self.kind == "table" else ()
-        )
+        """Widths of the parts of a table's model row that may be known without the rest; () for arrays and images.
+
+        Columns, and whether a value is missing.
+        """
+        if self.kind != "table":
+            return ()
+        return tuple(width for column in self.columns for width in column.feature_groups)
 
     @property
     def marginals(self) -> tuple[GaussianMixture, ...]:
-        """Of each of the ``feature_groups``: a Gaussian mixture near its law over the training rows, in model units.
+        """Of each of the ``feature_groups``, a Gaussian mixture near its marginal over the training rows.
 
         A column of numbers has 64 components at most; of wide tables, whose networks would do little else, fewer.
         """
         if self.kind != "table":
             return ()
         most = min(max(COMPONENTS // len(self.feature_groups), FEWEST), MOST)
-        return tuple(law for column in self.columns for law in column.marginals(most))
+        return tuple(marginal for column in self.columns for marginal in column.marginals(most))
 
     def spec(self, classes: int = 0) -> DataSpec:
         """What the network of a run on such rows, with so many classes, is built from."""
@@ -83,8 +83,12 @@ class Transform:
     @property
     def numeric(self) -> bool:
         """Whether rows in user units are numbers without gaps, so that they fit an array."""
-        plain = (NumericEncoder, Ignored, QuantileNormal)
-        return all(isinstance(c, plain) or getattr(c, "type", "").startswith("decimal") for c in self.columns)
+        return all(column.numeric for column in self.columns)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether nothing is rounded, so that ``dequantize`` leaves every row as it is."""
+        return all(not any(c.bin_width) and not c.normal for c in self.columns)
 
     @property
     def log_det(self) -> float:
@@ -100,106 +104,73 @@ class Transform:
         return -entries * math.fsum(column.log_scale for column in self.columns)
 
     def log_dets(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n"]:
-        """``log_det`` at each of the model rows x [n, *shape], float64: the same for all without columns by rank."""
+        """Evaluate ``log_det`` at each model row x [n, *shape], float64: the same for all without columns by rank."""
         if self.kind != "table":
             return torch.full((len(x),), self.log_det, dtype=torch.float64)
-        ends = np.cumsum([column.width for column in self.columns])[:-1]
-        parts = zip(self.columns, np.split(x.detach().cpu().double().numpy(), ends, axis=1), strict=True)
+        parts = zip(self.columns, self._split(x.detach().cpu().double().numpy()), strict=True)
         return -torch.from_numpy(np.sum([column.log_scales(part) for column, part in parts], axis=0))
 
     @overload
-    def forward(self, raw: Rows | Stream, where: str = ...) -> Float[Tensor, "n *shape"]: ...
+    def forward(self, raw: UserRows | Stream, origin: str = ...) -> Float[Tensor, "n *shape"]: ...
     @overload
     def forward(
-        self, raw: Rows | Stream, where: str = ..., scratch: Path | None = ...
+        self, raw: UserRows | Stream, origin: str = ..., scratch: Path | None = ...
     ) -> Float[Tensor, "n *shape"] | DiskRows: ...
     def forward(
-        self, raw: Rows | Stream, where: str = "the rows", scratch: Path | None = None
+        self, raw: UserRows | Stream, origin: str = "the rows", scratch: Path | None = None
     ) -> Float[Tensor, "n *shape"] | DiskRows:
-        """User rows to model units: float32 [n, *shape], contiguous.
+        """Convert user rows to model units: float32 [n, *shape], contiguous.
 
         ``raw`` is an array [n, *row_shape], or a pyarrow.Table (or a Stream of its parts) whose columns are matched by
         name in any order; columns that were left out in training may be there or not. With a folder ``scratch`` rows of
         a table that are too many for memory are in a file there (see `DiskRows`).
-        InputError, which ``where`` opens: other shape or columns, values and gaps that were not there in training.
+        InputError, which ``origin`` opens: other shape or columns, values and gaps that were not there in training.
         """
         if not isinstance(raw, np.ndarray):
-            stream = raw if isinstance(raw, Stream) else Stream.of(raw, where)
-            return materialize(self._blocks(stream), scratch)
+            stream = raw if isinstance(raw, Stream) else Stream.of(raw, origin)
+            return materialize(self._encode_parts(stream), scratch)
         if self.kind == "table" or raw.shape[1:] != self.row_shape:
-            raise self._other(f"an array of shape {raw.shape}", where)
-        arrays.check(raw, where)
-        values = [raw] if self.kind == "image" else arrays.columns(raw).values()
-        kept = [(c, v) for c, v in zip(self._numbers(), values, strict=True) if not c.constant]
-        parts = [column.forward(value) for column, value in kept]
+            raise self._mismatch(f"an array of shape {raw.shape}", origin)
+        check_array(raw, origin)
+        values = [raw] if self.kind == "image" else array_columns(raw).values()
+        modelled = [(c, v) for c, v in zip(self._array_columns(), values, strict=True) if not c.constant]
+        parts = [column.forward(value) for column, value in modelled]
         x = np.stack(parts, axis=1) if self.kind != "image" else parts[0]
         if self._channels_last():
             x = np.moveaxis(x, -1, 1)
-        _require_finite(x, where)
+        _require_finite(x, origin)
         return torch.from_numpy(np.ascontiguousarray(x).reshape(len(x), *self.shape))
 
-    def _blocks(self, stream: Stream) -> Iterator[Array]:
+    def _encode_parts(self, stream: Stream) -> Iterator[Array]:
         """Model rows of a table, part by part; at least one part."""
-        where, names = stream.where, set(stream.names)
+        origin, names = stream.origin, set(stream.names)
         if self.kind != "table":
-            raise self._other(f"a table of {len(names)} columns", where)
-        wanted = [column.name for column in self.columns if not isinstance(column, Ignored)]
-        for what, odd in (
-            ("is missing", [name for name in wanted if name not in names]),
-            ("was not there in training", [n for n in stream.names if all(n != c.name for c in self.columns)]),
+            raise self._mismatch(f"a table of {len(names)} columns", origin)
+
+        # the columns must be those of training, but for what was left out there
+        columns = [column for column in self.columns if not column.ignored]
+        expected, trained = [column.name for column in columns], {column.name for column in self.columns}
+        for problem, odd in (
+            ("is missing", [name for name in expected if name not in names]),
+            ("was not there in training", [name for name in stream.names if name not in trained]),
         ):
             if odd:
-                listed = ", ".join(map(repr, wanted[:8])) + (", ..." if len(wanted) > 8 else "")
-                raise InputError(f"{where}: column {odd[0]!r} {what}; give exactly the columns {listed}")
+                listed = ", ".join(map(repr, expected[:8])) + (", ..." if len(expected) > 8 else "")
+                raise InputError(f"{origin}: column {odd[0]!r} {problem}; give exactly the columns {listed}")
+
         empty = True
         for first, part in stream.parts():
-            columns = [
-                column.encode(
-                    part.column(column.name),
-                    f"{where}: column {column.name!r}",
-                    stream.at(first),
-                )
-                for column in self.columns
-                if column.name in wanted
-            ]
-            block = np.concatenate(columns, axis=1)
-            _require_finite(block, where)
+            name_row = stream.name_rows_from(first)
+            entries = [c.encode(part.column(c.name), f"{origin}: column {c.name!r}", name_row) for c in columns]
+            block = np.concatenate(entries, axis=1)
+            _require_finite(block, origin)
             empty = False
             yield block
         if empty:
-            raise InputError(f"{where}: no rows after the header; give a table with rows")
+            raise InputError(f"{origin}: no rows after the header; give a table with rows")
 
-    def partial(self, raw: Rows, where: str = "the rows", gaps: bool = True) -> Float[Tensor, "n d"]:
-        """Rows of a table of which some is known, in model units: NaN for columns that are not there and for gaps.
-
-        A gap stands for a value that exists but is unknown, also where gaps were learned; without ``gaps`` it says that
-        the value is missing. InputError as in ``forward``.
-        """
-        if self.kind != "table" or isinstance(raw, np.ndarray):
-            raise InputError(f"{where}: only rows of a table, of a model of tables, can be known in part")
-        known = {column.name: column for column in self.columns if not isinstance(column, Ignored)}
-        for name in raw.column_names:
-            if name not in known:
-                raise InputError(f"{where}: {nearest(name, known, 'column')}")
-        stream, blocks = Stream.of(raw, where), []
-        for first, part in stream.parts():
-            blocks.append(
-                np.concatenate(
-                    [
-                        (column.partial if gaps else column.encode)(
-                            part.column(name), f"{where}: column {name!r}", stream.at(first)
-                        )
-                        if name in part.column_names
-                        else np.full((len(part), column.width), np.nan, np.float32)
-                        for name, column in known.items()
-                    ],
-                    axis=1,
-                )
-            )
-        return torch.from_numpy(np.concatenate(blocks))
-
-    def inverse(self, x: Float[Tensor, "n *shape"]) -> Rows:
-        """Model rows [n, *shape] to user units, dtype, columns and order: array [n, *row_shape] or pyarrow.Table.
+    def inverse(self, x: Float[Tensor, "n *shape"]) -> UserRows:
+        """Convert model rows [n, *shape] to user units, dtype and order: array [n, *row_shape] or pyarrow.Table.
 
         Integers are rounded; images are clipped to the range of the training rows. InputError: other shape, NaN, inf.
         """
@@ -208,29 +179,28 @@ class Transform:
             raise InputError(f"model rows have shape {rows.shape[1:]}; this transform takes {self.shape}")
         bad = ~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if bad.any():
-            first = arrays.row_name(int(np.argmax(bad)))
+            first = row_name(int(np.argmax(bad)))
             raise InputError(f"{int(bad.sum())} model rows hold NaN or inf, the first is {first}; the model diverged")
         if self.kind == "image":
             rows = np.moveaxis(rows, 1, -1) if self._channels_last() else rows
-            return self._numbers()[0].inverse(rows.reshape(len(rows), *self.row_shape), clip=True)
+            return self._array_columns()[0].inverse(rows.reshape(len(rows), *self.row_shape), clip=True)
         if self.kind == "array":
             modelled = iter(rows.T)
             out = [
                 np.full(len(rows), c.low, c.type) if c.constant else c.inverse(next(modelled), clip=False)
-                for c in self._numbers()
+                for c in self._array_columns()
             ]
             return np.stack(out, axis=1).reshape(len(rows), *self.row_shape)
         import pyarrow as pa
 
-        ends = np.cumsum([column.width for column in self.columns])[:-1]
-        cells = {c.name: c.decode(x) for c, x in zip(self.columns, np.split(rows, ends, axis=1), strict=True)}
+        cells = {c.name: c.decode(part) for c, part in zip(self.columns, self._split(rows), strict=True)}
         return pa.table({name: column for name, column in cells.items() if column is not None})
 
     def bin_width(self) -> Float[Tensor, " ..."] | None:
-        """Width, in model units, of the noise that makes what was rounded continuous: 1/scale, and 0 for floats.
+        """Compute the width, in model units, of the noise that dequantizes what was rounded: 1/scale, and 0 for floats.
 
-        Of integers, rounded floats of a table, dates, categories and gaps.
-        Add (u − 1/2) · jitter with u uniform on [0, 1). Broadcasts to ``shape``; None if nothing is rounded.
+        Of integers, rounded floats of a table, dates, categories and gaps. Broadcasts to ``shape``; None if nothing is
+        rounded. Columns by rank and missing values have cells instead: see ``dequantize``.
         """
         width = [each for column in self.columns for each in column.bin_width]
         if not any(width):
@@ -238,7 +208,7 @@ class Transform:
         return torch.tensor(width[0] if self.kind == "image" else width, dtype=torch.float32)
 
     def dequantize(self, x: Float[Tensor, "n *shape"], u: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
-        """What is trained on in the place of ``x``: points of the cells of its values, by ``u`` uniform on [0, 1).
+        """Replace rows x by points of the cells of their values, by ``u`` uniform on [0, 1): what is trained on.
 
         ``x + (u - 1/2) bin_width``, and for columns by rank and missing values whatever their cells are (see
         `QuantileNormal`, `Nullable`). ``inverse`` takes them back to the same rows.
@@ -246,34 +216,28 @@ class Transform:
         if self.kind != "table":
             bin_width = self.bin_width()
             return x if bin_width is None else x + (u - 0.5) * bin_width.to(x)
-        ends = np.cumsum([column.width for column in self.columns])[:-1]
-        parts = (np.split(v.detach().cpu().numpy(), ends, axis=1) for v in (x, u))
+        parts = (self._split(v.detach().cpu().numpy()) for v in (x, u))
         moved = [c.dequantize(*pair) for c, *pair in zip(self.columns, *parts, strict=True)]
         return torch.from_numpy(np.concatenate(moved, axis=1)).to(x)
 
-    @property
-    def continuous(self) -> bool:
-        """Whether nothing is rounded, so that ``dequantize`` leaves every row as it is."""
-        return all(not any(c.bin_width) and not c.normal for c in self.columns)
-
     def describe(self) -> list[tuple[str, str, str]]:
-        """Name, type and summary (mean, standard deviation and range in user units; categories) of each column."""
+        """List name, type and summary of each column: mean, standard deviation and range in user units; categories."""
         return [column.describe() for column in self.columns]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON from which ``from_json`` restores every number exactly."""
+        """Return plain JSON from which ``from_json`` restores every number exactly."""
         columns = [column.to_json() for column in self.columns]
         return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns}
 
     @staticmethod
     def from_json(data: Any) -> Transform:
-        """The inverse of ``to_json``; InputError if ``data`` is not a well-formed transform."""
+        """Restore a transform from ``to_json``; InputError if ``data`` is not a well-formed transform."""
         if not isinstance(data, dict) or set(data) != {"kind", "row_shape", "columns"}:
             raise InputError("transform: expected an object with the keys kind, row_shape and columns")
         kind, shape, entries = data["kind"], data["row_shape"], data["columns"]
-        if not isinstance(entries, list) or kind not in get_args(Kind):
-            raise InputError(f"transform: expected a list of columns and a kind among {', '.join(get_args(Kind))}")
-        columns = tuple(coder_from_json(entry, f"transform: column {i}") for i, entry in enumerate(entries))
+        if not isinstance(entries, list) or kind not in get_args(DataKind):
+            raise InputError(f"transform: expected a list of columns and a kind among {', '.join(get_args(DataKind))}")
+        columns = tuple(encoder_from_json(entry, f"transform: column {i}") for i, entry in enumerate(entries))
         if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
             raise InputError("transform: row_shape must be a list of positive integers")
         image, rank = kind == "image", len(shape)
@@ -288,45 +252,51 @@ class Transform:
             raise InputError("transform: the columns of an array must be numbers")
         return Transform(kind, tuple(shape), columns)
 
-    def _numbers(self) -> list[NumericEncoder]:
+    def _split(self, rows: Array) -> list[Array]:
+        """The entries [n, width] of each column of a table."""
+        ends = np.cumsum([column.width for column in self.columns])[:-1]
+        return np.split(rows, ends, axis=1)
+
+    def _array_columns(self) -> list[NumericEncoder]:
+        """The columns of an array, which are numbers all."""
         return [column for column in self.columns if isinstance(column, NumericEncoder)]
 
     def _channels_last(self) -> bool:
-        """Of the two layouts of [n, ·, ·, ·], channels last needs 1, 3 or 4 entries there and not in second place."""
+        """Tell the two layouts of [n, ·, ·, ·] apart: channels last are 1, 3 or 4, and not in second place."""
         shape = self.row_shape
         return self.kind == "image" and len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
 
-    def _other(self, given: str, where: str) -> InputError:
+    def _mismatch(self, given: str, origin: str) -> InputError:
         sizes = ", ".join(["n", *map(str, self.row_shape)])
-        wanted = f"a table of {len(self.columns)} columns" if self.kind == "table" else f"an array [{sizes}]"
-        return InputError(f"{where}: expected {wanted}, as in training, found {given}")
+        expected = f"a table of {len(self.columns)} columns" if self.kind == "table" else f"an array [{sizes}]"
+        return InputError(f"{origin}: expected {expected}, as in training, found {given}")
 
 
-def fit(raw: Rows | Stream, where: str = "the data", schema: Schema | None = None) -> Transform:
-    """The transform that standardises ``raw``: an array [n], [n, d], [n, h, w], ... or a table, n ≥ 2.
+def fit(raw: UserRows | Stream, origin: str = "the data", schema: Schema | None = None) -> Transform:
+    """Fit the transform that standardizes ``raw``: an array [n], [n, d], [n, h, w], ... or a table, n ≥ 2.
 
     ``raw`` may be a Stream, whose parts are looked at one after the other, three times. ``schema`` says of the columns
-    of a table what is not to be inferred. InputError, which ``where`` opens: fewer than 2 rows, every column constant,
+    of a table what is not to be inferred. InputError, which ``origin`` opens: fewer than 2 rows, every column constant,
     infinite values, missing values in an array, texts like identifiers.
     """
     columns: tuple[ColumnEncoder, ...]
     if isinstance(raw, np.ndarray):
         if schema:
-            raise InputError(f"{where}: a schema is for the columns of a table, and this is an array")
-        arrays.check(raw, where)
+            raise InputError(f"{origin}: a schema is for the columns of a table, and this is an array")
+        check_array(raw, origin)
         if len(raw) < 2:
-            raise InputError(f"{where}: found 1 row; a fit needs at least 2 rows")
-        found = {"x": raw} if raw.ndim > 2 else arrays.columns(raw)
-        columns, shape = tuple(fit_numbers(name, values, where) for name, values in found.items()), raw.shape[1:]
+            raise InputError(f"{origin}: found 1 row; a fit needs at least 2 rows")
+        values = {"x": raw} if raw.ndim > 2 else array_columns(raw)
+        columns, shape = tuple(fit_numbers(name, column, origin) for name, column in values.items()), raw.shape[1:]
     else:
-        columns, _ = infer_columns(raw if isinstance(raw, Stream) else Stream.of(raw, where), schema)
+        columns = infer_columns(raw if isinstance(raw, Stream) else Stream.of(raw, origin), schema)
         shape = (len(columns),)
     if not any(column.width for column in columns):
-        raise InputError(f"{where}: every row is the same, so there is nothing to learn; give rows that differ")
-    kind: Kind = "table" if not isinstance(raw, np.ndarray) else "image" if raw.ndim > 2 else "array"
+        raise InputError(f"{origin}: every row is the same, so there is nothing to learn; give rows that differ")
+    kind: DataKind = "table" if not isinstance(raw, np.ndarray) else "image" if raw.ndim > 2 else "array"
     return Transform(kind, shape, columns)
 
 
-def _require_finite(x: Array, where: str) -> None:
+def _require_finite(x: Array, origin: str) -> None:
     if not np.isfinite(x).all():
-        raise InputError(f"{where}: a value lies 1e38 standard deviations from the training mean; drop that row")
+        raise InputError(f"{origin}: a value lies 1e38 standard deviations from the training mean; drop that row")

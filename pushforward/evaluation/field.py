@@ -91,7 +91,7 @@ def sample_trajectories(model: Model, seed: int) -> tuple[Tensor, Tensor]:
     return run.x.cpu(), run.t
 
 
-def training_history(model: Model, found: Losses | None) -> Training:
+def training_history(model: Model, measured: Losses | None) -> Training:
     """Collect steps, seconds and losses from the run's ``metrics.jsonl``."""
     lines = [row for row in model.history() if "loss" in row]
     held_out = [row.get("held_out") for row in lines]
@@ -101,7 +101,7 @@ def training_history(model: Model, found: Losses | None) -> Training:
         at=tuple(int(row["step"]) for row in lines),
         loss=tuple(float(row["loss"]) for row in lines),
         held_out=tuple(math.nan if value is None else float(value) for value in held_out),
-        losses=found,
+        losses=measured,
     )
 
 
@@ -116,10 +116,10 @@ def measure_losses(model: Model, reference: Reference, draws: int, seed: int) ->
     trained, held_out = reference.trained.to(device), reference.held_out.to(device)
     try:
         rows = (trained, labels[0]), (held_out, labels[1])
-        found = losses(model.field, parts, run.config, *rows, seed, draws, WORK)
+        measured = losses(model.field, parts, run.config, *rows, seed, draws, WORK)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
-    return found, found.note
+    return measured, measured.note
 
 
 def measure_likelihood(

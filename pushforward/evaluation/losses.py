@@ -48,17 +48,17 @@ class Losses:
         return self.train.n
 
     def to_json(self) -> dict[str, float | str]:
-        """The values by name, without what is missing, for ``floor.jsonl``."""
+        """Select floors and excesses by name, without those that are missing, for ``floor.jsonl``."""
         named = {name: getattr(self, name) for name in ("floor", "excess", "held_out_floor", "held_out_excess")}
-        values = {name: found.value for name, found in named.items() if found is not None}
+        values = {name: estimate.value for name, estimate in named.items() if estimate is not None}
         return values | ({"floor_note": self.note} if self.note else {})
 
 
 def no_floor(config: Config) -> str:
-    """Why pairs of a coupling have no floor; nothing for independent ones."""
+    """Say why pairs of a coupling have no floor; nothing for independent ones."""
     coupling = config.path.coupling
-    none = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
-    return none if coupling != "independent" else ""
+    reason = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
+    return reason if coupling != "independent" else ""
 
 
 def losses(

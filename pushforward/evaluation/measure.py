@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from pushforward.data import Transform
-from pushforward.data.files.read import Source
+from pushforward.data import DataSource, Transform
 from pushforward.distributed import SINGLE, Processes
 from pushforward.errors import InputError
 from pushforward.evaluation.budget import EvaluationBudget, evaluation_budget
@@ -42,7 +41,7 @@ PLOTTED = 1000  # rows that pictures are drawn from, at most
 
 def measure(
     models: Sequence[Model],
-    against: Source | None = None,
+    against: DataSource | None = None,
     *,
     n: int = 2000,
     seed: int = 0,
@@ -169,6 +168,7 @@ def _evaluate(subject: Subject, quick: bool, progress: Progress) -> Evaluation:
     notes = [subject.budget.note]
 
     # samples, in the model units of the first run
+    progress(0.0, "samples")
     rows, timing = timed_samples(
         model,
         subject.n,
@@ -272,10 +272,10 @@ def _measure_field(subject: Subject, progress: Progress) -> FieldFindings:
         notes.append(f"no curve over diffusion: {error}")
 
     # rows of another source have no floor, which is of the rows that were trained on
-    found: Losses | None = None
+    losses: Losses | None = None
     if reference.trained is not None and reference.info.own:
         progress(0.6, "the loss and its floor")
-        found, note = measure_losses(model, reference, budget.loss_draws, seed)
+        losses, note = measure_losses(model, reference, budget.loss_draws, seed)
         notes.append(note)
 
     likelihood, note = measure_likelihood(
@@ -288,7 +288,7 @@ def _measure_field(subject: Subject, progress: Progress) -> FieldFindings:
         progress.part(0.75, 1.0),
         subject.processes,
     )
-    return FieldFindings(by_evaluations, by_diffusion, found, likelihood, [*notes, note])
+    return FieldFindings(by_evaluations, by_diffusion, losses, likelihood, [*notes, note])
 
 
 def _curve(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from pushforward.config import fingerprint
-from pushforward.data import BUILTIN, Dataset, Raw, Transform, numbered_classes, read_raw
-from pushforward.data.files.read import Source
+from pushforward.data import BUILTIN, Dataset, DataSource, Raw, Transform, numbered_classes, read_raw
+from pushforward.data.files.formats import endings
 from pushforward.errors import InputError
 from pushforward.evaluation.result import ReferenceInfo
 from pushforward.metrics.base import subsample
@@ -40,10 +40,10 @@ class Reference:
     notes: tuple[str, ...]
 
 
-def read_rows(source: Source, transform: Transform) -> Raw:
+def read_rows(source: DataSource, transform: Transform) -> Raw:
     """Read the rows of a source as a run takes them: pictures in its size."""
     pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
-    if pictures and Path(str(source)).suffix.lower() not in (".npy", ".npz"):
+    if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):
         return read_raw(source, size=transform.row_shape[:2])
     return read_raw(source)
 
@@ -53,11 +53,11 @@ def split_settings(model: Model) -> tuple[float, int]:
     return model.run.config.train.held_out, model.run.config.train.seed
 
 
-def load_dataset(source: Source, transform: Transform) -> Dataset:
+def load_dataset(source: DataSource, transform: Transform) -> Dataset:
     """Load all rows of a source, in model units."""
     raw = read_rows(source, transform)
     y, classes = numbered_classes(raw)
-    return Dataset(raw.name, transform.forward(raw.rows, raw.where), y, transform, classes)
+    return Dataset(raw.name, transform.forward(raw.rows, raw.origin), y, transform, classes)
 
 
 def trained_rows(model: Model) -> Tensor | None:
@@ -69,7 +69,7 @@ def trained_rows(model: Model) -> Tensor | None:
     return data.split(*split_settings(model))[0].x[:] if fingerprint(data) == model.run.data.fingerprint else None
 
 
-def load_reference(models: Sequence[Model], source: Source | None, n: int, seed: int) -> Reference:
+def load_reference(models: Sequence[Model], source: DataSource | None, n: int, seed: int) -> Reference:
     """Load at most ``n`` rows to compare with: of ``source``, or held-out ones of the data of all runs.
 
     Raises InputError where there is no such source, its rows are too few or of another shape, or no ``source`` is given

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.data import Transform, drawn
+from pushforward.data import Transform, plot_values
 from pushforward.data.encoders.categorical import Categorical
-from pushforward.data.files.arrays import columns as array_columns
+from pushforward.data.files.rows import array_columns
 from pushforward.tensor import Points
 
 __all__ = ["NumericTable", "numeric_table"]
@@ -45,6 +45,6 @@ def numeric_table(x: Points, transform: Transform) -> NumericTable:
             values.append(np.array([position[cell] for cell in cells.column(0).to_pylist()], np.float64))
             kinds.append(tuple("missing" if value is None else str(value) for value in column.categories))
         else:
-            values.append(drawn(cells)[:, 0])
+            values.append(plot_values(cells)[:, 0])
             kinds.append(None)
     return NumericTable(tuple(names), tuple(kinds), torch.from_numpy(np.stack(values, 1)))

@@ -61,13 +61,13 @@ def flow_animation(scale: float = 1.0) -> Animation:
     figure, ((ax,),) = layers.grid(1, 1, 3.2, 3.2, BOX)
     mesh = layers.lines(ax, lines[0], "0.55", width=0.7, alpha=1.0)
     dots = layers.points(ax, points[0], "#D55E00", 16, alpha=1.0)
-    clock = ax.set_title("", fontsize=13)
+    title = ax.set_title("", fontsize=13)
 
     def draw(i: int) -> None:
         k = 4 * i
         mesh.set_segments(list(lines[k].transpose(0, 1).numpy()))
         dots.set_offsets(points[k].numpy())
-        clock.set_text(f"t = {float(t[k]):.2f}")
+        title.set_text(f"t = {float(t[k]):.2f}")
 
     return Animation(figure, draw, len(t) // 4 + 1, rate=8)
 
@@ -115,15 +115,15 @@ def diffusions(scale: float = 1.0) -> Figure:
     starts = torch.tensor([2.0, -2.0], dtype=torch.float64).repeat_interleave(n)[:, None]
     figure, axes = layers.grid(2, 2, 3.4, 2.7)
     for ax, sigma in zip([*axes[0], *axes[1]], (0.0, 0.5, 1.0, 2.0), strict=True):
-        how = EulerMaruyama(sigma)
-        run = integrate(pull, starts, steps=count(scale, 200, 16), stepper=how, seed=int(10 * sigma), trajectory=True)
+        steps, stepper = count(scale, 200, 16), EulerMaruyama(sigma)
+        run = integrate(pull, starts, steps=steps, stepper=stepper, seed=int(10 * sigma), trajectory=True)
         t, x = run.t, run.x[..., 0]
         deviation = sigma * ((1 - (-2 * theta * t).exp()) / (2 * theta)).sqrt()
         inside = []
         for side, paint in ((0, "#0072B2"), (1, "#D55E00")):
-            some = slice(side * n, side * n + 15)
+            drawn = slice(side * n, side * n + 15)
             mean = starts[side * n, 0] * (-theta * t).exp()
-            layers.lines(ax, layers.over_time(x[:, some], t), paint, width=0.8, alpha=0.6)
+            layers.lines(ax, layers.over_time(x[:, drawn], t), paint, width=0.8, alpha=0.6)
             low, high = mean - 1.96 * deviation, mean + 1.96 * deviation
             layers.band(ax, t, low, high, paint)
             ax.plot(t, mean, "k--", linewidth=1.4, zorder=4)

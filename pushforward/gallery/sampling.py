@@ -55,21 +55,27 @@ def samplers(scale: float = 1.0) -> Figure:
         x0 = path.source.sample((n, 2), g, torch.float64)
         exact = [path.draw(path.source.sample((2 * n, 2), g, torch.float64), x1, t).xt for t in TIMES]
         runs = both(moves, x0, scale)
+
+        # the floor of the distance is that of two exact sets of the same size
         floor = sum(sliced_wasserstein(*x.split(n)) for x in exact) / len(TIMES)
         panels = [([x[:n] for x in exact], floor)]
         for run in runs:
-            seen = [run.x[round(t * (len(run.t) - 1))] for t in TIMES]
-            distance = sum(sliced_wasserstein(x, y[:n]) for x, y in zip(seen, exact, strict=True)) / len(TIMES)
-            panels.append((seen, distance))
+            states = [run.x[round(t * (len(run.t) - 1))] for t in TIMES]
+            distance = sum(sliced_wasserstein(x, y[:n]) for x, y in zip(states, exact, strict=True)) / len(TIMES)
+            panels.append((states, distance))
         for ax, (clouds, distance) in zip((row[0], row[1], row[3]), panels, strict=True):
             for x, paint in zip(clouds, PAINTS, strict=True):
                 layers.points(ax, x[:200], paint, 7, alpha=0.7)
             layers.contours(ax, moves.log_prob(places, outlined).exp().reshape(side, side), BOX)
             layers.note(ax, f"W = {distance:.3f}")
-        for ax, run, shown in zip((row[2], row[4]), runs, (40, 8), strict=True):
-            layers.lines(ax, run.x[:, :shown], "0.5", width=0.8, alpha=0.9)
-            layers.points(ax, run.x[0, :shown], PAINTS[0], 14, alpha=1.0)
-            layers.points(ax, run.x[-1, :shown], PAINTS[-1], 14, alpha=1.0)
+
+        # the paths of an SDE are rough: eight fill a panel as forty smooth ones do
+        for ax, run, drawn in zip((row[2], row[4]), runs, (40, 8), strict=True):
+            layers.lines(ax, run.x[:, :drawn], "0.5", width=0.8, alpha=0.9)
+            layers.points(ax, run.x[0, :drawn], PAINTS[0], 14, alpha=1.0)
+            layers.points(ax, run.x[-1, :drawn], PAINTS[-1], 14, alpha=1.0)
+
+    # titles and the legend of times, once for both rows
     for ax, name in zip(axes[0], ("exact", "ODE", "ODE paths", "SDE", "SDE paths"), strict=True):
         ax.set_title(name, fontsize=13)
     axes[0][0].set_ylabel("conditional", fontsize=13)
@@ -121,14 +127,14 @@ def kernel_density(x: Tensor, bandwidth: float, places: Tensor) -> Tensor:
 def langevin_chains(scale: float = 1.0) -> Figure:
     """Chains above, their density estimate below; last the law that they approach, seen through the same kernel."""
     data, bandwidth, side = five_modes(), 0.2, count(scale, 64, 16)
-    seen = [0, count(scale, 10), count(scale, 100, 4), count(scale, 800, 8)]
-    run = chains(scale, seen[-1])
+    stops = [0, count(scale, 10), count(scale, 100, 4), count(scale, 800, 8)]
+    run = chains(scale, stops[-1])
     places = layers.lattice(BOX, side)
     exact = oracle().log_prob(places).exp().reshape(side, side)
     smooth = Mixture(data.means, (data.stds.square() + bandwidth**2).sqrt(), data.weights).log_prob(places).exp()
     cell = ((BOX[1] - BOX[0]) / (side - 1)) ** 2
     figure, (above, below) = layers.grid(2, 5, 2.3, 2.3, BOX)
-    for column, k in enumerate(seen):
+    for column, k in enumerate(stops):
         layers.contours(above[column], exact, BOX)
         layers.points(above[column], run.x[k, : count(scale, 600)], "#D55E00", 5)
         above[column].set_title(f"{k} steps", fontsize=13)

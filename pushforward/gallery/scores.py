@@ -67,7 +67,7 @@ def learned(times: Tensor, scale: float) -> Learned:
 
 
 def shares(x: Tensor, means: Tensor) -> Tensor:
-    """Which share of the points is nearest to each mean."""
+    """Compute which share of the points is nearest to each mean."""
     return torch.bincount(torch.cdist(x.double(), means).argmin(1), minlength=len(means)).double() / len(x)
 
 
@@ -81,6 +81,7 @@ def noise_scales(scale: float = 1.0) -> Figure:
     figure = blank(10.4, 3.9)
     a, b, c = figure.subplots(1, 3)
 
+    # left: the error where points of the data seldom come
     side = count(scale, 64, 16)
     places = layers.lattice(BOX, side)
     error = (one.score(places.float(), late) - exact.score(places, late)).norm(dim=1)
@@ -90,6 +91,7 @@ def noise_scales(scale: float = 1.0) -> Figure:
     a.set(xlim=BOX[:2], ylim=BOX[2:], aspect="equal")
     a.set_title("error of the score (blue)\nlearned at one noise scale", fontsize=13)
 
+    # middle: the same error against density, and where sampling begins
     source = exact.path.source.sample((1000, 2), generator(10, "source"))
     edges = torch.arange(-12.0, 0.0, 1.0, dtype=torch.float64)
     for name, field, t, paint in (
@@ -100,10 +102,10 @@ def noise_scales(scale: float = 1.0) -> Figure:
         log_p = exact.log_prob(places, t)
         error = (field.score(places.float(), t) - exact.score(places, t)).norm(dim=1)
         rows = [(log_p >= low) & (log_p < low + 1) for low in edges]
-        seen = [
+        medians = [
             (float(low) + 0.5, float(error[row].median())) for low, row in zip(edges, rows, strict=True) if row.any()
         ]
-        b.plot(*zip(*seen, strict=True), "o-", color=paint, linewidth=1.8, markersize=4, label=name)
+        b.plot(*zip(*medians, strict=True), "o-", color=paint, linewidth=1.8, markersize=4, label=name)
         if t is early or field is one:
             begin = (field.score(source, t) - exact.score(source, t)).norm(dim=1).median()
             b.plot(exact.log_prob(source, t).median(), begin, "*", color=paint, markersize=17, zorder=4)
@@ -112,6 +114,7 @@ def noise_scales(scale: float = 1.0) -> Figure:
     b.set_xlabel("log density, nats", fontsize=13)
     b.set_title("error of the score\nagainst density", fontsize=13)
 
+    # right: what the error does to samples, by the share of them in each mode
     x0 = exact.path.source.sample((count(scale, 2000, 50), 2), generator(10, "start"))
     steps, rounds = count(scale, 400, 8), count(scale, 40)
     single = integrate(one, x0, steps=steps, stepper=Langevin(0.01, at=float(late)), seed=10).x[-1]

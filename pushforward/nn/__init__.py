@@ -1,4 +1,4 @@
-"""Networks: any ``nn.Module`` called as ``net(x, t, y)`` will do; these are ours, told what to make by `Condition`."""
+"""Networks ``net(x, t, y)``: any ``nn.Module`` called so will do; these are ours, conditioned by `Condition`."""
 
 from __future__ import annotations
 

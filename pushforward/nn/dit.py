@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["NETS", "DiT"]
 
 
-class Block(nn.Module):
+class DiTBlock(nn.Module):
     """``h + gate_1 attention(a_1(h))``, then ``h + gate_2 W_2 silu(W_1 a_2(h))``, with ``a(h) = norm(h) (1 + s) + b``.
 
     Gates, scales and shifts are linear in the embedding and 0 at initialisation: the block begins as the identity.
@@ -76,11 +76,11 @@ class DiT(nn.Module):
         self.time = FourierTime(width)
         self.condition = Condition(conditions, width)
         self.register_buffer("places", positions(self.grid, width), persistent=False)
-        self.enter = nn.Linear((shape[0] + self.condition.channels) * patch ** len(space), width)
-        self.blocks = nn.ModuleList(Block(width, width) for _ in range(depth))
+        self.proj_in = nn.Linear((shape[0] + self.condition.channels) * patch ** len(space), width)
+        self.blocks = nn.ModuleList(DiTBlock(width, width) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulate, self.leave = nn.Linear(width, 2 * width), nn.Linear(width, shape[0] * patch ** len(space))
-        for p in (*self.modulate.parameters(), *self.leave.parameters()):
+        self.modulate, self.proj_out = nn.Linear(width, 2 * width), nn.Linear(width, shape[0] * patch ** len(space))
+        for p in (*self.modulate.parameters(), *self.proj_out.parameters()):
             nn.init.zeros_(p)
 
     def forward(
@@ -88,11 +88,11 @@ class DiT(nn.Module):
     ) -> Float[Tensor, "n c *space"]:
         require(x, t, self.shape)
         c, z = self.condition(self.time(t), x, y)
-        c, h = nn.functional.silu(c), self.enter(self.tokens(pad(z, self.patch))) + self.places
+        c, h = nn.functional.silu(c), self.proj_in(self.tokens(pad(z, self.patch))) + self.places
         for block in self.blocks:
             h = block(h, c)
         scale, shift = self.modulate(c)[:, None].chunk(2, 2)
-        p = self.leave(torch.addcmul(shift, self.norm(h), 1 + scale))
+        p = self.proj_out(torch.addcmul(shift, self.norm(h), 1 + scale))
         return crop(self.points(p), self.shape[1:])
 
     def tokens(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n count features"]:

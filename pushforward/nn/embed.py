@@ -74,18 +74,16 @@ class SpatialCondition:
         return (self.channels, *space)
 
 
-Kind: TypeAlias = Classes | Vector | SpatialCondition
-Conditions: TypeAlias = dict[str, Kind]  # what a network is told, by name
-ConditionInput: TypeAlias = (
-    Tensor | dict[str, Tensor] | None
-)  # what it is told now: the one condition, some by name, or none
+ConditionKind: TypeAlias = Classes | Vector | SpatialCondition
+Conditions: TypeAlias = dict[str, ConditionKind]  # of a network, by name
+ConditionInput: TypeAlias = Tensor | dict[str, Tensor] | None  # of a batch: the one condition, some by name, or none
 
 
 class Condition(nn.Module):
-    """Any number of conditions on time's embedding ``c`` and the input ``x``: ``(c, x, y) -> (c', x')``.
+    """Put any number of conditions on time's embedding ``c`` and the input ``x``: ``(c, x, y) -> (c', x')``.
 
     ``c' = c + sum_i e_i(y_i)`` over classes (a table with one more row, for no class) and vectors (a two-layer network
-    of ``[v, known]``); pictures join the channels of ``x`` in the same form ``[v, known]``, with ``v = 0`` where
+    of ``[v, observed]``); pictures join the channels of ``x`` in the same form ``[v, observed]``, with ``v = 0`` where
     unknown. ``y = None``, a name left out, the class -1 and NaN all say the same: unconditional, and are one function
     of the weights, which dropping conditions in training teaches (Ho & Salimans 2022).
 
@@ -104,33 +102,34 @@ class Condition(nn.Module):
         self.embed = nn.ModuleList(_embedding(kind, width) for kind in self.kinds.values())
 
     def forward(self, c: Float[Tensor, "n width"], x: Tensor, y: ConditionInput) -> tuple[Tensor, Tensor]:
-        given = self._by_name(y)
-        pictures = []
+        values = self._by_name(y)
+        channels = []
         for (name, kind), embed in zip(self.kinds.items(), self.embed, strict=True):
-            value = _checked(name, kind, given.get(name), x)
+            value = _checked(name, kind, values.get(name), x)
             if isinstance(kind, Classes):
                 c = c + embed(torch.where(value == -1, kind.count, value))
             elif isinstance(kind, Vector):
                 c = c + embed(_flagged(value).to(c.dtype))
             else:
-                pictures.append(_flagged(value).to(x.dtype))
-        return c, torch.cat([x, *pictures], 1) if pictures else x
+                channels.append(_flagged(value).to(x.dtype))
+        return c, torch.cat([x, *channels], 1) if channels else x
 
     def _by_name(self, y: ConditionInput) -> dict[str, Tensor]:
-        """What is given under each name; a bare tensor is the only condition there is."""
+        """Name the values that are given; a bare tensor is the only condition there is."""
         if y is not None and not self.kinds:
             raise InputError("this network was built without conditions, but got a condition y")
-        known = ", ".join(map(repr, self.kinds))
+        names = ", ".join(map(repr, self.kinds))
         if isinstance(y, Tensor):
             if len(self.kinds) != 1:
-                raise InputError(f"a tensor y names no condition, and this network has {known}; give a dict")
+                raise InputError(f"a tensor y names no condition, and this network has {names}; give a dict")
             return {name: y for name in self.kinds}
         if unknown := sorted(set(y or {}) - set(self.kinds)):
-            raise InputError(f"unknown condition {unknown[0]!r}; this network's conditions are {known}")
+            raise InputError(f"unknown condition {unknown[0]!r}; this network's conditions are {names}")
         return y or {}
 
 
-def _embedding(kind: Kind, width: int) -> nn.Module:
+def _embedding(kind: ConditionKind, width: int) -> nn.Module:
+    """Make the layers that turn a condition of this kind into a row of the embedding."""
     if isinstance(kind, Classes):
         table = nn.Embedding(kind.count + 1, width)
         nn.init.normal_(table.weight, std=0.1)  # as far apart as times are: ten times that would drown the time
@@ -141,19 +140,19 @@ def _embedding(kind: Kind, width: int) -> nn.Module:
 
 
 def _flagged(value: Tensor) -> Tensor:
-    """``[v, known]`` along the channels: a value of 0 and an unknown one are told apart."""
-    known = ~value.isnan()
-    return torch.cat([torch.where(known, value, 0), known.to(value)], 1)
+    """Join ``[v, observed]`` along the channels, which tells a value of 0 and an unknown one apart."""
+    observed = ~value.isnan()
+    return torch.cat([torch.where(observed, value, 0), observed.to(value)], 1)
 
 
-def _checked(name: str, kind: Kind, value: Tensor | None, x: Tensor) -> Tensor:
-    """The condition of every row of ``x``; without one, what stands for none."""
+def _checked(name: str, kind: ConditionKind, value: Tensor | None, x: Tensor) -> Tensor:
+    """Check the condition of every row of ``x``; without one, fill in what stands for none."""
     shape, labels = (x.shape[0], *kind.row(tuple(x.shape[2:]))), isinstance(kind, Classes)
     if value is None:
         return x.new_full(shape, -1, dtype=torch.int64) if labels else x.new_full(shape, math.nan)
     if value.shape != shape or value.is_floating_point() == labels:
-        wanted, found = "integers" if labels else "floats", f"{str(value.dtype)[6:]} {list(value.shape)}"
-        raise InputError(f"condition {name!r} takes {wanted} {list(shape)} for x {list(x.shape)}, not {found}")
+        expected, given = "integers" if labels else "floats", f"{str(value.dtype)[6:]} {list(value.shape)}"
+        raise InputError(f"condition {name!r} takes {expected} {list(shape)} for x {list(x.shape)}, not {given}")
     # on an accelerator this would wait for the device, and the table's own check stops a bad index there
     if isinstance(kind, Classes) and value.device.type == "cpu" and not torch.compiler.is_compiling():
         bad = value[(value < -1) | (value >= kind.count)]

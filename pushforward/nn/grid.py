@@ -13,10 +13,10 @@ from pushforward.errors import InputError
 __all__ = ["crop", "grid_of", "halvings", "pad", "positions", "require"]
 
 
-def grid_of(shape: tuple[int, ...], what: str) -> tuple[int, ...]:
+def grid_of(shape: tuple[int, ...], network: str) -> tuple[int, ...]:
     """The space ``(s_1, ..., s_r)`` of points ``(channels, *space)``; InputError unless r is 1, 2 or 3."""
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise InputError(f"{what} takes points (channels, *space) with one to three axes of space, not {shape}")
+        raise InputError(f"{network} takes points (channels, *space) with one to three axes of space, not {shape}")
     return shape[1:]
 
 
@@ -24,8 +24,8 @@ def require(x: Tensor, t: Tensor, shape: tuple[int, ...]) -> None:
     """InputError unless ``x`` is ``[n, *shape]`` and ``t`` is ``[n]``."""
     if x.shape[1:] != shape or t.shape != x.shape[:1]:
         sizes = ", ".join(map(str, ["n", *shape]))
-        found = f"x {list(x.shape)} and t {list(t.shape)}"
-        raise InputError(f"this network takes points x [{sizes}] and times t [n], not {found}")
+        shapes = f"x {list(x.shape)} and t {list(t.shape)}"
+        raise InputError(f"this network takes points x [{sizes}] and times t [n], not {shapes}")
 
 
 def halvings(space: tuple[int, ...], count: int) -> int:

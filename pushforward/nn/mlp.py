@@ -16,7 +16,7 @@ from pushforward.nn.sizes import NetSize, NetSpec
 __all__ = ["MLP", "NETS"]
 
 
-class Block(nn.Module):
+class MLPBlock(nn.Module):
     """``h + gate * W_2 silu(W_1 (norm(h) (1 + scale) + shift))``, all three linear in the embedding of time."""
 
     def __init__(self, width: int, conditions: int) -> None:
@@ -55,26 +55,26 @@ class MLP(nn.Module):
         self.time = FourierTime(embedding)
         self.condition = Condition(conditions, embedding)
         d = math.prod(shape)
-        self.enter = nn.Linear(d + self.condition.channels * math.prod(shape[1:]), width)
-        self.blocks = nn.ModuleList(Block(width, embedding) for _ in range(depth))
+        self.proj_in = nn.Linear(d + self.condition.channels * math.prod(shape[1:]), width)
+        self.blocks = nn.ModuleList(MLPBlock(width, embedding) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, d)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.proj_out = nn.Linear(width, d)
+        nn.init.zeros_(self.proj_out.weight)
+        nn.init.zeros_(self.proj_out.bias)
 
     def forward(
         self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None
     ) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
-        return cast(Tensor, self.leave(self.hidden(x, t, y))).reshape(x.shape)
+        return cast(Tensor, self.proj_out(self.hidden(x, t, y))).reshape(x.shape)
 
     def hidden(
-        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput, also: Tensor | None = None
+        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput, extra: Tensor | None = None
     ) -> Tensor:
-        """The last hidden units ``[n, width]``; ``also`` is added to the first."""
+        """Compute the last hidden units ``[n, width]``; ``extra`` is added to the first."""
         c, z = self.condition(self.time(t), x, y)
-        c, h = nn.functional.silu(c), self.enter(z.flatten(1))
-        h = h if also is None else h + also
+        c, h = nn.functional.silu(c), self.proj_in(z.flatten(1))
+        h = h if extra is None else h + extra
         for block in self.blocks:
             h = block(h, c)
         return nn.functional.silu(self.norm(h))

@@ -1,4 +1,4 @@
-"""What a noisy row says of each of its columns by itself, and how a network says the rest."""
+"""Exact per-column denoiser for Gaussian-mixture marginals, corrected by the logits of a network."""
 
 from __future__ import annotations
 
@@ -25,19 +25,33 @@ def straight(t: Float[Tensor, "n"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class Posterior(nn.Module):
-    """``E[a x_1 + b x_0 | x_t]`` of rows whose pieces are Gaussian mixtures, up to what the other pieces say.
+    """``E[a x_1 + b x_0 | x_t]`` of rows whose feature groups are Gaussian mixtures, up to what the others say.
 
-    Component k of a piece of w entries is ``N(m_k, s_k^2 I)`` with weight ``w_k``. At the piece's x, with
+    Component k of a group of w entries is ``N(m_k, s_k^2 I)`` with weight ``w_k``. At the group's x, with
     ``v_k = alpha^2 s_k^2 + beta^2`` and ``r_k = x - alpha m_k``,
 
     ``p_k ~ w_k v_k^(-w/2) exp(-|r_k|^2 / (2 v_k) + logit_k)``, prediction
     ``sum_k p_k (a m_k + (a alpha s_k^2 + b beta) / v_k r_k)``.
 
-    The noise of one piece says nothing of that of another. So where every value is a draw of one component, this is the
-    exact answer for any dependence between pieces, with ``exp(logit_k)`` = p(k | x_t of the other pieces) / w_k: a
+    The noise of one group says nothing of that of another. So where every value is a draw of one component, this is the
+    exact answer for any dependence between groups, with ``exp(logit_k)`` = p(k | x_t of the other groups) / w_k: a
     smooth function of what is noisy, that a network learns; what is sharp in a column is here already. Logits 0 are the
-    answer for independent pieces. All this for x_0 standard normal and independent of x_1; otherwise it is where a
-    network begins, no more. ``laws`` are in the order of the entries; ``total`` is the number of components.
+    answer for independent groups. All this for x_0 standard normal and independent of x_1; otherwise it is where a
+    network begins, no more. ``marginals`` are in the order of the entries; ``total`` is the number of components.
+
+    A column that is -1 or 1, and one of three categories on the corners of a simplex: a row is ``[n, 1 + 3]``, and of
+    its five components the first two are the column's. Near a value, that value's component has nearly all the weight:
+
+    >>> from pushforward.tensor import GaussianMixture
+    >>> column = GaussianMixture(torch.tensor([[-1.0], [1.0]]), torch.full((2,), 0.1), torch.full((2,), 1 / 2))
+    >>> kind = GaussianMixture(torch.eye(3), torch.full((3,), 0.1), torch.full((3,), 1 / 3))
+    >>> posterior = Posterior([column, kind], straight)
+    >>> x, t = torch.tensor([[0.9, 0.0, 0.9, 0.0]]), torch.tensor([0.9])
+    >>> shares, answer = posterior(x, t)
+    >>> shares.round(decimals=2)
+    tensor([[0., 1., 0., 1., 0.]])
+    >>> answer(torch.zeros(5)).shape
+    torch.Size([1, 4])
     """
 
     means: Tensor
@@ -48,24 +62,30 @@ class Posterior(nn.Module):
     entries: Tensor
     members: Tensor
     feature_groups: Tensor
-    rows: Tensor
+    padded_index: Tensor
 
-    def __init__(self, laws: Sequence[GaussianMixture], mix: Mix) -> None:
+    def __init__(self, marginals: Sequence[GaussianMixture], mix: Mix) -> None:
         super().__init__()
         self.mix = mix
-        ends = torch.tensor([law.width for law in laws]).cumsum(0).tolist()
+        ends = torch.tensor([law.width for law in marginals]).cumsum(0).tolist()
         # columns of numbers first: theirs are distances without cancellation
-        order = sorted(range(len(laws)), key=lambda i: laws[i].width > 1)
-        counts = torch.tensor([len(laws[i].stds) for i in order])
-        feature_groups = torch.arange(len(laws)).repeat_interleave(counts)
+        order = sorted(range(len(marginals)), key=lambda i: marginals[i].width > 1)
+        counts = torch.tensor([len(marginals[i].stds) for i in order])
+        feature_groups = torch.arange(len(marginals)).repeat_interleave(counts)
         self.total = int(counts.sum())
+        # a row for each component, its mean within the entries of its group and 0 outside, so that all groups are
+        # compared by one matrix product
         means, inside = torch.zeros(self.total, ends[-1]), torch.zeros(self.total, ends[-1])
-        for piece, i in enumerate(order):
-            entries = slice(ends[i] - laws[i].width, ends[i])
-            means[feature_groups == piece, entries] = laws[i].means.to(means)
-            inside[feature_groups == piece, entries] = 1
-        stds, weights = (torch.cat([getattr(laws[i], name) for i in order]) for name in ("stds", "weights"))
+        for group, i in enumerate(order):
+            entries = slice(ends[i] - marginals[i].width, ends[i])
+            means[feature_groups == group, entries] = marginals[i].means.to(means)
+            inside[feature_groups == group, entries] = 1
+        stds, weights = (torch.cat([getattr(marginals[i], name) for i in order]) for name in ("stds", "weights"))
         widths = inside.sum(1)
+        # a row for each group, the numbers of its components, the last repeated: the largest score of a group is one
+        # maximum over such a table
+        last = counts[:, None] - 1
+        padded_index = (counts.cumsum(0) - counts)[:, None] + torch.arange(int(counts.max())).minimum(last)
         for name, value in {
             "means": means,
             "inside": inside,
@@ -75,12 +95,14 @@ class Posterior(nn.Module):
             "entries": inside[widths == 1].argmax(1),
             "members": nn.functional.one_hot(feature_groups).float(),
             "feature_groups": feature_groups,
-            "rows": (counts.cumsum(0) - counts)[:, None] + torch.arange(int(counts.max())).minimum(counts[:, None] - 1),
+            "padded_index": padded_index,
         }.items():
             self.register_buffer(name, value, persistent=False)  # of the data, not learned
 
     def forward(self, x: Float[Tensor, "n d"], t: Float[Tensor, "n"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """``p_k`` ``[n, total]`` with logits 0, and the prediction ``[n, d]`` as a function of the logits.
+        """Weigh the components by the noisy row: ``p_k [n, total]``, and the prediction as a function of the logits.
+
+        ``p_k`` is for logits 0; the function takes logits ``[n, total]`` and returns ``[n, d]``.
 
         Computed in float32 at least, whatever the dtype of x.
         """
@@ -89,7 +111,9 @@ class Posterior(nn.Module):
         z, means, inside = x.to(full), self.means.to(full), self.inside.to(full)
         with _in_full(x):
             variances = alpha.square() * self.variances + beta.square()
-            k = len(self.entries)
+            k = len(self.entries)  # components of single numbers, which come first
+            # |x - alpha m|^2, by the difference where there is one entry, by the square of a binomial where there are
+            # many: a difference for each component would be n x total x d numbers
             near = z.index_select(1, self.entries) - alpha * means[:k].sum(1)
             far = z.square() @ inside[k:].T - 2 * alpha * (z @ means[k:].T) + alpha.square() * means[k:].square().sum(1)
             squares = torch.cat([near.square(), far], 1)
@@ -105,14 +129,14 @@ class Posterior(nn.Module):
         return self.shares(scores).to(x.dtype), answer
 
     def shares(self, scores: Float[Tensor, "n total"]) -> Float[Tensor, "n total"]:
-        """Softmax over the components of each piece."""
-        most = scores.detach()[:, self.rows].amax(2)
+        """Softmax over the components of each group."""
+        most = scores.detach()[:, self.padded_index].amax(2)  # without which the exponentials overflow
         e, members = (scores - most.index_select(1, self.feature_groups)).exp(), self.members.to(scores)
         with _in_full(scores):
             return e / (e @ members @ members.T)
 
 
 def _in_full(x: Tensor) -> AbstractContextManager[object]:
-    """Without mixed precision, in which these differences would be rounded away."""
+    """Switch off mixed precision, in which these differences would be rounded away."""
     kind = x.device.type
     return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)

@@ -24,7 +24,7 @@ WAVES = 8  # frequencies of an entry
 
 
 class ColumnPriors(NamedTuple):
-    """What is known of the pieces of a row, in the order of its entries; and what of which times is predicted."""
+    """The laws of the feature groups of a row, in the order of its entries, and what is predicted at each time."""
 
     feature_groups: Sequence[GaussianMixture]
     mix: Mix = straight
@@ -62,7 +62,7 @@ class Tabular(MLP):
         self.posterior = None
         if marginals is not None:
             self.posterior = Posterior(*marginals)
-            self.seems = nn.Linear(self.posterior.total, width, bias=False)
+            self.posterior_proj = nn.Linear(self.posterior.total, width, bias=False)
             self.logits = nn.Linear(width, self.posterior.total)
             nn.init.zeros_(self.logits.weight)
             nn.init.zeros_(self.logits.bias)
@@ -71,16 +71,16 @@ class Tabular(MLP):
         self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None
     ) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
-        flat, also = x.flatten(1), None
+        flat, extra = x.flatten(1), None
         if self.waves is not None:
             angle = 2 * math.pi * flat.index_select(1, self.numbers)[:, :, None] * self.frequencies
-            also = self.waves(torch.cat([angle.cos(), angle.sin()], 2).flatten(1))
+            extra = self.waves(torch.cat([angle.cos(), angle.sin()], 2).flatten(1))
         if self.posterior is None:
-            return cast(Tensor, self.leave(self.hidden(x, t, y, also))).reshape(x.shape)
+            return cast(Tensor, self.proj_out(self.hidden(x, t, y, extra))).reshape(x.shape)
         shares, answer = self.posterior(flat, t)
-        seems = self.seems(shares)
-        h = self.hidden(x, t, y, seems if also is None else seems + also)
-        p: Tensor = self.leave(h) + answer(self.logits(h))
+        components = self.posterior_proj(shares)
+        h = self.hidden(x, t, y, components if extra is None else components + extra)
+        p: Tensor = self.proj_out(h) + answer(self.logits(h))
         return p.reshape(x.shape)
 
 

@@ -45,14 +45,14 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm, self.attention = _norm(channels), Attention(channels)
-        _zeroed(self.attention.leave)
+        _zeroed(self.attention.proj_out)
 
     def forward(self, h: Tensor) -> Tensor:
         tokens = self.norm(h).flatten(2).transpose(1, 2)
         return h + cast(Tensor, self.attention(tokens)).transpose(1, 2).reshape(h.shape)
 
 
-class Block(nn.Module):
+class UNetBlock(nn.Module):
     """``skip(h) + W_2 silu(norm(W_1 silu(norm(h))) (1 + scale) + shift)``, then attention if asked.
 
     Scale and shift are linear in the embedding of time and condition; ``W_2`` is 0 at initialisation.
@@ -99,8 +99,8 @@ class UNet(nn.Module):
         super().__init__()
         space = grid_of(shape, "a U-Net")
         if width < 4 or width % 4 or depth < 1 or not multipliers or min(multipliers) < 1:
-            asked = f"width {width}, depth {depth} and multipliers {multipliers}"
-            raise InputError(f"a U-Net needs a width that is a multiple of 4 and at least one block, not {asked}")
+            sizes = f"width {width}, depth {depth} and multipliers {multipliers}"
+            raise InputError(f"a U-Net needs a width that is a multiple of 4 and at least one block, not {sizes}")
         self.shape, self.multiple, rank = tuple(shape), 2 ** (len(multipliers) - 1), len(space)
         widths, embedding = [width * m for m in multipliers], 4 * width
         attends = [
@@ -109,43 +109,45 @@ class UNet(nn.Module):
         ]
         self.time = FourierTime(embedding)
         self.condition = Condition(conditions, embedding)
-        self.enter = _convolution(rank, shape[0] + self.condition.channels, width, 3)
+        self.proj_in = _convolution(rank, shape[0] + self.condition.channels, width, 3)
         self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
 
         channels = width
         for level, (wide, attend) in enumerate(zip(widths, attends, strict=True)):
             self.shrink.append(_convolution(rank, channels, channels, 3, stride=2) if level else nn.Identity())
             inside = [channels] + [wide] * (depth - 1)
-            self.down.append(nn.ModuleList(Block(rank, i, wide, embedding, attend) for i in inside))
+            self.down.append(nn.ModuleList(UNetBlock(rank, i, wide, embedding, attend) for i in inside))
             channels = wide
-        self.middle = nn.ModuleList(Block(rank, channels, channels, embedding, attends[-1] and not i) for i in range(2))
+        self.middle = nn.ModuleList(
+            UNetBlock(rank, channels, channels, embedding, attends[-1] and not i) for i in range(2)
+        )
         for level, (wide, attend) in reversed(list(enumerate(zip(widths, attends, strict=True)))):
             inside = [channels] + [wide] * (depth - 1)
-            self.up.append(nn.ModuleList(Block(rank, i + wide, wide, embedding, attend) for i in inside))
+            self.up.append(nn.ModuleList(UNetBlock(rank, i + wide, wide, embedding, attend) for i in inside))
             channels = widths[max(level - 1, 0)]
             larger = nn.Sequential(nn.Upsample(scale_factor=2), _convolution(rank, wide, channels, 3))
             self.grow.append(larger if level else nn.Identity())
-        self.leave = nn.Sequential(_norm(channels), nn.SiLU(), _zeroed(_convolution(rank, channels, shape[0], 3)))
+        self.proj_out = nn.Sequential(_norm(channels), nn.SiLU(), _zeroed(_convolution(rank, channels, shape[0], 3)))
 
     def forward(
         self, x: Float[Tensor, "n c *space"], t: Float[Tensor, "n"], y: ConditionInput = None
     ) -> Float[Tensor, "n c *space"]:
         require(x, t, self.shape)
         c, z = self.condition(self.time(t), x, y)
-        c, h = nn.functional.silu(c), self.enter(pad(z, self.multiple))
-        seen = []
+        c, h = nn.functional.silu(c), self.proj_in(pad(z, self.multiple))
+        skips: list[Tensor] = []
         for shrink, blocks in zip(self.shrink, self.down, strict=True):
             h = shrink(h)
             for block in cast(nn.ModuleList, blocks):
                 h = block(h, c)
-                seen.append(h)
+                skips.append(h)
         for block in self.middle:
             h = block(h, c)
         for blocks, grow in zip(self.up, self.grow, strict=True):
             for block in cast(nn.ModuleList, blocks):
-                h = block(torch.cat([h, seen.pop()], 1), c)
+                h = block(torch.cat([h, skips.pop()], 1), c)
             h = grow(h)
-        return crop(self.leave(h), self.shape[1:])
+        return crop(self.proj_out(h), self.shape[1:])
 
 
 def _make(

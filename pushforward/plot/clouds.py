@@ -1,4 +1,4 @@
-"""Sets of points: in the plane, column by column, pair by pair, and against a density."""
+"""Draw sets of points: in the plane, column by column, pair by pair, and against a density."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CLOUD = 2000  # points drawn in one panel of a pair plot
 
 
 def _sets(sets: dict[str, Tensor], width: int | None) -> dict[str, NDArray[np.float64]]:
-    """Named sets of points as arrays ``[n, d]`` that all have one width."""
+    """Turn named sets of points into arrays ``[n, d]`` that all have one width."""
     if not sets:
         raise InputError("there is no set to plot")
     width = width or next(iter(sets.values())).shape[-1]
@@ -50,7 +50,7 @@ def _plane(ax: Axes, box: Box, equal: bool, left: bool) -> None:
 
 
 def scatter(sets: dict[str, Float[Tensor, "_ 2"]]) -> Figure:
-    """Sets of points in the plane, side by side on equal axes.
+    """Draw sets of points in the plane, side by side on equal axes.
 
     Each set is ``[n, 2]``, in a panel titled by its name; all panels share limits, which hold every finite point. One
     unit is as long on both axes unless one range is more than twice the other. A count of points that are not finite
@@ -76,7 +76,7 @@ def scatter(sets: dict[str, Float[Tensor, "_ 2"]]) -> Figure:
 def density(
     densities: dict[str, Float[Tensor, "rows columns"]], box: Box, points: Float[Tensor, "_ 2"] | None = None
 ) -> Figure:
-    """Densities over one rectangle side by side on one scale of blue, with points on top of each if given.
+    """Draw densities over one rectangle side by side on one scale of blue, with points on top of each if given.
 
     Each is ``[rows, columns]``, its first row at the bottom of ``box = (left, right, bottom, top)``:
     ``field.log_prob(x, t).exp().reshape(rows, columns)`` for the points ``x = layers.lattice(box, columns, rows)``. The
@@ -108,7 +108,7 @@ def density(
 
 
 def _marginal(ax: Axes, points: dict[str, NDArray[np.float64]], j: int) -> list[Artist]:
-    """Column j of each set as the outline of a histogram of area 1, all on the same bins."""
+    """Draw column j of each set as the outline of a histogram of area 1, all on the same bins."""
     bins = min(60, max(10, round(2 * max(len(p) for p in points.values()) ** (1 / 3))))
     edges = np.linspace(*span(np.concatenate([p[:, j] for p in points.values()])), bins + 1)
     lines: list[Artist] = []
@@ -130,7 +130,7 @@ def _names(points: dict[str, NDArray[np.float64]], names: Sequence[str] | None) 
 
 
 def columns(sets: dict[str, Float[Tensor, "_ d"]], names: Sequence[str] | None = None) -> Figure:
-    """One small histogram per column, the sets overlaid.
+    """Draw one small histogram per column, the sets overlaid.
 
     Each set is ``[n, d]``; ``names`` are those of the columns, ``x1 .. xd`` when None. Histograms are densities (area
     1), so that sets of different sizes compare, on bins that span every finite value of all sets; values that are not
@@ -141,28 +141,28 @@ def columns(sets: dict[str, Float[Tensor, "_ d"]], names: Sequence[str] | None =
     """
     points = _sets(sets, None)
     names = _names(points, names)
-    shown = _spread(len(names), PANELS)
-    rows, width = panels(len(shown))
+    drawn = _evenly(len(names), PANELS)
+    rows, width = panels(len(drawn))
     figure = blank(max(5.0, 2.7 * width), 0.8 + 2.1 * rows)
-    for panel, j in enumerate(shown):
+    for panel, j in enumerate(drawn):
         ax = figure.add_subplot(rows, width, panel + 1)
         lines = _marginal(ax, points, j)
         axis(ax, short(names[j], 24), "density" if panel % width == 0 else "")
         ax.xaxis.label.set_parse_math(False)
         ax.locator_params(axis="x", nbins=4)
     legend(figure, lines, [counted(name, p) for name, p in points.items()])
-    if len(shown) < len(names):
-        figure.supxlabel(f"{len(shown)} of {len(names)} columns, evenly spaced", fontsize=FONT)
+    if len(drawn) < len(names):
+        figure.supxlabel(f"{len(drawn)} of {len(names)} columns, evenly spaced", fontsize=FONT)
     return figure
 
 
-def _spread(n: int, most: int) -> list[int]:
-    """At most this many of n, evenly spaced, the first and the last among them."""
+def _evenly(n: int, most: int) -> list[int]:
+    """Choose at most this many of n, evenly spaced, the first and the last among them."""
     return sorted({round(k) for k in np.linspace(0, n - 1, min(n, most)).tolist()})
 
 
 def pairs(sets: dict[str, Float[Tensor, "_ d"]], names: Sequence[str] | None = None) -> Figure:
-    """Every pair of columns: the first set above the diagonal's histograms, the others below it, all overlaid on it.
+    """Draw every pair of columns: the first set above the diagonal, the others below it, histograms of all on it.
 
     Each set is ``[n, d]``; ``names`` are those of the columns, ``x1 .. xd`` when None. With data first and a sample
     second, panel (i, j) and panel (j, i) show the same pair, of the data and of the sample. With one set both halves
@@ -172,25 +172,25 @@ def pairs(sets: dict[str, Float[Tensor, "_ d"]], names: Sequence[str] | None = N
     """
     points = _sets(sets, None)
     names = _names(points, names)
-    shown = _spread(len(names), PAIRS)
-    k = len(shown)
-    limits = [span(np.concatenate([p[:, j] for p in points.values()])) for j in shown]
+    drawn = _evenly(len(names), PAIRS)
+    k = len(drawn)
+    limits = [span(np.concatenate([p[:, j] for p in points.values()])) for j in drawn]
     figure = blank(max(5.0, 0.8 + 1.9 * k), max(4.0, 1.0 + 1.9 * k))
     order = list(enumerate(sets.values()))
     for row in range(k):
         for column in range(k):
             ax = figure.add_subplot(k, k, row * k + column + 1)
             if row == column:
-                lines = _marginal(ax, points, shown[row])
+                lines = _marginal(ax, points, drawn[row])
             else:
                 # the same variable runs along x in a column of panels, whichever half they are in
                 for i, x in order[:1] if row < column or len(order) == 1 else order[1:]:
-                    chosen = x[:: math.ceil(len(x) / CLOUD) or 1][:, [shown[column], shown[row]]]
-                    layers.points(ax, chosen, color(i), size=6)
+                    thinned = x[:: math.ceil(len(x) / CLOUD) or 1][:, [drawn[column], drawn[row]]]
+                    layers.points(ax, thinned, color(i), size=6)
                 ax.set_ylim(_wider(limits[row]))
             ax.set_xlim(_wider(limits[column]))
-            xlabel = short(names[shown[column]], 16) if row == k - 1 else ""
-            axis(ax, xlabel, short(names[shown[row]], 16) if column == 0 else "")
+            xlabel = short(names[drawn[column]], 16) if row == k - 1 else ""
+            axis(ax, xlabel, short(names[drawn[row]], 16) if column == 0 else "")
             ax.xaxis.label.set_parse_math(False)
             ax.yaxis.label.set_parse_math(False)
             ax.locator_params(axis="x", nbins=3)

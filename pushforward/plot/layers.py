@@ -1,4 +1,4 @@
-"""What figures are made of, each drawn on axes of your own: points, densities, arrows, paths, bands.
+"""Layers of figures, each drawn on axes of your own: points, densities, arrows, paths, bands.
 
 The functions of `pushforward.plot` that return a figure, and the pictures of the gallery, are compositions of these.
 Points are tensors ``[n, 2]``; a density is ``[rows, columns]`` over a `Box`, its first row at the bottom, as `lattice`
@@ -51,7 +51,7 @@ def grid(
     box: Box | None = None,
     share: bool = True,
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A new figure with panels of this size in inches; given a box, of the plane: one unit as long on both axes.
+    """Make a figure with panels of this size in inches; given a box, of the plane: one unit as long on both axes.
 
     All panels have the same limits, and numbers at the figure's edges, unless ``share`` is off.
     """
@@ -66,7 +66,7 @@ def grid(
 
 
 def lattice(box: Box, columns: int, rows: int | None = None) -> Float[Tensor, "n 2"]:
-    """Points of a rectangle row by row from the bottom, edges included, float64: where to ask for a density."""
+    """Lay out points of a rectangle row by row from the bottom, edges included, float64: where to ask for a density."""
     x = torch.linspace(*box[:2], columns, dtype=torch.float64)
     y = torch.linspace(*box[2:], rows or columns, dtype=torch.float64)
     return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], 2).flatten(0, 1)
@@ -80,7 +80,7 @@ def shades() -> Colormap:
 
 
 def density(ax: Axes, p: Float[Tensor, "rows columns"], box: Box, top: float | None = None) -> AxesImage:
-    """A density as shades of blue, white is 0 and the darkest is ``top`` (the largest finite value when None)."""
+    """Draw a density as shades of blue, white is 0 and the darkest is ``top`` (the largest finite value when None)."""
     values = array(p)
     top = float(values[np.isfinite(values)].max()) if top is None else top
     return ax.imshow(
@@ -96,7 +96,7 @@ def density(ax: Axes, p: Float[Tensor, "rows columns"], box: Box, top: float | N
 
 
 def contours(ax: Axes, p: Float[Tensor, "rows columns"], box: Box, mass: tuple[float, ...] = (0.9, 0.5)) -> None:
-    """Lines of equal density around the smallest sets that hold these shares of the mass; none if it is flat."""
+    """Draw lines of equal density around the smallest sets that hold these shares of the mass; none if it is flat."""
     values = np.nan_to_num(array(p), nan=0.0, posinf=0.0, neginf=0.0)
     falling = np.sort(values.ravel())[::-1]
     share = falling.cumsum() / (falling.sum() or 1.0)
@@ -110,14 +110,14 @@ def contours(ax: Axes, p: Float[Tensor, "rows columns"], box: Box, mass: tuple[f
 def points(
     ax: Axes, x: Float[Tensor, "n 2"], paint: str | None = None, size: float = 9, alpha: float | None = None
 ) -> PathCollection:
-    """Points, semi-transparent the more so the more there are."""
+    """Draw points, the more transparent the more there are."""
     p = array(x)
     alpha = min(0.7, max(0.05, 12 / math.sqrt(len(p) + 1))) if alpha is None else alpha
     return ax.scatter(p[:, 0], p[:, 1], s=size, color=paint or color(0), alpha=alpha, linewidths=0, zorder=3)
 
 
 def arrows(ax: Axes, x: Float[Tensor, "n 2"], v: Float[Tensor, "n 2"], longest: float, paint: str = "0.25") -> Quiver:
-    """Arrows from points ``x`` along ``v``, in the units of the axes times a factor: the longest is ``longest``."""
+    """Draw arrows from points ``x`` along ``v``, scaled so that the longest is ``longest`` in the units of the axes."""
     p, d = array(x), array(v)
     size = float(np.hypot(*d.T).max()) or 1.0
     d = d * (longest / size)
@@ -134,37 +134,39 @@ def lines(
     alpha: float = 0.6,
     dash: str = "-",
 ) -> LineCollection:
-    """One line per sample through its states ``x[:, i]``; a state that is not finite leaves a gap. At most 200 lines,
-    evenly chosen."""
+    """Draw one line per sample through its states ``x[:, i]``; a state that is not finite leaves a gap.
+
+    At most 200 lines, evenly chosen.
+    """
     from matplotlib.collections import LineCollection
 
     states = array(x)
     states = np.where(np.isfinite(states), states, np.nan)
     n = states.shape[1]
-    some = np.unique(np.linspace(0, n - 1, min(n, LINES)).round().astype(int))
-    paints = paint if isinstance(paint, str) else [paint[i] for i in some]
-    drawn = LineCollection(
-        list(states[:, some].swapaxes(0, 1)), colors=paints, linewidths=width, alpha=alpha, linestyles=dash
+    drawn = np.unique(np.linspace(0, n - 1, min(n, LINES)).round().astype(int))
+    paints = paint if isinstance(paint, str) else [paint[i] for i in drawn]
+    collection = LineCollection(
+        list(states[:, drawn].swapaxes(0, 1)), colors=paints, linewidths=width, alpha=alpha, linestyles=dash
     )
-    ax.add_collection(drawn)
+    ax.add_collection(collection)
     ax.autoscale_view()
-    return drawn
+    return collection
 
 
 def over_time(x: Float[Tensor, "k n"], t: Float[Tensor, "k"]) -> Float[Tensor, "k n 2"]:
-    """Numbers against time, as the states of `lines`."""
+    """Pair numbers with time, as the states of `lines`."""
     return torch.stack([t.to(x)[:, None].expand_as(x), x], 2)
 
 
 def band(
     ax: Axes, x: Float[Tensor, "n"], low: Float[Tensor, "n"], high: Float[Tensor, "n"], paint: str = "0.5"
 ) -> None:
-    """A shaded interval around a curve."""
+    """Shade an interval around a curve."""
     ax.fill_between(array(x), array(low), array(high), color=paint, alpha=0.2, linewidth=0)
 
 
 def note(ax: Axes, text: str, left: bool = True) -> None:
-    """A few words inside the top corner of a panel, on a ground that keeps them readable."""
+    """Write a few words inside the top corner of a panel, on a ground that keeps them readable."""
     box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    where = (0.03, "left") if left else (0.97, "right")
-    ax.text(where[0], 0.97, text, transform=ax.transAxes, ha=where[1], va="top", fontsize=11.5, bbox=box, zorder=6)
+    x, align = (0.03, "left") if left else (0.97, "right")
+    ax.text(x, 0.97, text, transform=ax.transAxes, ha=align, va="top", fontsize=11.5, bbox=box, zorder=6)

@@ -1,4 +1,4 @@
-"""Images, shown pixel by pixel."""
+"""Draw images, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mosaic(
     labels: Sequence[str] = (),
     row_labels: Sequence[str] = (),
 ) -> Figure:
-    """Images ``[n, c, h, w]`` in rows of ``width``, every data pixel a square of whole screen pixels.
+    """Lay images ``[n, c, h, w]`` out in rows of ``width``, every data pixel a square of whole screen pixels.
 
     Values are grey or RGB over ``span``, clipped; one that is not finite is orange. A label stands above its image, and
     a row of images without labels takes no room for them; row labels stand on the left.
@@ -41,6 +41,8 @@ def mosaic(
     n, c, h, w = pixels.shape
     if c not in (1, 3):
         raise InputError(f"images have {c} channels; 1 (grey) or 3 (RGB) can be shown")
+
+    # lengths are in data pixels, each of which is ``zoom`` screen pixels wide
     rows = math.ceil(n / width)
     zoom = max(1, min(16, round(TILE / max(h, w)), SIDE // (width * w), SIDE // (rows * h)))
     gap = math.ceil(4 / zoom)
@@ -51,15 +53,17 @@ def mosaic(
     row_labels = [short(label, 24) for label in row_labels]
     margin = math.ceil((max(map(len, row_labels)) + 1) * LETTER / zoom) if any(row_labels) else 0
 
+    # one array holds all images: a figure of many axes would take seconds, and smooth their edges
     low, high = span
-    shown = np.all(np.isfinite(pixels), axis=1)[..., None]
+    finite = np.all(np.isfinite(pixels), axis=1)[..., None]
     grey = np.clip((np.nan_to_num(pixels) - low) / (high - low), 0, 1).transpose(0, 2, 3, 1)
-    color = np.where(shown, grey, np.array(ORANGE))  # broadcasts grey to RGB
+    color = np.where(finite, grey, np.array(ORANGE))  # broadcasts grey to RGB
     canvas = np.ones((tops[-1] + h + gap, margin + gap + width * (w + gap), 3))
     for i in range(n):
         top, left = tops[i // width], margin + gap + i % width * (w + gap)
         canvas[top : top + h, left : left + w] = color[i]
 
+    # letters stand on top, as large as the room above an image allows
     height, across = canvas.shape[:2]
     figure = blank(across * zoom / DPI, height * zoom / DPI, layout="none")
     ax = figure.add_axes((0, 0, 1, 1))
@@ -82,7 +86,7 @@ def images(
     labels: Sequence[str] | None = None,
     row_labels: Sequence[str] | None = None,
 ) -> Figure:
-    """A grid of images, row by row, each with its label above, and each row with its own on the left.
+    """Draw a grid of images, row by row, each with its label above, and each row with its own on the left.
 
     ``x`` is ``[n, c, h, w]`` with c = 1 (grey) or 3 (RGB), or ``[n, h, w]``. Black is the smallest finite value of the
     whole batch and white the largest (per batch, not per image, so that images compare); a pixel that is not finite is
@@ -107,7 +111,7 @@ def images(
 
 
 def strip(x: Float[Tensor, "k n c h w"], times: NDArray[np.float64]) -> Figure:
-    """One row per sample, the states nearest to 8 evenly spaced times as columns, in the range of the latest state."""
+    """Draw a row per sample, the states nearest to 8 evenly spaced times as columns, in the range of the latest."""
     stops = list(dict.fromkeys(int(abs(times - s).argmin()) for s in np.linspace(times[0], times[-1], 8)))
     tiles = array(x[torch.as_tensor(stops, device=x.device)].transpose(0, 1).flatten(0, 1))
     return mosaic(tiles, span(array(x[int(times.argmax())])), len(stops), [f"t={times[s]:.2g}" for s in stops])

@@ -1,4 +1,4 @@
-"""Trajectories, vector fields, and curves with intervals."""
+"""Draw trajectories, vector fields, and curves with intervals."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["curves", "trajectories", "vectors"]
 
-Curve = tuple[Sequence[float], Sequence[float]]
+Line = tuple[Sequence[float], Sequence[float]]  # x, y
 Interval = tuple[Sequence[float], Sequence[float], Sequence[float], Sequence[float]]  # x, y, low, high
 
 
 def trajectories(x: Float[Tensor, "k n *d"], t: Float[Tensor, "k"]) -> Figure:
-    """What an integration did on its way: paths of points, or a strip of images per sample.
+    """Draw the states of an integration: paths of points, or a strip of images per sample.
 
     ``x [k, n, *d]`` are the states at times ``t [k]``. Numbers (d = 1): against time. Points in the plane (d = 2):
     first states in blue, last ones in orange, and lines between them. At most 200 lines are drawn, evenly chosen.
@@ -71,7 +71,7 @@ def _paths(x: Tensor, t: Tensor) -> Figure:
 
 
 def vectors(fields: dict[str, tuple[Float[Tensor, "_ 2"], Float[Tensor, "_ 2"]]]) -> Figure:
-    """Vector fields side by side: arrows from points ``x [n, 2]`` along ``v [n, 2]``.
+    """Draw vector fields side by side: arrows from points ``x [n, 2]`` along ``v [n, 2]``.
 
     One factor for all panels turns lengths into units of the axes, so that lengths compare; the longest arrow is as
     long as about twice the distance between points.
@@ -103,8 +103,8 @@ def vectors(fields: dict[str, tuple[Float[Tensor, "_ 2"], Float[Tensor, "_ 2"]]]
     return figure
 
 
-def curves(series: Mapping[str, Curve | Interval], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
-    """Named curves on one pair of axes, each with an interval around it if it has one.
+def curves(series: Mapping[str, Line | Interval], xlabel: str, ylabel: str, log_y: bool = False) -> Figure:
+    """Draw named curves on one pair of axes, each with an interval around it if it has one.
 
     ``series`` maps each name to its ``(x, y)`` or ``(x, y, low, high)``, sequences of equal length in the units that
     ``xlabel`` and ``ylabel`` state; up to 30 points are marked, and intervals are shaded. A number that is not finite

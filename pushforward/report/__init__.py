@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from pushforward.data.files.read import Source
+from pushforward.data import DataSource
 from pushforward.distributed import SINGLE, Processes
 from pushforward.evaluation.measure import measure
 from pushforward.progress import Progress
@@ -19,7 +19,7 @@ __all__ = ["Report", "evaluate"]
 
 def evaluate(
     models: Sequence[Model],
-    against: Source | None = None,
+    against: DataSource | None = None,
     *,
     n: int = 2000,
     seed: int = 0,

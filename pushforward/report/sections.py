@@ -100,7 +100,7 @@ def verdict(score: Score) -> str:
     return f"<span class={'good' if score.at_floor else 'bad'}>{escape(score.verdict)}</span>"
 
 
-def quality(one: Evaluation) -> str:
+def quality_table(one: Evaluation) -> str:
     """Write each metric in a row that folds on a phone: name, value, floor, verdict, reading."""
     rows = []
     for score in one.scores:
@@ -118,7 +118,7 @@ def quality(one: Evaluation) -> str:
     return f"<table class=quality><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>{paragraph(test)}"
 
 
-def memory(one: Evaluation) -> list[str]:
+def memory_parts(one: Evaluation) -> list[str]:
     """Write whether samples are copies: figures, and the closest pairs as pictures or rows."""
     copies, plots = one.copies, one.plot_data
     if copies is None:
@@ -160,7 +160,7 @@ def cells(transform: Transform, x: object) -> tuple[list[str], list[list[str]]]:
     return names, [[text(value) for value in row] for row in zip(*columns, strict=True)]
 
 
-def fidelity(one: Evaluation) -> list[str]:
+def fidelity_parts(one: Evaluation) -> list[str]:
     """Write the fidelity of tables: columns, pairs, use as training data, closest records."""
     table = one.table
     if table is None:
@@ -203,7 +203,7 @@ def fidelity(one: Evaluation) -> list[str]:
     return parts
 
 
-def learning(one: Evaluation) -> list[str]:
+def training_parts(one: Evaluation) -> list[str]:
     """Write the history of training, and the loss beside its floor."""
     t = one.training
     parts = [paragraph(f"{t.steps:,} steps in {t.seconds:,.0f} seconds.")]
@@ -228,7 +228,7 @@ def learning(one: Evaluation) -> list[str]:
     return parts
 
 
-def curves(one: Evaluation) -> list[str]:
+def curve_sections(one: Evaluation) -> list[str]:
     """Write quality against evaluations and against diffusion, each a section."""
     parts = []
     if (c := one.by_evaluations) is not None:
@@ -247,18 +247,18 @@ def curves(one: Evaluation) -> list[str]:
     return parts
 
 
-def likelihood(found: LogLikelihood) -> list[str]:
+def likelihood_parts(likelihood: LogLikelihood) -> list[str]:
     """Write the mean log-densities of held-out and of training rows."""
-    lines = [("held-out rows", estimate_text(found.nats)), ("training rows", estimate_text(found.train))]
+    lines = [("held-out rows", estimate_text(likelihood.nats)), ("training rows", estimate_text(likelihood.train))]
     explanation = (
-        f"Mean over {found.rows:,} rows with its standard error, {found.method} divergence, in the units of the "
-        f"data; {number(found.bits_per_dimension, 4)} bits per dimension on held-out rows. Training above "
+        f"Mean over {likelihood.rows:,} rows with its standard error, {likelihood.method} divergence, in the units of "
+        f"the data; {number(likelihood.bits_per_dimension, 4)} bits per dimension on held-out rows. Training above "
         "held-out: learned by heart."
     )
     return [html_table(["rows", "nats per row"], lines), paragraph(explanation)]
 
 
-def configuration(one: Evaluation) -> str:
+def configuration_table(one: Evaluation) -> str:
     """Write what was trained on what, by which versions, and every setting, as a table."""
     run = one.run
     facts = [
@@ -275,7 +275,7 @@ def details(one: Evaluation) -> str:
     """Write all sections of one run, in their order on the page."""
     plots, timing = one.plot_data, one.timing
     image = plots.transform.kind == "image"
-    parts = [html_section("Quality", quality(one))]
+    parts = [html_section("Quality", quality_table(one))]
 
     # what no number says: the samples themselves
     pictures = [html_figure(picture, caption) for caption, picture in figures.sample_figures(one).items()]
@@ -287,21 +287,21 @@ def details(one: Evaluation) -> str:
         caption, picture = figures.column_figure(one)
         table = html_table(*cells(plots.transform, plots.samples[:ROWS]))
         parts.append(html_section("Columns", html_figure(picture, caption), paragraph("Some samples:"), table))
-    parts.append(html_section("Table fidelity", *fidelity(one)))
-    parts.append(html_section("Copies of the training data", *memory(one)))
+    parts.append(html_section("Table fidelity", *fidelity_parts(one)))
+    parts.append(html_section("Copies of the training data", *memory_parts(one)))
 
     # the field and its training
-    parts += curves(one)
+    parts += curve_sections(one)
     caption, picture = figures.trajectory_figure(one)
     parts.append(html_section("Trajectories", html_figure(picture, caption, small=not image)))
     if one.likelihood is not None:
-        parts.append(html_section("Likelihood", *likelihood(one.likelihood)))
-    parts.append(html_section("Training", *learning(one)))
+        parts.append(html_section("Likelihood", *likelihood_parts(one.likelihood)))
+    parts.append(html_section("Training", *training_parts(one)))
     cost = (
         f"{timing.evaluations:g} evaluations of the network per sample ({timing.sampler} sampler), "
         f"{number(timing.seconds_per_1000)} seconds per 1,000 samples on {timing.device}."
     )
     parts.append(html_section("Cost of sampling", paragraph(cost)))
-    parts.append(html_section("Configuration", configuration(one)))
+    parts.append(html_section("Configuration", configuration_table(one)))
     parts.append(html_section("Notes", *[paragraph(note) for note in one.notes]))
     return "".join(parts)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.data import Transform
-    from pushforward.data.files.arrays import Rows
+    from pushforward.data import UserRows as Rows
     from pushforward.field import Field
     from pushforward.run.folder import RunFile
 
@@ -61,7 +61,7 @@ def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
 
 
 def encode_partial_rows(transform: Transform, run: RunFile, rows: Rows, origin: str, gaps: bool) -> Tensor:
-    """Encode rows of which some columns are known, in model units, NaN for the rest (see `Transform.partial`).
+    """Encode rows of which some columns are known, in model units, NaN for the rest (see `encode_partial`).
 
     InputError for a model that has not learned to be told columns; ``origin`` names the rows in errors.
     """
@@ -69,7 +69,9 @@ def encode_partial_rows(transform: Transform, run: RunFile, rows: Rows, origin: 
         raise InputError(
             f"{origin}: this model has not learned to be told columns; train it on a table with --condition columns"
         )
-    return transform.partial(rows, origin, gaps)
+    from pushforward.data.partial import encode_partial
+
+    return encode_partial(transform, rows, origin, gaps)
 
 
 def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:

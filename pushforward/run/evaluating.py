@@ -10,7 +10,7 @@ from pushforward.run.loading import load
 from pushforward.run.model import Model
 
 if TYPE_CHECKING:
-    from pushforward.data.files.read import Source
+    from pushforward.data import DataSource
     from pushforward.distributed import Processes
     from pushforward.progress import Progress
     from pushforward.report import Report
@@ -20,7 +20,7 @@ __all__ = ["evaluate"]
 
 def evaluate(
     runs: Model | str | Path | Sequence[Model | str | Path],
-    against: Source | None = None,
+    against: DataSource | None = None,
     *,
     n: int = 2000,
     seed: int = 0,

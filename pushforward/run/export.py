@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pushforward.data.encoders.numeric import NumericEncoder, limits
+from pushforward.data.encoders.numeric import NumericEncoder, type_limits
 from pushforward.errors import InputError, one_line
 from pushforward.field import Learned
 from pushforward.files import written_whole
@@ -61,7 +61,7 @@ class Units(nn.Module):
         self.dtype = getattr(torch, columns[0].type) if columns[0].type in TYPES else torch.int64
         self.constant = len(varying) < len(columns)
         numbers = torch.int64 if self.integer else torch.float64
-        ends = [(c.low, c.high) if self.image else limits(np.dtype(c.type)) for c in columns]
+        ends = [(c.low, c.high) if self.image else type_limits(np.dtype(c.type)) for c in columns]
         if self.integer:  # counted from the lowest value, as the model does
             ends = [(max(a - c.low, -EXACT), min(b - c.low, EXACT)) for (a, b), c in zip(ends, columns, strict=True)]
         for name, values, dtype in (

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from pushforward.data import Transform
-    from pushforward.data.files.arrays import Rows
-    from pushforward.data.files.read import Source
+    from pushforward.data import DataSource, Transform
+    from pushforward.data import UserRows as Rows
     from pushforward.distributed import Processes
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
@@ -103,7 +102,7 @@ class Model:
         Row i depends on (seed, first + i) alone. The method is given as in `integrate`; where nothing but ``steps`` is
         said, what was tuned for as many evaluations is used, or the latest that was tuned; else the defaults.
         """
-        from pushforward.data.partial import one_row, restored
+        from pushforward.data.partial import overwrite_observed, table_of_one_row
         from pushforward.sample import Sampler
         from pushforward.sample.integrate import chosen
 
@@ -113,10 +112,10 @@ class Model:
             return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling))
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
-        row = one_row(where)
+        row = table_of_one_row(where)
         condition = encode_partial_rows(self.transform, self.run, row, "where", False).expand(n, -1)
         x = self._generate(n, condition, sampling)
-        return restored(self.transform.inverse(condition.where(~condition.isnan(), x)), row)
+        return overwrite_observed(self.transform.inverse(condition.where(~condition.isnan(), x)), row)
 
     def labels(self, n: int, y: ClassSpec = None, seed: int = 0, first: int = 0) -> Tensor | None:
         """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
@@ -142,7 +141,7 @@ class Model:
         import pyarrow as pa
         import torch
 
-        from pushforward.data.partial import restored
+        from pushforward.data.partial import overwrite_observed
         from pushforward.sample import Sampler
         from pushforward.tensor import generator
 
@@ -161,7 +160,7 @@ class Model:
             gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)
             todo = torch.from_numpy(np.flatnonzero(gaps))
             if not len(todo):
-                return restored(table, rows)
+                return overwrite_observed(table, rows)
         raise InputError(
             f"{origin}: {len(todo)} rows were not filled after {ATTEMPTS} attempts: the model has learned that these "
             "values are missing whenever the rest is as it is here"
@@ -283,7 +282,7 @@ class Model:
 
     def evaluate(
         self,
-        against: Source | None = None,
+        against: DataSource | None = None,
         *,
         n: int = 2000,
         seed: int = 0,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pushforward.data import Transform
-    from pushforward.data.files.arrays import Rows
+    from pushforward.data import UserRows as Rows
     from pushforward.run.model import Model
 
 __all__ = ["PREVIEW", "picture", "preview"]
@@ -33,10 +33,10 @@ def picture(
     import torch
 
     import pushforward.plot as plot
-    from pushforward.data import drawn
+    from pushforward.data import plot_values
 
     names = None if isinstance(rows, np.ndarray) else list(rows.column_names)
-    values = rows if isinstance(rows, np.ndarray) else drawn(rows)
+    values = rows if isinstance(rows, np.ndarray) else plot_values(rows)
     x = torch.as_tensor(np.asarray(values, dtype=np.float64))
     figure: Figure
     if transform.kind == "image" and x.ndim in (3, 4):

@@ -6,7 +6,7 @@ its cell, whose volume is part of ``log_det``: a density of model rows, carried 
 categorical and rounded column and a density in every continuous one.
 
 More than `ONE_HOT` categories are one entry: cells of the standard normal law, as wide as the category is frequent, in
-an order in which neighbours are alike (see `order`).
+an order in which neighbours are alike (see `order_categories`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
+from pushforward.data.encoders.histogram import LEAST, Cells
 from pushforward.data.encoders.numeric import NumericEncoder
-from pushforward.data.encoders.quantile import LEAST, QuantileNormal
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells, arrow_type, present
+from pushforward.data.encoders.quantile import QuantileNormal
+from pushforward.data.files.cells import ArrowColumn, arrow_type, present
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
@@ -48,54 +49,54 @@ class Categorical(ColumnEncoder):
     dictionary: tuple[Value, ...] | None = None  # of a dictionary type, in its order, categories never seen included
 
     @cached_property
-    def words(self) -> Array:
+    def codebook(self) -> Array:
         """The code word of each of a few categories, float64 [k, k] of zeros and ones; [1, 0] for one only."""
         k = len(self.categories)
         return np.eye(k)[:, : k if k > 1 else 0]
 
     @cached_property
     def ranks(self) -> QuantileNormal | None:
-        """The numbers of many categories, by rank."""
+        """The codes of many categories, 0 to k - 1, by rank; None for a few."""
         k = len(self.categories)
         if k <= ONE_HOT:
             return None
-        place = tuple(map(float, range(k)))
+        code = tuple(map(float, range(k)))
         weight = tuple(max(share, LEAST) / LEAST**2 for share in self.shares)  # of rows so many that no others count
         return QuantileNormal(
-            NumericEncoder(self.name, "int64", 0, k - 1, k / 2, k / 4, None, (0, k - 1)), place, place, weight
+            NumericEncoder(self.name, "int64", 0, k - 1, k / 2, k / 4, None, (0, k - 1)), Cells(code, code, weight)
         )
 
     @property
     def mean(self) -> Array:
-        """Of the words [width]."""
-        return np.asarray(np.array(self.shares) @ self.words)
+        """Mean of the code words over the training rows, [width]."""
+        return np.asarray(np.array(self.shares) @ self.codebook)
 
     @property
     def scale(self) -> float:
-        """Root mean square of the entries' standard deviations, noise included."""
+        """Root mean square of the entries' standard deviations, noise included; 0 without entries."""
         return math.sqrt(float((self.mean * (1 - self.mean)).mean()) + UNIFORM) if self.width else 0.0
 
     @property
     def width(self) -> int:
-        """One per category, or 1 for many; 0 if there is but one."""
-        return 1 if self.ranks else int(self.words.shape[1])
+        """Number of entries: one per category, or 1 for many; 0 if there is but one."""
+        return 1 if self.ranks else int(self.codebook.shape[1])
 
     @property
     def normal(self) -> bool:
-        """If there are many."""
+        """Whether there are so many categories that they enter by rank."""
         return self.ranks is not None
 
     @property
     def bin_width(self) -> list[float]:
-        """The edge of the cube around a word."""
+        """Edge of the cube around a word, in each entry; 0 for many categories."""
         return [0.0] if self.ranks else [EDGE / self.scale] * self.width
 
     def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
-        """The words, or the cells."""
+        """Approximate the marginal: one component for each word, or those of the ranks."""
         if self.ranks or not self.width:
             return self.ranks.marginals(most) if self.ranks else ()
         edges = np.full(self.width, self.bin_width[0] * ROOT)
-        return (mixture((self.words - self.mean) / self.scale, edges, np.array(self.shares)),)
+        return (mixture((self.codebook - self.mean) / self.scale, edges, np.array(self.shares)),)
 
     @property
     def log_scale(self) -> float:
@@ -103,24 +104,24 @@ class Categorical(ColumnEncoder):
         return self.ranks.log_scale if self.ranks else self.width * math.log(self.scale / EDGE) if self.width else 0.0
 
     def log_scales(self, x: Array) -> Array:
-        """log_scale, or 1/probability of the cell beside its density."""
+        """Evaluate ``log_scale`` at each row; of many categories, log (density / probability of the cell)."""
         return self.ranks.log_scales(x) if self.ranks else super().log_scales(x)
 
     def dequantize(self, x: Array, u: Array) -> Array:
-        """Points of the cube, or of the cell."""
+        """Replace words by points of the cubes around them, or ranks by points of their cells."""
         return self.ranks.dequantize(x, u) if self.ranks else super().dequantize(x, u)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
-        """Model units [n, width]. InputError names the first value that was not there in training."""
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode categories as words or ranks. InputError names the first value that was not there in training."""
         if self.width == 0:
             return np.zeros((len(cells), 0), np.float32)
-        codes = self.codes(cells, where, place)
+        codes = self.codes(cells, origin, name_row)
         if self.ranks:
             return self.ranks.to_normal(codes.astype(np.float64)).astype(np.float32)[:, None]
-        return np.asarray(((self.words - self.mean) / self.scale).astype(np.float32)[codes])
+        return np.asarray(((self.codebook - self.mean) / self.scale).astype(np.float32)[codes])
 
-    def codes(self, cells: Cells, where: str, place: RowNamer) -> Array:
-        """The number of each value's category, int64 [n]; InputError as in ``encode``."""
+    def codes(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Number the categories of cells, int64 [n]; InputError as in ``encode``."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -131,20 +132,20 @@ class Categorical(ColumnEncoder):
                 plain = plain.take(pa.array(np.arange(len(plain)), mask=~present(plain)))  # NaN is a gap
             plain = plain.cast(kind)
         except pa.ArrowInvalid as error:
-            raise InputError(f"{where} has type {cells.type}, in training {self.type}; give that type") from error
-        known = self._known()
-        codes = pc.fill_null(pc.index_in(plain, value_set=pa.array(known, kind)), -1).to_numpy(zero_copy_only=False)
+            raise InputError(f"{origin} has type {cells.type}, in training {self.type}; give that type") from error
+        values = self._values()
+        codes = pc.fill_null(pc.index_in(plain, value_set=pa.array(values, kind)), -1).to_numpy(zero_copy_only=False)
         empty = ~present(plain)
-        codes = np.where(empty, len(known) if len(known) < len(self.categories) else -1, codes)
+        codes = np.where(empty, len(values) if len(values) < len(self.categories) else -1, codes)
         if (codes < 0).any():
             first = int(np.argmax(codes < 0))
             value = "an empty cell" if empty[first] else repr(plain[first].as_py())[:42]
-            listed = ", ".join(map(repr, known[:8])) + (", ..." if len(known) > 8 else "")
-            raise InputError(f"{where}, {place(first)}: {value} was not there in training; known are {listed}")
+            listed = ", ".join(map(repr, values[:8])) + (", ..." if len(values) > 8 else "")
+            raise InputError(f"{origin}, {name_row(first)}: {value} was not there in training; known are {listed}")
         return np.asarray(codes)
 
-    def decode(self, x: Array) -> Cells:
-        """The category of the nearest word, or of the cell."""
+    def decode(self, x: Array) -> ArrowColumn:
+        """Find the category of the nearest word, or of the cell."""
         import pyarrow as pa
 
         if self.ranks:
@@ -159,18 +160,28 @@ class Categorical(ColumnEncoder):
         return pa.DictionaryArray.from_arrays(indices, pa.array(self.dictionary, kind.value_type), ordered=kind.ordered)
 
     def describe(self) -> tuple[str, str, str]:
-        """How many categories, and the most frequent ones."""
+        """Summarize by the number of categories, and the most frequent ones."""
         often = sorted(zip(self.shares, self.categories, strict=True), key=lambda pair: -pair[0])[:3]
-        shown = ", ".join(f"{'missing' if value is None else value} {share:.1%}" for share, value in often)
-        return self.name, self.type, f"{len(self.categories)} categories: {shown}{', ...' * (len(self.categories) > 3)}"
+        top = ", ".join(f"{'missing' if value is None else value} {share:.1%}" for share, value in often)
+        return (
+            self.name,
+            self.type,
+            f"{len(self.categories)} categories: {top}{', ...' * (len(self.categories) > 3)}",
+        )
+
+    def form(self) -> str:
+        """One of so many categories, one-hot or by rank."""
+        if not self.width:
+            return "constant"
+        return f"one of {len(self.categories)} categories, {'by rank' if self.normal else 'one-hot'}"
 
     def to_json(self) -> dict[str, Any]:
         """The fields, as ``kind`` categorical."""
-        held = None if self.dictionary is None else list(self.dictionary)
-        lists = {"categories": list(self.categories), "shares": list(self.shares), "dictionary": held}
+        dictionary = None if self.dictionary is None else list(self.dictionary)
+        lists = {"categories": list(self.categories), "shares": list(self.shares), "dictionary": dictionary}
         return {"kind": "categorical", "name": self.name, "type": self.type, **lists}
 
-    def _known(self) -> list[Value]:
+    def _values(self) -> list[Value]:
         return [value for value in self.categories if value is not None]
 
     def _value_type(self) -> Any:
@@ -178,8 +189,8 @@ class Categorical(ColumnEncoder):
         return getattr(kind, "value_type", kind)
 
 
-def categorical_from_json(entry: dict[str, Any], where: str) -> Categorical:
-    """The inverse of ``Categorical.to_json``; InputError, which ``where`` opens, for what no fit gives."""
+def categorical_from_json(entry: dict[str, Any], origin: str) -> Categorical:
+    """Restore a column from ``Categorical.to_json``; InputError, which ``origin`` opens, for what no fit gives."""
     name, kind = entry["name"], entry["type"]
     categories, shares, dictionary = entry["categories"], entry["shares"], entry["dictionary"]
     if (
@@ -195,6 +206,6 @@ def categorical_from_json(entry: dict[str, Any], where: str) -> Categorical:
         or (dictionary is not None) != kind.startswith("dictionary")
         or not (dictionary is None or set(categories) - {None} <= set(dictionary))
     ):
-        raise InputError(f"{where} has categories that no fit gives; restore the file")
-    held = None if dictionary is None else tuple(dictionary)
-    return Categorical(name, kind, tuple(categories), tuple(map(float, shares)), held)
+        raise InputError(f"{origin} has categories that no fit gives; restore the file")
+    dictionary = None if dictionary is None else tuple(dictionary)
+    return Categorical(name, kind, tuple(categories), tuple(map(float, shares)), dictionary)

@@ -1,4 +1,4 @@
-"""Columns from the JSON of a run."""
+"""Columns of every kind from the JSON of a run."""
 
 from __future__ import annotations
 
@@ -10,63 +10,63 @@ import numpy as np
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import categorical_from_json
 from pushforward.data.encoders.nullable import Ignored, Nullable
-from pushforward.data.encoders.numeric import NumericEncoder, column_from_json
-from pushforward.data.encoders.quantile import QuantileNormal, ranked_from_json
+from pushforward.data.encoders.numeric import NumericEncoder, numeric_from_json
+from pushforward.data.encoders.quantile import QuantileNormal, quantile_from_json
 from pushforward.data.encoders.typed import TypedNumeric
 from pushforward.data.files.cells import arrow_type, is_time
 from pushforward.errors import InputError
 
-__all__ = ["coder_from_json"]
+__all__ = ["encoder_from_json"]
 
 Reader: TypeAlias = Callable[[dict[str, Any], str], ColumnEncoder]
 
 
-def coder_from_json(entry: Any, where: str) -> ColumnEncoder:
-    """The inverse of ``to_json`` of any column; InputError, which ``where`` opens, for what no fit gives.
+def encoder_from_json(entry: Any, origin: str) -> ColumnEncoder:
+    """Restore a column of any kind from its ``to_json``; InputError, which ``origin`` opens, for what no fit gives.
 
     An object without ``kind`` is a column of numbers, as in every run made before there were others.
     """
     import pyarrow as pa
 
     if not isinstance(entry, dict) or "kind" not in entry:
-        return column_from_json(entry, where)
+        return numeric_from_json(entry, origin)
     keys, read = READERS.get(str(entry["kind"]), ((), None))
     if read is None or set(entry) != {"kind", *keys}:
-        wanted = f"the keys kind, {', '.join(keys)}" if read else f"a kind among {', '.join(READERS)}"
-        raise InputError(f"{where} must be an object with {wanted}")
+        expected = f"the keys kind, {', '.join(keys)}" if read else f"a kind among {', '.join(READERS)}"
+        raise InputError(f"{origin} must be an object with {expected}")
     try:  # the arrow type is known and takes the values
-        found = read(entry, where)
-        found.decode(np.zeros((1, found.width)))
+        column = read(entry, origin)
+        column.decode(np.zeros((1, column.width)))
     except (pa.ArrowException, LookupError, OverflowError, TypeError, AttributeError) as error:
-        raise InputError(f"{where} has a type that does not take its values; restore the file") from error
-    return found
+        raise InputError(f"{origin} has a type that does not take its values; restore the file") from error
+    return column
 
 
-def _carried(entry: dict[str, Any], where: str) -> TypedNumeric:
+def _carried(entry: dict[str, Any], origin: str) -> TypedNumeric:
     if not isinstance(entry["type"], str) or type(entry["step"]) is not int or not 0 < entry["step"] < 2**63:
-        raise InputError(f"{where} has a type or a step that no fit gives; restore the file")
+        raise InputError(f"{origin} has a type or a step that no fit gives; restore the file")
     if not (is_time(kind := arrow_type(entry["type"])) or str(kind).startswith("decimal")):
-        raise InputError(f"{where} has a type that numbers do not carry; restore the file")
-    numbers = coder_from_json(entry["numbers"], where)
+        raise InputError(f"{origin} has a type that numbers do not carry; restore the file")
+    numbers = encoder_from_json(entry["numbers"], origin)
     if not isinstance(numbers, NumericEncoder | QuantileNormal):
-        raise InputError(f"{where} is carried by what are no numbers; restore the file")
+        raise InputError(f"{origin} is carried by what are no numbers; restore the file")
     return TypedNumeric(entry["type"], entry["step"], numbers)
 
 
-def _nullable(entry: dict[str, Any], where: str) -> Nullable:
-    inner, share = coder_from_json(entry["inner"], where), entry["share"]
+def _nullable(entry: dict[str, Any], origin: str) -> Nullable:
+    inner, share = encoder_from_json(entry["inner"], origin), entry["share"]
     if (
         not isinstance(inner, NumericEncoder | TypedNumeric | QuantileNormal)
         or type(share) not in (int, float)
         or not 0 < share < 1
     ):
-        raise InputError(f"{where} has missing values that no fit gives; restore the file")
+        raise InputError(f"{origin} has missing values that no fit gives; restore the file")
     return Nullable(inner, float(share))
 
 
-def _dropped(entry: dict[str, Any], where: str) -> Ignored:
+def _dropped(entry: dict[str, Any], origin: str) -> Ignored:
     if not isinstance(entry["name"], str):
-        raise InputError(f"{where} must have a name that is text")
+        raise InputError(f"{origin} must have a name that is text")
     return Ignored(entry["name"])
 
 
@@ -75,5 +75,5 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "carried": (("type", "step", "numbers"), _carried),
     "nullable": (("inner", "share"), _nullable),
     "dropped": (("name",), _dropped),
-    "fit_quantiles": (("column", "first", "last", "weight"), ranked_from_json),
+    "ranked": (("column", "first", "last", "weight"), quantile_from_json),
 }

@@ -13,8 +13,8 @@ from pushforward.data.encoders.categorical import UNIFORM
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
 from pushforward.data.encoders.typed import TypedNumeric
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells, present
+from pushforward.data.files.cells import ArrowColumn, present
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.tensor import GaussianMixture
 
 __all__ = ["Ignored", "Nullable"]
@@ -35,7 +35,7 @@ class Nullable(ColumnEncoder):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """That of the inner column."""
+        """Name of the inner column."""
         return self.inner.name
 
     @property
@@ -45,7 +45,7 @@ class Nullable(ColumnEncoder):
 
     @property
     def width(self) -> int:
-        """One more than without gaps."""
+        """Number of entries: one more than without gaps."""
         return self.inner.width + 1
 
     @property
@@ -55,30 +55,31 @@ class Nullable(ColumnEncoder):
 
     @property
     def bin_width(self) -> list[float]:
-        """As inside, and that of a category for the indicator."""
+        """Widths of the inner column, and that of a category for the indicator."""
         return [*self.inner.bin_width, EDGE / self.scale]
 
     def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
-        """The inner law beside that of what stands in the place of missing values; two points for the indicator."""
-        told = (np.arange(2) - self.share) / self.scale
-        flag = mixture(told, np.full(2, self.bin_width[-1] * ROOT), np.array([1 - self.share, self.share]))
+        """Approximate the value's marginal, what fills gaps included, and the indicator's two points."""
+        points = (np.arange(2) - self.share) / self.scale
+        indicator = mixture(points, np.full(2, self.bin_width[-1] * ROOT), np.array([1 - self.share, self.share]))
         inner = self.inner.marginals(most)
         if not inner:
-            return (flag,)
+            return (indicator,)
         means, stds, weights = (part.numpy() for part in inner[0])
         gap = 1.0 if self.inner.normal else self.inner.bin_width[0] * ROOT
-        return (
-            mixture(np.append(means, 0.0), np.append(stds, gap), np.append(weights * (1 - self.share), self.share)),
-            flag,
-        )
+        means, stds = np.append(means, 0.0), np.append(stds, gap)
+        return (mixture(means, stds, np.append(weights * (1 - self.share), self.share)), indicator)
 
     @property
     def log_scale(self) -> float:
-        """Of both."""
+        """Σ log (user units per model unit) over the inner column and the indicator."""
         return self.inner.log_scale + math.log(self.scale / EDGE)
 
     def log_scales(self, x: Array) -> Array:
-        """Of both; of noise in the place of a missing value its own density, so that the two make a probability."""
+        """Evaluate ``log_scale`` at each row of x.
+
+        Of the noise in the place of a missing value that is its own log-density, so that the two make a probability.
+        """
         inner = self.inner.log_scales(x[:, :-1])
         if self.inner.normal:
             noise = -0.5 * x[:, 0].astype(np.float64) ** 2 - 0.5 * math.log(2 * math.pi)
@@ -86,49 +87,49 @@ class Nullable(ColumnEncoder):
         return np.asarray(inner + math.log(self.scale / EDGE))
 
     def dequantize(self, x: Array, u: Array) -> Array:
-        """Of both; see above for missing values."""
+        """Replace model units by points of their cells, and the entries of missing normal values by normal noise."""
         from scipy.special import ndtri
 
         inner = self.inner.dequantize(x[:, :-1], u[:, :-1])
         if self.inner.normal:
             inner = np.where(self._missing(x)[:, None], ndtri(np.clip(u[:, :-1], *RANGE)), inner)
-        told = x[:, -1:] + (u[:, -1:] - 0.5) * (EDGE / self.scale)
-        return np.concatenate([inner, told], axis=1).astype(np.float32)
+        indicator = x[:, -1:] + (u[:, -1:] - 0.5) * (EDGE / self.scale)
+        return np.concatenate([inner, indicator], axis=1).astype(np.float32)
 
     def _missing(self, x: Array) -> Array:
         return np.asarray(x[:, -1] * self.scale + self.share > 0.5)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
-        """Model units [n, width]."""
-        import pyarrow as pa
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode the values present, 0 for gaps, and the indicator of gaps beside them."""
+        inner, missing = self.inner.encode_observed(cells, origin, name_row), ~present(cells)
+        inner[missing] = 0
+        return self._with_indicator(inner, (missing - self.share) / self.scale)
 
-        there = present(cells)
-        index = np.flatnonzero(there)
-        x = np.zeros((len(cells), self.width), np.float32)
-        if len(index):
-            x[there, :-1] = self.inner.encode(cells.filter(pa.array(there)), where, lambda row: place(int(index[row])))
-        x[:, -1] = (~there - self.share) / self.scale
-        return x
+    def encode_observed(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode the values present, NaN for gaps, which stand for values that exist but are unknown."""
+        inner = self.inner.encode_observed(cells, origin, name_row)
+        return self._with_indicator(inner, np.full(len(inner), -self.share / self.scale))
 
-    def partial(self, cells: Cells, where: str, place: RowNamer) -> Array:
-        """A gap is a value that is there but unknown."""
-        x = super().partial(cells, where, place)
-        x[:, -1] = -self.share / self.scale
-        return x
+    def _with_indicator(self, inner: Array, indicator: Array) -> Array:
+        return np.concatenate([inner, indicator[:, None].astype(np.float32)], axis=1)
 
-    def decode(self, x: Array) -> Cells:
-        """The inner values, null where the indicator says so."""
+    def decode(self, x: Array) -> ArrowColumn:
+        """Decode the inner values; null where the indicator says so."""
         import pyarrow as pa
 
         return self.inner.decode(x[:, :-1]).take(pa.array(np.arange(len(x)), mask=self._missing(x)))
 
     def describe(self) -> tuple[str, str, str]:
-        """As inside, and how many are missing."""
-        name, kind, words = self.inner.describe()
-        return name, kind, f"{words}; {self.share:.2%} missing"
+        """Summarize the inner column, and say how many cells are missing."""
+        name, kind, summary = self.inner.describe()
+        return name, kind, f"{summary}; {self.share:.2%} missing"
+
+    def form(self) -> str:
+        """The inner column, or missing."""
+        return f"{self.inner.form()}, or missing"
 
     def to_json(self) -> dict[str, Any]:
-        """Both parts, as ``kind`` nullable."""
+        """The inner column and the share of gaps, as ``kind`` nullable."""
         return {"kind": "nullable", "inner": self.inner.to_json(), "share": self.share}
 
 
@@ -137,24 +138,30 @@ class Ignored(ColumnEncoder):
     """A column that the schema leaves out: neither looked at nor part of the output."""
 
     name: str
+    ignored = True
+    numeric = True
     width = 0
     log_scale = 0.0
 
     @property
     def bin_width(self) -> list[float]:
-        """Nothing."""
+        """No widths, for there are no entries."""
         return []
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
-        """Nothing, for each row."""
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode each cell to no entries, [n, 0]."""
         return np.zeros((len(cells), 0), np.float32)
 
     def decode(self, x: Array) -> None:
-        """Not part of the output."""
+        """Leave the column out of the output."""
 
     def describe(self) -> tuple[str, str, str]:
-        """That it is left out."""
+        """Say that it is left out."""
         return self.name, "", "dropped"
+
+    def form(self) -> str:
+        """Say that it is left out."""
+        return "dropped"
 
     def to_json(self) -> dict[str, Any]:
         """The name, as ``kind`` dropped."""

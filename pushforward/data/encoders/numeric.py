@@ -1,4 +1,4 @@
-"""Columns of numbers in user units and in model units, and what every kind of column can do."""
+"""Numbers in user units, standardized to model units, and back."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
-from pushforward.data.files import cells as _cells
-from pushforward.data.files.arrays import Array, RowNamer
-from pushforward.data.files.cells import Cells
+from pushforward.data.files.cells import ArrowColumn, numbers
+from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
-__all__ = ["NumericEncoder", "above", "column_from_json", "limits"]
+__all__ = ["NumericEncoder", "above", "numeric_from_json", "type_limits"]
 
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 TYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
@@ -55,13 +54,23 @@ class NumericEncoder(ColumnEncoder):
         return np.dtype(self.type).kind in "biu"
 
     @property
+    def plain(self) -> NumericEncoder:
+        """The numbers as they are: this column."""
+        return self
+
+    @property
+    def numeric(self) -> bool:
+        """Always numbers without gaps."""
+        return True
+
+    @property
     def width(self) -> int:
-        """1, or 0 for a constant column."""
+        """One entry; none for a constant column."""
         return 0 if self.constant else 1
 
     @property
     def unit(self) -> float:
-        """1 for integers, that of the last decimal of rounded floats, 0 for others."""
+        """Distance between neighbouring values: 1 for integers, the last decimal of rounded floats, 0 for others."""
         return 1.0 if self.integer else 0.0 if self.decimals is None else 10.0**-self.decimals
 
     @property
@@ -75,7 +84,7 @@ class NumericEncoder(ColumnEncoder):
         return [] if self.constant else [self.edge * self.unit / self.scale]
 
     def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
-        """Two points, if there are but two values."""
+        """Two points for a column of two values, otherwise a standard normal."""
         if self.constant or round(float(self.high - self.low) / (self.unit or math.inf)) != 1:
             return super().marginals(most)
         share = self.mean / self.unit
@@ -88,18 +97,18 @@ class NumericEncoder(ColumnEncoder):
         return 0.0 if self.constant else math.log(self.scale / self.edge)
 
     def forward(self, values: Array) -> Array:
-        """Standardise; float32 of the same shape, infinite beyond 1e38 standard deviations."""
+        """Standardize values; float32 of the same shape, infinite beyond 1e38 standard deviations."""
         with np.errstate(over="ignore"):
             parts = [((step - self.mean) / self.scale).astype(np.float32) for step in above(values, self.low)]
         return np.concatenate(parts).reshape(values.shape) if parts else np.zeros(values.shape, np.float32)
 
     def inverse(self, x: Array, clip: bool) -> Array:
-        """User units in the column's type, within its bounds and that type's range (``clip``: the training range)."""
+        """Convert to the column's type, within its bounds and that type's range (``clip``: the training range)."""
         with np.errstate(over="ignore"):  # what overflows is clipped
             return self.finish(x.astype(np.float64) * self.scale + self.mean, clip)
 
     def finish(self, above: Array, clip: bool = False) -> Array:
-        """Values v − low in float64 to the column's type, decimals and range, as ``inverse`` does."""
+        """Convert values v − low in float64 to the column's type, decimals and range."""
         dtype = np.dtype(self.type)
         low, high = (self.low, self.high) if clip else self._range()
         with np.errstate(over="ignore"):
@@ -113,29 +122,39 @@ class NumericEncoder(ColumnEncoder):
         exact = [min(max(int(step) + int(self.low), int(low)), int(high)) for step in above.flat]
         return np.array(exact, dtype).reshape(above.shape)
 
-    def encode(self, cells: Cells, where: str, place: RowNamer) -> Array:
-        """Model units [n, width]. InputError: text, gaps and infinities, in a constant column too."""
-        values = _cells.numbers(cells, where, place)
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Standardize cells; InputError: text, gaps and infinities, in a constant column too."""
+        values = numbers(cells, origin, name_row)
         return np.zeros((len(values), 0), np.float32) if self.constant else self.forward(values)[:, None]
 
-    def decode(self, x: Array) -> Cells:
-        """Numbers in the column's own type."""
+    def decode(self, x: Array) -> ArrowColumn:
+        """Convert model units to numbers of the column's own type."""
         import pyarrow as pa
 
         return pa.array(np.full(len(x), self.low, self.type) if self.constant else self.inverse(x[:, 0], clip=False))
 
     def describe(self) -> tuple[str, str, str]:
-        """Mean, standard deviation and range in user units."""
+        """Summarize by mean, standard deviation and range in user units."""
         summary = f"{self.low + self.mean:.6g} ± {self.scale:.6g} in [{self.low:.6g}, {self.high:.6g}]"
         return self.name, self.type, summary
 
+    def form(self) -> str:
+        """A constant, a whole number or a number, with its bounds and decimals."""
+        if self.constant:
+            return "constant"
+        bounds = "" if self.bounds is None else f" in {list(self.bounds)}"
+        if self.integer:
+            return f"whole number{bounds}"
+        digits = "" if self.decimals is None else f", {self.decimals} decimal{'s' * (self.decimals != 1)}"
+        return f"number{bounds}{digits}"
+
     def to_json(self) -> dict[str, Any]:
-        """The fields, less those that say nothing."""
-        said = {key: value for key, value in asdict(self).items() if value is not None or key not in OPTIONAL}
-        return said if self.bounds is None else said | {"bounds": list(self.bounds)}
+        """The fields, without ``kind``, as in every run made before there were other kinds."""
+        fields = {key: value for key, value in asdict(self).items() if value is not None or key not in OPTIONAL}
+        return fields if self.bounds is None else fields | {"bounds": list(self.bounds)}
 
     def _range(self) -> tuple[int | float, int | float]:
-        low, high = limits(np.dtype(self.type))
+        low, high = type_limits(np.dtype(self.type))
         least, most = self.bounds or (None, None)
         if self.integer:  # the integers between the bounds
             least, most = (None if least is None else math.ceil(least), None if most is None else math.floor(most))
@@ -143,7 +162,7 @@ class NumericEncoder(ColumnEncoder):
 
 
 def above(values: Array, low: int | float) -> Iterator[Array]:
-    """Chunks of v − low in float64, exact for integers of any size."""
+    """Iterate over chunks of v − low in float64, exact for integers of any size."""
     flat = values.reshape(-1)
     for start in range(0, len(flat), CHUNK):
         chunk = flat[start : start + CHUNK]
@@ -153,8 +172,8 @@ def above(values: Array, low: int | float) -> Iterator[Array]:
             yield chunk.astype(np.float64) - low
 
 
-def limits(dtype: np.dtype[Any]) -> tuple[int, int] | tuple[float, float]:
-    """The least and the greatest finite value of a type."""
+def type_limits(dtype: np.dtype[Any]) -> tuple[int, int] | tuple[float, float]:
+    """Return the least and the greatest finite value of a type."""
     if dtype.kind == "b":
         return 0, 1
     if dtype.kind in "iu":
@@ -162,19 +181,21 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int] | tuple[float, float]:
     return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
 
 
-def column_from_json(entry: Any, where: str) -> NumericEncoder:
-    """The inverse of ``NumericEncoder.to_json``; InputError, which ``where`` opens, for numbers that no fit gives."""
+def numeric_from_json(entry: Any, origin: str) -> NumericEncoder:
+    """Restore a column from ``NumericEncoder.to_json``; InputError, which ``origin`` opens, for what no fit gives."""
     keys = {field.name for field in fields(NumericEncoder)}
     if not isinstance(entry, dict) or not keys - set(OPTIONAL) <= set(entry) <= keys:
-        raise InputError(f"{where} must be an object with the keys {', '.join(f.name for f in fields(NumericEncoder))}")
+        raise InputError(
+            f"{origin} must be an object with the keys {', '.join(f.name for f in fields(NumericEncoder))}"
+        )
     if not isinstance(entry["name"], str):
-        raise InputError(f"{where} must have a name that is text")
+        raise InputError(f"{origin} must have a name that is text")
     if entry["type"] not in TYPES:
-        raise InputError(f"{where} has an unknown type")
+        raise InputError(f"{origin} has an unknown type")
     number = float if entry["type"].startswith("float") else int
     low, high, mean, scale = entry["low"], entry["high"], entry["mean"], entry["scale"]
     decimals, bounds = entry.get("decimals"), entry.get("bounds")
-    least, most = limits(np.dtype(entry["type"]))
+    least, most = type_limits(np.dtype(entry["type"]))
     if (
         not all(type(value) in (int, number) for value in (low, high))
         or not all(type(value) in (int, float) and 0 <= value <= sys.float_info.max for value in (mean, scale))
@@ -183,7 +204,7 @@ def column_from_json(entry: Any, where: str) -> NumericEncoder:
         or not (decimals is None or (type(decimals) is int and 0 <= decimals < 16))
         or not (bounds is None or (isinstance(bounds, list) and len(bounds) == 2 and all(map(_is_bound, bounds))))
     ):
-        raise InputError(f"{where} has numbers that no fit gives; restore the file")
+        raise InputError(f"{origin} has numbers that no fit gives; restore the file")
     edges = None if bounds is None else (bounds[0], bounds[1])
     return NumericEncoder(
         entry["name"], entry["type"], number(low), number(high), float(mean), float(scale), decimals, edges

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pushforward.data.files.arrays import Array
-from pushforward.data.files.images import read_idx
+from pushforward.data.files.idx import read_idx
+from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
 
 __all__ = ["BUILTIN", "CLASSES"]
@@ -18,7 +18,7 @@ PLANAR_ROWS = 10_000
 
 
 def digits() -> tuple[Array, Array]:
-    """Handwritten digits [1797, 8, 8], uint8 grey levels 0 to 16, with the digit as label [1797]."""
+    """Load handwritten digits [1797, 8, 8], uint8 grey levels 0 to 16, with the digit as label [1797]."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -26,7 +26,7 @@ def digits() -> tuple[Array, Array]:
 
 
 def moons() -> tuple[Array, None]:
-    """Two interleaved half circles of radius 1 blurred by noise of standard deviation 0.05; float32 [10000, 2]."""
+    """Draw two interleaved half circles of radius 1 blurred by noise of standard deviation 0.05; float32 [10000, 2]."""
     from sklearn.datasets import make_moons
 
     rows, _ = make_moons(PLANAR_ROWS, noise=0.05, random_state=0)
@@ -34,7 +34,7 @@ def moons() -> tuple[Array, None]:
 
 
 def eight_gaussians() -> tuple[Array, None]:
-    """Eight round Gaussians of standard deviation 0.1, equally spaced on the unit circle; float32 [10000, 2]."""
+    """Draw eight round Gaussians of standard deviation 0.1, equally spaced on the unit circle; float32 [10000, 2]."""
     rng = np.random.default_rng(0)
     angle = rng.integers(8, size=PLANAR_ROWS) * (2 * np.pi / 8)
     centre = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -42,7 +42,7 @@ def eight_gaussians() -> tuple[Array, None]:
 
 
 def checkerboard() -> tuple[Array, None]:
-    """Uniform on the eight cells of a 4 x 4 board over [-2, 2]² whose column and row indices have an even sum."""
+    """Draw uniformly from the eight cells of a 4 x 4 board over [-2, 2]² whose indices have an even sum."""
     rng = np.random.default_rng(0)
     row = rng.integers(4, size=PLANAR_ROWS)
     column = 2 * rng.integers(2, size=PLANAR_ROWS) + row % 2
@@ -51,14 +51,14 @@ def checkerboard() -> tuple[Array, None]:
 
 
 def fashion_mnist() -> tuple[Array, Array]:
-    """Fashion-MNIST's 60,000 training pictures [60000, 28, 28], uint8, and their classes, from Debian's package."""
+    """Read Fashion-MNIST's training pictures [60000, 28, 28], uint8, and their classes, from Debian's package."""
     path = FASHION / "train-images-idx3-ubyte.gz"
     if not path.is_file():
         raise InputError(f"fashion-mnist: there is no {path}; on Debian: apt-get install dataset-fashion-mnist")
-    found = read_idx(path)
-    if found.labels is None:
+    rows, labels = read_idx(path)
+    if labels is None:
         raise InputError(f"fashion-mnist: there are no labels beside {path}; install dataset-fashion-mnist again")
-    return found.rows, found.labels.astype(np.int64)
+    return rows, labels.astype(np.int64)
 
 
 BUILTIN: dict[str, Callable[[], tuple[Array, Array | None]]] = {

@@ -7,24 +7,24 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pushforward.data.files.arrays import Array, RowNamer, row_name
+from pushforward.data.files.rows import Array, RowNamer, row_name
 from pushforward.errors import InputError
 
 __all__ = [
     "NUMBER",
-    "Cells",
+    "ArrowColumn",
     "arrow_type",
     "counts",
-    "drawn",
     "is_number",
     "is_text",
     "is_time",
     "numbers",
+    "plot_values",
     "present",
     "stray",
 ]
 
-Cells: TypeAlias = Any  # pyarrow.Array or pyarrow.ChunkedArray, of one column
+ArrowColumn: TypeAlias = Any  # pyarrow.Array or pyarrow.ChunkedArray, of one column
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 SIMPLE = (
     *("null", "bool", "string", "large_string", "date32", "date64", "halffloat", "float", "double"),
@@ -33,12 +33,12 @@ SIMPLE = (
 
 
 def arrow_type(name: str) -> Any:
-    """The arrow type whose ``str`` is ``name``, among those that a column may have; LookupError for any other."""
+    """Find the arrow type whose ``str`` is ``name``, among those that a column may have; LookupError for any other."""
     import pyarrow as pa
 
     word = name.partition("[")[0]
-    if word in SIMPLE and str(found := pa.type_for_alias(word)) == name:
-        return found
+    if word in SIMPLE and str(simple := pa.type_for_alias(word)) == name:
+        return simple
     if match := re.fullmatch(r"(timestamp|duration|time32|time64)\[(s|ms|us|ns)(?:, tz=([\w/+:-]+))?\]", name):
         kind, unit, zone = match.groups()
         if kind == "timestamp":
@@ -53,69 +53,71 @@ def arrow_type(name: str) -> Any:
 
 
 def is_text(kind: Any) -> bool:
-    """Whether cells of this arrow type are text, plain or by dictionary."""
+    """Tell whether cells of this arrow type are text, plain or by dictionary."""
     import pyarrow as pa
 
     return bool(pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def is_time(kind: Any) -> bool:
-    """Whether cells of this arrow type are dates, times or durations."""
+    """Tell whether cells of this arrow type are dates, times or durations."""
     import pyarrow as pa
 
     return bool(pa.types.is_temporal(kind) and not pa.types.is_interval(kind))
 
 
 def is_number(kind: Any) -> bool:
-    """Whether cells of this arrow type are numbers or booleans."""
+    """Tell whether cells of this arrow type are numbers or booleans."""
     import pyarrow as pa
 
     t = pa.types
     return bool(t.is_integer(kind) or t.is_floating(kind) or t.is_boolean(kind) or t.is_decimal128(kind))
 
 
-def present(cells: Cells) -> Array:
-    """Which cells hold a value: neither null nor NaN; bool [n]."""
+def present(cells: ArrowColumn) -> Array:
+    """Mark the cells that hold a value, neither null nor NaN; bool [n]."""
     import pyarrow as pa
 
     nan = pa.types.is_floating(cells.type)
     return np.asarray(~np.asarray(cells.is_null(nan_is_null=nan)))
 
 
-def counts(cells: Cells) -> Array:
-    """Dates, times and durations without gaps as int64 [n]: how many of their unit since their zero."""
+def counts(cells: ArrowColumn) -> Array:
+    """Count the units since their zero of dates, times and durations without gaps; int64 [n]."""
     import pyarrow as pa
 
     return np.asarray(cells.cast(pa.int32() if cells.type.bit_width == 32 else pa.int64()), np.int64)
 
 
-def numbers(cells: Cells, where: str, place: RowNamer = row_name) -> Array:
-    """A column of numbers as a numpy array [n] of bool, integers or floats (decimals become float64).
+def numbers(cells: ArrowColumn, origin: str, name_row: RowNamer = row_name) -> Array:
+    """Convert a column of numbers to a numpy array [n] of bool, integers or floats (decimals become float64).
 
-    InputError, which ``where`` opens, with the first bad row: text, missing values, infinities, dates and other types.
+    InputError, which ``origin`` opens, with the first bad row: text, missing values, infinities, dates and other types.
     """
     import pyarrow as pa
 
     if pa.types.is_dictionary(cells.type):
         cells = cells.cast(cells.type.value_type)
     if is_text(cells.type):
-        raise stray(cells, where, place) or _text_error(cells, where)
+        raise stray(cells, origin, name_row) or _text_error(cells, origin)
     if pa.types.is_decimal(cells.type):
         cells = cells.cast(pa.float64())
     elif not (is_number(cells.type) or pa.types.is_null(cells.type)):
-        raise InputError(f"{where} has type {cells.type}, where numbers are expected; drop it or turn it into numbers")
+        raise InputError(f"{origin} has type {cells.type}, where numbers are expected; drop it or turn it into numbers")
     missing = ~present(cells)
     if not missing.all():
         values: Array = cells.to_numpy(zero_copy_only=False) if isinstance(cells, pa.Array) else cells.to_numpy()
         missing |= ~np.isfinite(values) if pa.types.is_floating(cells.type) else False
     if missing.any():
         count = f"missing values (empty, NaN or inf): {int(missing.sum())} in all"
-        raise InputError(f"{where} has {count}, the first at {place(int(np.argmax(missing)))}; fill or drop those rows")
+        raise InputError(
+            f"{origin} has {count}, the first at {name_row(int(np.argmax(missing)))}; fill or drop those rows"
+        )
     return values
 
 
-def stray(cells: Cells, where: str, place: RowNamer = row_name) -> InputError | None:
-    """The error that names the first cell that is no number, in a text column that is mostly numbers; else None.
+def stray(cells: ArrowColumn, origin: str, name_row: RowNamer = row_name) -> InputError | None:
+    """Find the first cell that is no number in a text column of mostly numbers: the error that names it, else None.
 
     Mostly: at least half of the first 1,000 cells, but not every cell of the column.
     """
@@ -125,31 +127,33 @@ def stray(cells: Cells, where: str, place: RowNamer = row_name) -> InputError | 
     for row, value in enumerate(cells.to_pylist()):
         if value is not None and not NUMBER.fullmatch(str(value)):
             return InputError(
-                f"{where}, {place(row)}: {value[:40]!r} is not a number; correct it, drop the row, or call the column "
-                "categorical in a schema"
+                f"{origin}, {name_row(row)}: {value[:40]!r} is not a number; correct it, drop the row, or call the "
+                "column categorical in a schema"
             )
     return None
 
 
-def drawn(table: Any) -> Array:
-    """A table as float64 [n, d] for pictures: categories as their number in order, dates as counts, gaps as NaN."""
-    return np.stack([_drawn(cells) for cells in table.columns], axis=1)
+def plot_values(table: Any) -> Array:
+    """Convert a table to float64 [n, d] for pictures: categories by number in order, dates as counts, gaps as NaN."""
+    return np.stack([_plot_values(cells) for cells in table.columns], axis=1)
 
 
-def _drawn(cells: Cells) -> Array:
+def _plot_values(cells: ArrowColumn) -> Array:
     import pyarrow as pa
 
-    out, there = np.full(len(cells), np.nan), present(cells)
-    plain = cells.filter(pa.array(there))
+    out, filled = np.full(len(cells), np.nan), present(cells)
+    plain = cells.filter(pa.array(filled))
     if is_text(cells.type):
-        out[there] = np.unique(np.array(plain.to_pylist(), dtype=str), return_inverse=True)[1]
+        out[filled] = np.unique(np.array(plain.to_pylist(), dtype=str), return_inverse=True)[1]
     elif is_time(cells.type):
-        out[there] = counts(plain)
-    elif there.any():
-        out[there] = numbers(plain, "the samples")
+        out[filled] = counts(plain)
+    elif filled.any():
+        out[filled] = numbers(plain, "the samples")
     return out
 
 
-def _text_error(cells: Cells, where: str) -> InputError:
-    shown = ", ".join(repr(str(value)[:20]) for value in dict.fromkeys(cells[:1000].drop_null().to_pylist()[:3]))
-    return InputError(f"{where} holds text ({shown}, ...), where numbers are expected; drop it or turn it into numbers")
+def _text_error(cells: ArrowColumn, origin: str) -> InputError:
+    examples = ", ".join(repr(str(value)[:20]) for value in dict.fromkeys(cells[:1000].drop_null().to_pylist()[:3]))
+    return InputError(
+        f"{origin} holds text ({examples}, ...), where numbers are expected; drop it or turn it into numbers"
+    )

@@ -1,0 +1,217 @@
+"""Tables as text, .csv and .tsv, of any size: read strictly and a part at a time, types found out; and written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import IO, Any
+
+import numpy as np
+
+from pushforward.data.files.cells import NUMBER, ArrowColumn
+from pushforward.data.files.formats import Contents, FileSet, Format
+from pushforward.data.files.remote import File, reading
+from pushforward.data.files.rows import row_name
+from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
+from pushforward.data.schema import ColumnKind
+from pushforward.errors import InputError
+
+__all__ = ["read_text", "write_text"]
+
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "None")
+FIRST = 64  # cells tried before the whole column, because a cast does not stop at the first cell that it cannot take
+BLOCK = 1 << 23  # bytes of text parsed together; a line must fit in one
+PADDED = r"^[+-]?0\d+$"  # 007 is a name, not a number
+WHOLE = 1e15  # floats below that are whole are written with a point
+
+
+# ---- reading
+
+
+def read_text(source: FileSet) -> Contents:
+    """Read text files whose first line names the columns, the same in each, one below the other.
+
+    Commas between the cells, or ``;``, tabs and ``|``, are found out. A column becomes int64, uint64, float64, bool,
+    date32 or a timestamp if every filled cell is one, as far as the schema lets it; any other stays text, trimmed. An
+    empty cell, NA, NaN, null and None are missing. InputError: a file is empty, is not UTF-8, has no header, repeats a
+    column name, has other columns than the first, or a line with too few or too many cells.
+    """
+    delimiters = [_delimiter(path) for path in source.files]
+    names = _header(source.files[0], delimiters[0])
+    for path, delimiter in zip(source.files, delimiters, strict=True):
+        require_same(_header(path, delimiter), names, path, source.files[0])
+
+    def read_cells() -> Iterator[ArrowTable]:
+        for path, delimiter in zip(source.files, delimiters, strict=True):
+            yield from (part.select(names) for part in _text_cells(path, delimiter))
+
+    # the types follow from every cell of every part, so that the text is gone through before the first row is given
+    comma = ";" in delimiters  # those who separate by semicolons write 1,5
+    text = keep_if_small(read_cells)
+    kinds = _infer_types(text(), names, {name: column.kind for name, column in source.schema.items()}, comma)
+
+    def read_typed() -> Iterator[ArrowTable]:
+        import pyarrow as pa
+
+        yield pa.table([pa.array([], kind) for kind in kinds], names=names)  # a table without rows has types, too
+        for part in text():
+            cells = [_cast(_filled(c), kind, comma) for c, kind in zip(part.columns, kinds, strict=True)]
+            yield pa.table(cells, names=names)
+
+    name_row = partial(_name_line, source.files, delimiters)
+    return Contents(Stream(source.origin, tuple(names), keep_if_small(read_typed), name_row))
+
+
+def _text_cells(path: File, delimiter: str) -> Iterator[ArrowTable]:
+    """Parts of one file, every cell as text."""
+    import pyarrow as pa
+    from pyarrow import csv as pacsv
+
+    names = _header(path, delimiter)
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    try:
+        options = pacsv.ReadOptions(block_size=BLOCK)
+        with reading(path) as opened, pacsv.open_csv(opened, options, parse, convert) as batches:
+            for batch in batches:
+                yield pa.Table.from_batches([batch])
+    except pa.ArrowInvalid as error:
+        for line, cells in _lines(path, delimiter):
+            if len(cells) != len(names):
+                raise InputError(
+                    f"{path}: line {line}: expected {len(names)} columns, as in the first line, found {len(cells)}; "
+                    "give every line the same number of cells"
+                ) from error
+        raise InputError(f"{path}: not a readable table: {str(error).partition(chr(10))[0]}") from error
+
+
+def _infer_types(
+    parts: Iterator[ArrowTable], names: list[str], declared: dict[str, ColumnKind | None], comma: bool
+) -> list[Any]:
+    """For each column the first arrow type that takes every filled cell of every part."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = [pa.int64(), pa.uint64(), pa.float64()]
+    times = [pa.date32(), *(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("s", "us", "ns"))]
+    choices = {None: [*whole, pa.bool_(), *times], "number": [*whole, pa.bool_()], "datetime": times}
+    left: list[list[Any]] = [list(choices.get(declared.get(name), [])) for name in names]
+    for part in parts:
+        for i, column in enumerate(part.columns):
+            filled = _filled(column)
+            if left[i] and left[i][0] in whole and declared.get(names[i]) is None:
+                padded = pc.any(pc.match_substring_regex(filled, PADDED)).as_py()
+                left[i] = [kind for kind in left[i] if not (padded and kind in whole)]
+            for cells in (filled[:FIRST], filled) if len(filled) > FIRST else (filled,):
+                left[i] = [kind for kind in left[i] if _takes(cells, kind, comma)]
+    return [(kinds or [pa.string()])[0] for kinds in left]
+
+
+def _takes(filled: ArrowColumn, kind: Any, comma: bool) -> bool:
+    import pyarrow as pa
+
+    try:
+        _cast(filled, kind, comma)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _cast(filled: ArrowColumn, kind: Any, comma: bool) -> ArrowColumn:
+    import pyarrow.compute as pc
+
+    if comma and str(kind) == "double":
+        filled = pc.replace_substring_regex(filled, r"^([+-]?\d*),(\d+)$", r"\1.\2")
+    return filled.cast(kind)
+
+
+def _filled(cells: ArrowColumn) -> ArrowColumn:
+    """Text without the white space around it; null where it says that there is nothing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    trimmed = pc.utf8_trim_whitespace(cells)
+    return pc.if_else(pc.is_in(trimmed, value_set=pa.array(MISSING)), pa.scalar(None, pa.string()), trimmed)
+
+
+def _delimiter(path: File) -> str:
+    """A tab in a .tsv file; in a .csv file, a comma unless that leaves one column and another mark makes several."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    for mark in ",;\t|":
+        widths = [len(cells) for _, (_, cells) in zip(range(3), _lines(path, mark), strict=False)]
+        if widths and widths[0] > 1 and (mark == "," or len(set(widths)) == 1):
+            return mark
+    return ","
+
+
+def _header(path: File, delimiter: str) -> list[str]:
+    names = next((cells for _, cells in _lines(path, delimiter)), None)
+    if names is None:
+        raise InputError(f"{path}: the file is empty; give a line of column names followed by rows")
+    if all(NUMBER.fullmatch(name) for name in names):
+        raise InputError(f"{path}: the first line holds only numbers; add a first line that names the columns")
+    require_distinct(names, str(path))
+    return names
+
+
+def _lines(path: File, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number in the file and cells of each row, the header first; blank lines are skipped, as pyarrow does."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            yield from ((reader.line_num, cells) for cells in reader if cells)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text; save it again with UTF-8 encoding") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: not a readable table: {error}") from error
+
+
+def _name_line(paths: Sequence[File], delimiters: Sequence[str], row: int) -> str:
+    """Name the line of the ``row``-th data row (from 0): ``line 2`` follows the header."""
+    left = row
+    for path, delimiter in zip(paths, delimiters, strict=True):
+        for i, (line, _) in enumerate(_lines(path, delimiter)):
+            if i == left + 1:
+                return f"line {line}" if len(paths) == 1 else f"{path.name}, line {line}"
+        left -= i
+    return row_name(row)
+
+
+# ---- writing
+
+
+def write_text(file: IO[bytes], table: ArrowTable, labels: Sequence[str] | None, delimiter: str = ",") -> None:
+    """Write a table as text under a line of column names; floats are read as floats again; labels are left out."""
+    import pyarrow as pa
+    from pyarrow import csv as pacsv
+
+    header = io.StringIO()  # pyarrow would put every name in quotes
+    csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(table.column_names)
+    file.write(header.getvalue().encode())
+    cells = [_with_point(column) for column in table.columns]
+    if len(cells) == 1 and cells[0].null_count:  # a line without a cell would be skipped when it is read
+        cells = [cells[0].cast(pa.string()).fill_null("")]
+    options = pacsv.WriteOptions(include_header=False, delimiter=delimiter)
+    if len(table):  # in one piece: for an empty one pyarrow 26 writes a kilobyte of whatever lies in memory
+        pacsv.write_csv(pa.table(cells, names=table.column_names).combine_chunks(), file, options)
+
+
+def _with_point(cells: ArrowColumn) -> ArrowColumn:
+    """Floats that are all whole as 3.0, so that they are read as floats; anything else as it is."""
+    import pyarrow as pa
+
+    if not pa.types.is_floating(cells.type):
+        return cells
+    values = cells.drop_null().to_numpy()
+    if not len(values) or not (np.abs(values) < WHOLE).all() or (values % 1).any():
+        return cells
+    return cells.cast(pa.float64()).cast(pa.decimal128(18, 1))
+
+
+FORMATS = {
+    ".csv": Format("table", read_text, write_text),
+    ".tsv": Format("table", read_text, partial(write_text, delimiter="\t")),
+}

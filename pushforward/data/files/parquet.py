@@ -1,0 +1,177 @@
+"""Parquet files: tables of any size, read a part at a time; tables of encoded pictures; and written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import IO, Any
+
+import numpy as np
+
+from pushforward.data.files.formats import Contents, FileSet, Format
+from pushforward.data.files.images import decode_pictures
+from pushforward.data.files.remote import File, reading
+from pushforward.data.files.rows import row_name
+from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
+from pushforward.errors import InputError
+
+__all__ = ["picture_column", "read_parquet", "write_parquet"]
+
+ROWS = 1 << 18  # read together
+LABELS = ("label", "labels", "y", "class", "fine_label")  # columns that may hold the labels of pictures
+
+
+def read_parquet(source: FileSet) -> Contents:
+    """Read the table in .parquet files, one below the other, or the pictures that they hold, with their labels.
+
+    InputError: a file is damaged, or has other columns or types than the first.
+    """
+    import pyarrow as pa
+
+    try:
+        pictures = picture_column(_schema_of(source.files[0])) is not None
+    except (pa.ArrowException, OSError):  # read_table says what is wrong
+        pictures = False
+    return _read_pictures(source) if pictures else _read_table(source)
+
+
+def picture_column(schema: Any) -> str | None:
+    """Find the column of encoded pictures in an arrow schema: binary, or a struct with a field ``bytes``; else None."""
+    import pyarrow as pa
+
+    def holds(kind: Any) -> bool:
+        if pa.types.is_struct(kind):
+            return any(kind.field(i).name == "bytes" and holds(kind.field(i).type) for i in range(kind.num_fields))
+        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+    columns = [field.name for field in schema if holds(field.type)]
+    return columns[0] if len(columns) == 1 else None
+
+
+def write_parquet(file: IO[bytes], table: ArrowTable, labels: Sequence[str] | None) -> None:
+    """Write a table; labels are left out."""
+    from pyarrow import parquet
+
+    parquet.write_table(table, file)
+
+
+# ---- tables
+
+
+def _read_table(source: FileSet) -> Contents:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    paths = source.files
+    try:
+        schemas = [_schema_of(path).remove_metadata() for path in paths]
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{source.origin}: not a readable .parquet file: {_first_line(error)}") from error
+
+    # all files must have the columns of the first, with its types, in any order
+    kinds = pa.schema([field.with_nullable(True).remove_metadata() for field in schemas[0]])
+    for path, schema in zip(paths, schemas, strict=True):
+        require_distinct(schema.names, str(path))
+        require_same(schema.names, kinds.names, path, paths[0])
+        for name in kinds.names:
+            if (kind := schema.field(name).type) != (expected := kinds.field(name).type):
+                raise InputError(
+                    f"{path}: column {name!r} has type {kind}, in {paths[0]} it has {expected}; make them one"
+                )
+
+    def read_parts(path: File) -> Iterator[ArrowTable]:
+        try:
+            with reading(path) as opened, parquet.ParquetFile(opened) as file:
+                for batch in file.iter_batches(ROWS):
+                    yield pa.Table.from_batches([batch])
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(f"{path}: not a readable .parquet file: {_first_line(error)}") from error
+
+    def read() -> Iterator[ArrowTable]:
+        yield kinds.empty_table()
+        for path in paths:
+            yield from (part.select(kinds.names).cast(kinds) for part in read_parts(path))
+
+    name_row = partial(_name_row, paths, [partial(_count, path) for path in paths])
+    return Contents(Stream(source.origin, tuple(kinds.names), keep_if_small(read), name_row))
+
+
+def _schema_of(path: File) -> Any:
+    """The arrow schema of a file, as pyarrow reads it."""
+    from pyarrow import parquet
+
+    with reading(path) as opened:
+        return parquet.read_schema(opened)
+
+
+def _count(path: File) -> int:
+    """The number of a file's rows."""
+    from pyarrow import parquet
+
+    with reading(path) as opened:
+        return int(parquet.ParquetFile(opened).metadata.num_rows)
+
+
+def _name_row(paths: Sequence[File], counts: Sequence[Callable[[], int]], row: int) -> str:
+    """Name the ``row``-th row of all files, by its file if there are several."""
+    for path, count in zip(paths, counts, strict=True):
+        if len(paths) == 1 or row < (size := count()):
+            return row_name(row) if len(paths) == 1 else f"{path.name}, {row_name(row)}"
+        row -= size
+    return row_name(row)
+
+
+# ---- pictures
+
+
+def _read_pictures(source: FileSet) -> Contents:
+    """The encoded pictures of all files; labels from the column label (or labels, y, class)."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def read_file(path: File) -> Any:
+        with reading(path) as opened:
+            return parquet.read_table(opened)
+
+    origin = source.origin
+    try:
+        table = pa.concat_tables([read_file(path) for path in source.files], promote_options="permissive")
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{origin}: not a readable .parquet file: {_first_line(error)}") from error
+    column = picture_column(table.schema)
+    assert column is not None
+    cells = table.column(column).to_pylist()
+    data = [cell["bytes"] if isinstance(cell, dict) else cell for cell in cells]
+    rows, kept, notes = decode_pictures(
+        origin, [(f"{origin}, row {i + 1}", cell) for i, cell in enumerate(data)], source.size
+    )
+
+    # labels are classes by number where the metadata names the classes, otherwise whatever they are
+    name = next((name for name in LABELS if name in table.column_names and name != column), None)
+    if name is None:
+        return Contents(rows, None, (), notes)
+    label = table.column(name)
+    if label.null_count or not (pa.types.is_integer(label.type) or pa.types.is_string(label.type)):
+        raise InputError(f"{origin}: column {name!r} must hold integers or text without gaps, found {label.type}")
+    values = label.to_numpy() if pa.types.is_integer(label.type) else np.array(label.to_pylist())
+    classes = _class_names(table.schema.metadata, name) if values.dtype.kind in "iu" else ()
+    numbered = bool(classes) and values.min() >= 0 and values.max() < len(classes)
+    return Contents(rows, values[kept], classes if numbered else (), notes)
+
+
+def _class_names(metadata: dict[bytes, bytes] | None, column: str) -> tuple[str, ...]:
+    """The names that the datasets library leaves beside a column of class numbers."""
+    try:
+        names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return ()
+    plain: Iterable[Any] = names if isinstance(names, list) else ()
+    return tuple(map(str, plain))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+FORMATS = {".parquet": Format("table", read_parquet, write_parquet)}
