@@ -43,7 +43,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def pick_device(name: str) -> str:
-    """Pick a device, ``auto`` being CUDA or MPS where there is one; InputError for one that torch does not have."""
+    """Pick a device, for ``auto`` CUDA or MPS where there is one; InputError for one that this torch does not have."""
     import torch
 
     if name == "auto":

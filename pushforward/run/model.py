@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from pushforward.data import Transform
+    from pushforward.data import DataSource, Transform
     from pushforward.data import UserRows as Rows
-    from pushforward.data.files.read import DataSource
     from pushforward.distributed import Processes
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
