@@ -85,8 +85,8 @@ def _between(
     for alone, value in ((strong, 1.0), (weak, 0.0)):
         if not torch.compiler.is_compiling() and bool((w == value).all()):  # a graph cannot depend on values
             return alone(names)
-    asked = ("v",) if rescale else names
-    low, high = weak(asked), strong(asked)
+    quantities = ("v",) if rescale else names
+    low, high = weak(quantities), strong(quantities)
     guided = tuple(torch.lerp(a, b, bcast(w, x).to(a)) for a, b in zip(low, high, strict=True))  # exact at both ends
     if not rescale:
         return guided
@@ -123,11 +123,11 @@ class ClassifierFreeGuidance(Guided):
             return self.field.evaluate(names, x, t)
         t = clock(t, x)
 
-        def weak(asked: tuple[str, ...]) -> tuple[Points, ...]:
-            return self.field.evaluate(asked, x, t)
+        def weak(quantities: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.field.evaluate(quantities, x, t)
 
-        def strong(asked: tuple[str, ...]) -> tuple[Points, ...]:
-            return self.field.evaluate(asked, x, t, y)
+        def strong(quantities: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.field.evaluate(quantities, x, t, y)
 
         return _between(names, x, t, self._scale_at(t), weak, strong, self.path, self.rescale)
 
@@ -157,11 +157,11 @@ class AutoGuidance(Guided):
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)
 
-        def weak(asked: tuple[str, ...]) -> tuple[Points, ...]:
-            return self.weak.evaluate(asked, x, t, y)
+        def weak(quantities: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.weak.evaluate(quantities, x, t, y)
 
-        def strong(asked: tuple[str, ...]) -> tuple[Points, ...]:
-            return self.field.evaluate(asked, x, t, y)
+        def strong(quantities: tuple[str, ...]) -> tuple[Points, ...]:
+            return self.field.evaluate(quantities, x, t, y)
 
         return _between(names, x, t, self._scale_at(t), weak, strong, self.path, self.rescale)
 
