@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers import train_into
 
 import pushforward as pf
 from pushforward import run as runs
@@ -167,7 +168,7 @@ def config_of(net, condition="auto"):
 def trains(source, folder, config, **how):
     """Whether two steps were made; False where the configuration is not for such data."""
     try:
-        return runs.train(source, folder, config, Budget(2, None), **how)
+        return train_into(source, folder, config, Budget(2, None), **how)
     except pf.InputError as refused:
         assert not (folder / "config.json").exists(), refused
         return False
@@ -182,7 +183,7 @@ def source(request, tmp_path):
 
 
 def test_every_configuration_that_trains_loads_and_samples(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs.training, "preview", lambda *_: None)
+    monkeypatch.setattr(runs.callbacks, "preview", lambda *_: None)
     kind, file = source
     made = set()
     for net in NETS:
