@@ -11,7 +11,7 @@ import pushforward as pf
 from pushforward.config import Config, NetConfig, TrainConfig, components
 from pushforward.data import DataSpec
 from pushforward.evaluation.losses import losses
-from pushforward.run.reflow import paired, pairs
+from pushforward.run.reflow import make_pairs, paired
 from pushforward.training import Budget
 
 CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, lr=1e-2, warmup=20))
@@ -29,21 +29,21 @@ def run(tmp_path_factory):
 
 def test_pairs_are_joined_by_the_flow(run, tmp_path):
     """Each row is where an independent solver arrives from its source point, for its class."""
-    made = pairs(run, tmp_path / "new", 0, "cpu")
+    made = make_pairs(run, tmp_path / "new", 0, "cpu")
     x0, label = made.partners[:, :2], made.partners[:, 2].long()
     assert len(made.data) == 300 and (label == made.data.y).all() and set(label.tolist()) == {0, 1}
     with torch.no_grad():
         arrived = pf.integrate(pf.load(run).field, x0[:40], tol=1e-6, y=label[:40]).x[-1]
     assert (arrived - made.data.x[:40]).abs().max() < 5e-3
-    again = pairs(run, tmp_path / "new", 0, "cpu")  # read back
+    again = make_pairs(run, tmp_path / "new", 0, "cpu")  # read back
     assert (again.data.x == made.data.x).all() and (again.partners == made.partners).all()
     (tmp_path / "new" / "pairs.safetensors").write_bytes(b"no")
     with pytest.raises(pf.InputError, match="damaged"):
-        pairs(run, tmp_path / "new", 0, "cpu")
+        make_pairs(run, tmp_path / "new", 0, "cpu")
 
 
 def test_partners_travel_with_their_rows(run, tmp_path):
-    made = pairs(run, tmp_path, 0, "cpu")
+    made = make_pairs(run, tmp_path, 0, "cpu")
     index = torch.randperm(300, generator=torch.Generator().manual_seed(1))[:50]
     noise = torch.zeros(50, 2)
     x0, _, y = paired(noise, made.data.x[index], made.partners[index], torch.Generator())

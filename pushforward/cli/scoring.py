@@ -91,7 +91,7 @@ def score(
         return
     columns = {"log_prob": found.log_prob, "std_error": found.std_error, "step_error": found.step_error}
     table = {"row": range(len(found.log_prob)), **{name: c.double().cpu().numpy() for name, c in columns.items()}}
-    write(pa.table({name: pa.array(values) for name, values in table.items()}), out)
+    write_rows(pa.table({name: pa.array(values) for name, values in table.items()}), out)
     print(f"{len(found.log_prob):,} rows: {out}")
     summarize(found, math.prod(model.transform.shape))
 
@@ -109,7 +109,7 @@ def summarize(found: Likelihood, dimensions: int) -> None:
         print(f"random directions     standard error {noise:.3g} nats a row")
 
 
-def write(rows: Any, out: Path) -> None:
+def write_rows(rows: Any, out: Path) -> None:
     """Save an array or a table; InputError where the disk refuses."""
     from pushforward.data import save
 
@@ -138,8 +138,8 @@ def encode(
     source = read_raw(data)
     codes = model.encode(source.rows, y=y, origin=source.origin).numpy()
     if out.suffix.lower() in endings("array", written=True):
-        write(codes, out)
+        write_rows(codes, out)
     else:
         flat = codes.reshape(len(codes), -1)
-        write(pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])}), out)
+        write_rows(pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])}), out)
     print(f"{len(codes):,} codes of shape {codes.shape[1:]}: {out}")

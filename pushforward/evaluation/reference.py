@@ -40,7 +40,7 @@ class Reference:
     notes: tuple[str, ...]
 
 
-def read_rows(source: DataSource, transform: Transform) -> Raw:
+def read_reference_rows(source: DataSource, transform: Transform) -> Raw:
     """Read the rows of a source as a run takes them: pictures in its size."""
     pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
     if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):
@@ -55,7 +55,7 @@ def split_settings(model: Model) -> tuple[float, int]:
 
 def load_dataset(source: DataSource, transform: Transform) -> Dataset:
     """Load all rows of a source, in model units."""
-    raw = read_rows(source, transform)
+    raw = read_reference_rows(source, transform)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, transform.forward(raw.rows, raw.origin), y, transform, classes)
 

@@ -21,7 +21,7 @@ SMALL = 2**22  # numbers in a data set that is worked on in float64, differentia
 ROOM = 2**23  # numbers in a temporary: what bounds the memory of one block
 
 
-def nearest(distance: Float[Tensor, "n m"], prior: Float[Tensor, "#n m"]) -> Float[Tensor, "n m"]:
+def nearest_only(distance: Float[Tensor, "n m"], prior: Float[Tensor, "#n m"]) -> Float[Tensor, "n m"]:
     """Log-weights that leave only the nearest of the allowed components; equally near ones share by their prior."""
     allowed = torch.where(prior > -math.inf, distance, math.inf)
     return torch.where(allowed <= allowed.amin(1, keepdim=True), prior, -math.inf)
@@ -109,10 +109,10 @@ class EmpiricalField(Field):
         still = joint.isnan().any(1, keepdim=True) | (joint == math.inf).any(1, keepdim=True)
         if bool(unseen.any()):
             outside = self.path.support_distance(*self._pairs(x, t)).reshape(joint.shape)
-            joint = torch.where(unseen, nearest(outside, self._prior(x, y)), joint)
+            joint = torch.where(unseen, nearest_only(outside, self._prior(x, y)), joint)
         if bool(still.any()):
             away = self.path.space.distance(x, self.points.to(x))
-            joint = torch.where(still, nearest(away, self._prior(x, y)), joint)
+            joint = torch.where(still, nearest_only(away, self._prior(x, y)), joint)
         return joint.softmax(1)
 
     def _general(self, names: tuple[str, ...], x: Points, t: Times, y: Tensor | None) -> tuple[Points, ...]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pushforward.data import Dataset
     from pushforward.tensor import Points
 
-__all__ = ["PAIRS", "Reflow", "paired", "pairs"]
+__all__ = ["PAIRS", "Reflow", "make_pairs", "paired"]
 
 MOST = 100_000  # pairs
 PAIRS = "pairs.safetensors"
@@ -46,7 +46,7 @@ def paired(
     return y[:, :-1].reshape(x1.shape).to(x1), x1, None if bool((labels == -2).all()) else labels
 
 
-def pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = SILENT) -> Reflow:
+def make_pairs(run: Path, folder: Path, seed: int, device: str, progress: Progress = SILENT) -> Reflow:
     """Make pairs by the model in ``run``, as many as it was trained on rows (at most 100,000), kept in ``folder``.
 
     They are made once and read back when training goes on. InputError for a model that does not know the source of its

@@ -11,7 +11,7 @@ from pushforward.batches import BatchRecipe, feed_for
 from pushforward.config import Components, Config
 from pushforward.run.folder import read
 from pushforward.run.plan import fit_plan
-from pushforward.run.reflow import paired, pairs
+from pushforward.run.reflow import make_pairs, paired
 from pushforward.run.request import Execution, RowRequest, Watcher
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution
         data = load(request.data, request.schema, request.resize, folder)
         return RunRows(data, str(request.data) if isinstance(request.data, str | Path) else data.name)
     # made by the main process, and read back by the others
-    read_pairs = partial(pairs, request.reflow, folder, seed, execution.device)
+    read_pairs = partial(make_pairs, request.reflow, folder, seed, execution.device)
     made = execution.processes.on_main(lambda: read_pairs(watcher.preparing("pairs of the model"))) or read_pairs()
     return RunRows(made.data, read(request.reflow).data.source, made.partners)
 

@@ -35,7 +35,7 @@ def RK5() -> RungeKutta:
     return RungeKutta("rk5", a=A[:6], b=FIFTH[:6], order=5)
 
 
-class State(NamedTuple):
+class AdaptiveState(NamedTuple):
     """Per sample: the next step, and what has been spent."""
 
     h: Float[Tensor, "n"]  # 0 before the first step
@@ -76,17 +76,17 @@ class DormandPrince(Stepper):
         """Yes: each sample by itself."""
         return True
 
-    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> State:
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> AdaptiveState:
         zero = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         start = torch.zeros(len(x), dtype=time_dtype(x.device), device=x.device)
-        return State(start, zero, zero, start + float(grid[0]), zero == 0)
+        return AdaptiveState(start, zero, zero, start + float(grid[0]), zero == 0)
 
     def scale(self, x: Points, y: Points) -> Points:
         return self.tol + self.tol * torch.maximum(x.abs(), y.abs())
 
     def step(
-        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise
-    ) -> tuple[Points, State]:
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: AdaptiveState, noise: Noise
+    ) -> tuple[Points, AdaptiveState]:
         start, end, x, space = float(t), float(s), x.clone(), field.path.space
         sign = 1.0 if end > start else -1.0
         h, evaluations, rejected, reached, finished = (v.clone() for v in state)
@@ -127,7 +127,7 @@ class DormandPrince(Stepper):
             first = torch.where(shaped(good, here), k[6], first)[going]
             active = active[going]
         finished[active] = False
-        return x, State(h, evaluations, rejected, reached, finished)
+        return x, AdaptiveState(h, evaluations, rejected, reached, finished)
 
     def _first_step(self, x: Points, slope: Points, interval: float) -> Float[Tensor, "n"]:
         """A step over which the state changes by a hundredth of its size, at most the interval."""
@@ -135,7 +135,7 @@ class DormandPrince(Stepper):
         size = rms(x / scale), rms(slope / scale)
         return (0.01 * size[0] / size[1].clamp_min(1e-10)).clamp(1e-6 * interval, interval)
 
-    def report(self, state: State) -> dict[str, Tensor]:
+    def report(self, state: AdaptiveState) -> dict[str, Tensor]:
         kept = ("evaluations", "rejected", "reached", "finished")
         return {name: getattr(state, name) for name in kept}
 

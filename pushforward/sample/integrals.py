@@ -108,7 +108,7 @@ def noise(schedule: Schedule, start: Node, end: Node, tau: float) -> StepIntegra
     return StepIntegral(rise, prediction, kick, at, w)
 
 
-def flow(schedule: Schedule, start: Node, end: Node, tau: float) -> StepIntegral:
+def flow_integral(schedule: Schedule, start: Node, end: Node, tau: float) -> StepIntegral:
     r, s = flow_time(start), flow_time(end)
     before, after = float(start.alpha + start.beta), float(end.alpha + end.beta)
     at = Node.of(schedule, torch.logit(r + (s - r) * UNIT))
@@ -134,7 +134,7 @@ def vp_time(node: Node, low: float = 0.1, high: float = 20.0) -> Tensor:
     return 1 - ((low**2 + 2 * (high - low) * prediction).sqrt() - low) / (high - low)
 
 
-INTEGRALS: dict[str, Integral] = {"data": data, "noise": noise, "flow": flow, "velocity": velocity}
+INTEGRALS: dict[str, Integral] = {"data": data, "noise": noise, "flow": flow_integral, "velocity": velocity}
 
 # in which the prediction is taken for a polynomial
 VARIABLES: dict[str, Variable] = {

@@ -23,7 +23,7 @@ from pushforward.tensor import Points, bcast, clock, squared_norm
 __all__ = ["AnnealedLangevin", "Langevin", "PredictorCorrector"]
 
 
-class State(NamedTuple):
+class ChainState(NamedTuple):
     """Of a Metropolis-adjusted chain."""
 
     steps: int
@@ -67,12 +67,12 @@ class Langevin(Stepper):
         """The gradient of the law."""
         return ("score",)
 
-    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> State:
-        return State(0, torch.zeros(len(x), dtype=torch.float64, device=x.device))
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> ChainState:
+        return ChainState(0, torch.zeros(len(x), dtype=torch.float64, device=x.device))
 
     def step(
-        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise
-    ) -> tuple[Points, State]:
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: ChainState, noise: Noise
+    ) -> tuple[Points, ChainState]:
         at = clock(self.at, x)
         if not self.metropolis:
             return langevin(field, x, at, self.size, noise.fresh()), state
@@ -86,9 +86,9 @@ class Langevin(Stepper):
         log_ratio = (field.log_prob(y, at) - field.log_prob(x, at)).double() - back + forth
         accept = noise.uniform().log() < log_ratio
         moved = torch.where(accept.reshape(-1, *[1] * (x.ndim - 1)), y, x)
-        return moved, State(state.steps + 1, state.accepted + accept)
+        return moved, ChainState(state.steps + 1, state.accepted + accept)
 
-    def report(self, state: State) -> dict[str, Tensor]:
+    def report(self, state: ChainState) -> dict[str, Tensor]:
         return {"accepted": state.accepted / max(state.steps, 1)} if self.metropolis else {}
 
 

@@ -58,7 +58,7 @@ class Table(NamedTuple):
         return Table(*(column.roll(-1, 0) for column in self))
 
 
-class State(NamedTuple):
+class MultistepState(NamedTuple):
     """What a step must remember."""
 
     predict: Table  # this step's row first
@@ -183,18 +183,18 @@ class Multistep(Stepper):
         """Affine paths, but for velocities, which any path has."""
         return ("euclidean",) if self.predicts == "velocity" else ("affine", "euclidean")
 
-    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> State:
+    def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> MultistepState:
         # the linear part of a step in the velocity needs no schedule
         schedule = field.path.affine_schedule() if field.path.predictions else CondOT()
         predict, correct = (None if v is None else Table(*(c.to(x) for c in v)) for v in self.tables(schedule, grid))
         assert predict is not None
         singular = not bool(predict.keep[0].isfinite() & predict.weights[0].isfinite().all())
         end = torch.stack(schedule(grid[1])).to(x)
-        return State(predict, correct, end, singular, x, ())
+        return MultistepState(predict, correct, end, singular, x, ())
 
     def step(
-        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: State, noise: Noise
-    ) -> tuple[Points, State]:
+        self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: MultistepState, noise: Noise
+    ) -> tuple[Points, MultistepState]:
         done = len(state.past)  # steps, up to ``points``
         if self.predicts == "flow" or (done == 0 and state.singular):
             data, eps = field.evaluate(("data", "noise"), x, t)
@@ -212,7 +212,7 @@ class Multistep(Stepper):
             out = out + state.predict.kick[0] * noise() if self.tau else out
         correct = None if state.correct is None else state.correct.rolled()
         kept = past[: self.points]
-        return out, State(state.predict.rolled(), correct, state.end, state.singular, x, kept)
+        return out, MultistepState(state.predict.rolled(), correct, state.end, state.singular, x, kept)
 
 
 def combine(table: Table, row: int, x: Points, past: Sequence[Tensor]) -> Points:

@@ -285,7 +285,7 @@ def improve(
     if len(grid) < 3:
         return grid
     even = shifted(1000, schedule)
-    place = interpolate(grid, even, torch.linspace(0, 1, 1001, dtype=torch.float64))
+    place = piecewise_linear(grid, even, torch.linspace(0, 1, 1001, dtype=torch.float64))
     steps = place.diff().clamp_min(1e-6).log()
     size = 0.3
     for _ in range(ATTEMPTS):
@@ -297,7 +297,7 @@ def improve(
         trial = steps + size * noise
         inner = trial.softmax(0).cumsum(0)[:-1]
         times = torch.cat(
-            [grid[:1], interpolate(inner, torch.linspace(0, 1, 1001, dtype=torch.float64), even), grid[-1:]]
+            [grid[:1], piecewise_linear(inner, torch.linspace(0, 1, 1001, dtype=torch.float64), even), grid[-1:]]
         )
         if not bool((times.diff() > 0).all()):
             continue
@@ -309,7 +309,7 @@ def improve(
     return grid
 
 
-def interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
+def piecewise_linear(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     """Piecewise linear through ``(knots, values)``, knots rising."""
     k = torch.searchsorted(knots, x).clamp(1, len(knots) - 1)
     return torch.lerp(values[k - 1], values[k], (x - knots[k - 1]) / (knots[k] - knots[k - 1]))
