@@ -49,27 +49,27 @@ class Field(ABC):
         """Several predictions at ``x`` ``[n, *d]`` and ``t`` ``()`` or ``[n]`` from one evaluation."""
 
     @final
-    def velocity(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
+    def velocity(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
         """``u_t(x)``, data units per unit of time."""
         return self.evaluate(("velocity",), x, t, y)[0]
 
     @final
-    def score(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
+    def score(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
         """``s_t(x) = grad log p_t(x)``."""
         return self.evaluate(("score",), x, t, y)[0]
 
     @final
-    def data(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
+    def data(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
         """``E[x_1 | x_t = x]``."""
         return self.evaluate(("data",), x, t, y)[0]
 
     @final
-    def noise(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
+    def noise(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
         """``E[x_0 | x_t = x]``."""
         return self.evaluate(("noise",), x, t, y)[0]
 
     @final
-    def v(self, x: Points, t: Time, *, y: Tensor | None = None) -> Points:
+    def v(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
         """``alpha E[x_0 | x_t = x] - beta E[x_1 | x_t = x]`` (Salimans & Ho 2022)."""
         return self.evaluate(("v",), x, t, y)[0]
 

@@ -30,7 +30,7 @@ def problem(schedule, law, d=2):
 def test_residuals_vanish_for_every_schedule_law_and_sigma(schedule, law):
     field, x, t = problem(schedule, law)
     # a residual is a difference of rates, and its rounding scales with them: large where noise falls steeply
-    w = schedule.at(t)
+    w = schedule.coefficients(t)
     rate = (1 + (w.d_alpha / w.alpha).abs() + (w.beta_d_beta / w.beta.square()).abs()) * (1 + x.square().sum(1))
     assert bool((equations.continuity_residual(field, x, t).abs() < 1e-10 * rate.clamp(max=1e3)).all())
     for sigma in (0.0, 0.7, 3.0):
@@ -61,8 +61,8 @@ class Wrong(Field):
         values = self.field.evaluate(names, x, t, y)
         return tuple(v * (1.001 if name == self.name else 1.0) for name, v in zip(names, values, strict=True))
 
-    def log_prob(self, x, t, y=None):
-        return self.field.log_prob(x, t, y)
+    def log_prob(self, x, t, *, y=None):
+        return self.field.log_prob(x, t, y=y)
 
 
 def test_residuals_catch_a_wrong_velocity_and_a_wrong_score():

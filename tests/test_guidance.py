@@ -26,7 +26,7 @@ def log_joint(field: pf.MixtureField):
     prior = torch.stack([field.weights[k == CLASSES].sum() for k in range(3)]).log()
 
     def logits(x, t):
-        return torch.stack([field.log_prob(x, t, torch.full((len(x),), k)) + prior[k] for k in range(3)], 1)
+        return torch.stack([field.log_prob(x, t, y=torch.full((len(x),), k)) + prior[k] for k in range(3)], 1)
 
     return logits
 
@@ -61,7 +61,7 @@ def test_the_guided_score_is_that_of_the_tilted_density(kind, scale):
     """Both kinds are the slope of ``log p_t(x) + w log p_t(y | x)``, here from the densities by autodiff."""
     field, (x, t, y) = mixture(), points()
     x = x.requires_grad_()
-    tilted = (1 - scale) * field.log_prob(x, t) + scale * field.log_prob(x, t, y)
+    tilted = (1 - scale) * field.log_prob(x, t) + scale * field.log_prob(x, t, y=y)
     (slope,) = torch.autograd.grad(tilted.sum(), x)
     guided = kinds(scale)[kind].score(x.detach(), t, y=y)
     torch.testing.assert_close(guided, slope, rtol=1e-8, atol=1e-8)

@@ -17,7 +17,6 @@ from pushforward.config import Config, ObjectiveConfig, PathConfig, components
 from pushforward.data import DataSpec
 from pushforward.metrics import energy_distance
 from pushforward.nn import MLP
-from pushforward.objective import target
 from pushforward.times import antithetic, even, ladder
 
 DOUBLE = torch.float64
@@ -576,7 +575,7 @@ def test_floor_is_the_mean_of_the_squared_targets_less_the_marginal_ones(quantit
     oracle, n = pf.EmpiricalField(path, data), 20_000
     draw = path.draw(randn(n, 2, seed=1), data[torch.randint(40, (n,), generator=rng)], times(n, rng))
     low = pf.irreducible_loss(pf.Matching(quantity), oracle, draw)
-    goal, best = target(draw, oracle, quantity), getattr(oracle, quantity)(draw.xt, draw.t)
+    goal, best = oracle.path.target(draw, quantity), getattr(oracle, quantity)(draw.xt, draw.t)
     weight = pf.WEIGHTS["default"]()(draw.t, path, quantity, draw.xt)
     rows = weight * (goal.square() - best.square()).mean(1)
     assert low.n == n and low.value > 0 and low.error < float(rows.std()) / math.sqrt(n)

@@ -78,7 +78,7 @@ def test_conditional_oracles_are_the_oracles_of_the_class():
         for c in range(3):
             alone = part(labels == c)
             torch.testing.assert_close(field.velocity(x, 0.3, y=y)[y == c], alone.velocity(x[y == c], 0.3))
-            torch.testing.assert_close(field.log_prob(x, 0.3, y)[y == c], alone.log_prob(x[y == c], 0.3))
+            torch.testing.assert_close(field.log_prob(x, 0.3, y=y)[y == c], alone.log_prob(x[y == c], 0.3))
         with pytest.raises(ValueError, match="no data for"):
             field.velocity(x, 0.3, y=y + 7)
     with pytest.raises(ValueError, match="no labels"):

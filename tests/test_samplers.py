@@ -352,7 +352,7 @@ def test_own_table_is_used_as_it_is_and_checked():
         pf.integrate(field, x, stepper=mine, steps=5)
     with pytest.raises(ValueError, match="no corrector"):
         pf.Multistep("x", "velocity", "time", 2, 2, tau=1.0)
-    with pytest.raises(ValueError, match="Bridge has no data"):
+    with pytest.raises(ValueError, match="affine paths only"):
         pf.integrate(pf.EmpiricalField(pf.Bridge(0.5), x), x, stepper=unip(2), steps=2)
 
 
