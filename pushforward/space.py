@@ -46,7 +46,7 @@ class Space(ABC):
         """The squared error of a prediction of kind ``name`` per point, over the number of dimensions."""
 
     @abstractmethod
-    def distance(self, x: Points, y: Points) -> Float[Tensor, "n m"]:
+    def distance(self, x: Points, y: Float[Tensor, "m *d"]) -> Float[Tensor, "n m"]:
         """Geodesic distances of all pairs, ``x [n, *d]`` and ``y [m, *d]``, in units of the data."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Euclidean(Space):
     def loss(self, prediction: Points, target: Points, name: str) -> Float[Tensor, "n"]:
         return torch.nn.functional.mse_loss(prediction, target, reduction="none").flatten(1).mean(1)
 
-    def distance(self, x: Points, y: Points) -> Float[Tensor, "n m"]:
+    def distance(self, x: Points, y: Float[Tensor, "m *d"]) -> Float[Tensor, "n m"]:
         return torch.cdist(x.flatten(1), y.flatten(1))
 
     def project(self, x: Points, v: Points) -> Points:
