@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pushforward.likelihood import residual_log_prob as residual_log_prob
     from pushforward.likelihood import sample_with_log_prob as sample_with_log_prob
     from pushforward.metrics import METRICS as METRICS
+    from pushforward.nn import NETS as NETS
     from pushforward.objective import OBJECTIVES as OBJECTIVES
     from pushforward.objective import WEIGHTS as WEIGHTS
     from pushforward.objective import ImplicitScore as ImplicitScore

@@ -104,9 +104,8 @@ class Model:
         """
         from pushforward.data.partial import overwrite_observed, table_of_one_row
         from pushforward.sample import Sampler
-        from pushforward.sample.integrate import chosen
 
-        sampler = chosen(sampler, Sampler(stepper, grid, steps, tol))
+        sampler = Sampler.of(sampler, stepper, grid, steps, tol)
         sampling = Sampling(sampler, guidance, seed, first, self._watched(progress))
         if where is None:
             return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling))

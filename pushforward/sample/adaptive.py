@@ -68,12 +68,12 @@ class DormandPrince(Stepper):
 
     @property
     def evaluations(self) -> int:
-        """Of an attempt; the slope at its start is that at the end of the one before."""
+        """Six in an attempt: the slope at its start is that at the end of the one before."""
         return 6
 
     @property
     def adaptive(self) -> bool:
-        """Yes: each sample by itself."""
+        """True: it chooses the steps of each sample by itself."""
         return True
 
     def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> AdaptiveState:

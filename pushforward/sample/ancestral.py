@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pushforward.field import Field
-from pushforward.sample.stepper import ConditionedField, Noise, Stepper
+from pushforward.sample.stepper import AffineStepper, ConditionedField, Noise, Stepper
 from pushforward.tensor import Points, bcast, clock
 
 __all__ = ["DDIM", "Ancestral"]
@@ -43,7 +43,7 @@ def reverse(field: Field, x: Points, t: Tensor, s: Tensor) -> Reverse:
 
 @final
 @dataclass(frozen=True)
-class DDIM(Stepper):
+class DDIM(AffineStepper):
     """``x_s = alpha_s D + sqrt(beta_s^2 - eta^2 c) eps + eta sqrt(c) z`` (Song et al. 2021).
 
     eta = 0 is deterministic (the exponential Euler step of the flow, either direction), eta = 1 ancestral sampling.
@@ -59,23 +59,13 @@ class DDIM(Stepper):
 
     @property
     def stochastic(self) -> bool:
-        """Unless eta is 0."""
+        """True unless eta is 0, which is a flow's method."""
         return self.eta > 0
 
     @property
     def one_way(self) -> bool:
-        """Unless eta is 0."""
+        """True unless eta is 0."""
         return self.eta > 0
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Both at once."""
-        return ("data", "noise")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Affine paths."""
-        return ("affine",)
 
     def step(
         self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise
@@ -94,7 +84,7 @@ class DDIM(Stepper):
 
 @final
 @dataclass(frozen=True)
-class Ancestral(Stepper):
+class Ancestral(AffineStepper):
     """DDPM's sampler: the posterior's mean, and its variance ("posterior") or the forward step's ("forward").
 
     The two variances are right for data of one point and for standard normal data (Ho et al. 2020, section 3.2). The
@@ -110,23 +100,13 @@ class Ancestral(Stepper):
 
     @property
     def stochastic(self) -> bool:
-        """In every step but one into pure data."""
+        """True: every step draws, but one into pure data."""
         return True
 
     @property
     def one_way(self) -> bool:
-        """The reverse of the noising chain."""
+        """True: it is the reverse of the noising chain."""
         return True
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Both at once."""
-        return ("data", "noise")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Affine paths."""
-        return ("affine",)
 
     def step(
         self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise

@@ -58,7 +58,7 @@ def integrate(
     """
     check_type("integrate", "field", field, Field, "wrap a network, pf.Learned(net, path)")
     show = Progress.of(progress)
-    times, stepper = chosen(sampler, Sampler(stepper, grid, steps, tol)).plan(field, reverse)
+    times, stepper = Sampler.of(sampler, stepper, grid, steps, tol).plan(field, reverse)
     check_needs(stepper, field, times)
     conditioned = ConditionedField(field, y)
     x, kept = x0, [x0]
@@ -73,16 +73,6 @@ def integrate(
         show.steps(i + 1, len(clock) - 1)
     at, states = (times, torch.stack(kept)) if trajectory else (times[-1:], x[None])
     return Trajectory(at, states, conditioned.count, times, stepper, stepper.report(state))
-
-
-def chosen(sampler: Sampler | None, other: Sampler) -> Sampler:
-    """The sampler that was given as one value, or the one given in parts; ValueError for both."""
-    if sampler is None:
-        return other
-    check_type("sample", "sampler", sampler, Sampler, "write pf.Sampler(pf.Heun(), steps=20)")
-    if any(part is not None for part in (other.stepper, other.grid, other.steps, other.tol)):
-        raise ValueError("give sampler= or its parts (stepper=, grid=, steps=, tol=), not both")
-    return sampler
 
 
 @explained
@@ -115,7 +105,7 @@ def generate(
         raise ValueError(f"n={n}: at least one sample is needed")
     if y is not None and len(y) != n:
         raise ValueError(f"y has {len(y)} rows for {n} samples")
-    show, sampler = Progress.of(progress), chosen(sampler, Sampler(stepper, grid, steps, tol))
+    show, sampler = Progress.of(progress), Sampler.of(sampler, stepper, grid, steps, tol)
     if batch_size is None:
         numbers = AT_ONCE if torch.device(device).type == "cpu" else 32 * AT_ONCE
         batch_size = max(16, min(4096, numbers // math.prod(shape)))

@@ -30,9 +30,18 @@ class ChainState(NamedTuple):
     accepted: Float[Tensor, "n"]
 
 
+class LangevinStepper(Stepper):
+    """A method whose moves are Langevin steps."""
+
+    @property
+    def stochastic(self) -> bool:
+        """True: every move draws."""
+        return True
+
+
 @final
 @dataclass(frozen=True)
-class Langevin(Stepper):
+class Langevin(LangevinStepper):
     """One Langevin step per step of the grid, all at the law ``p_at``; the grid only counts them.
 
     ``x' = x + size grad log p_at(x) + sqrt(2 size) z``. Unadjusted, its stationary law is off by O(size); with
@@ -56,11 +65,6 @@ class Langevin(Stepper):
     def evaluations(self) -> int:
         """A Metropolis step asks at the proposal too."""
         return 2 if self.metropolis else 1
-
-    @property
-    def stochastic(self) -> bool:
-        """Every move draws."""
-        return True
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -100,7 +104,7 @@ def langevin(field: Field, x: Points, t: Tensor, size: Tensor | float, z: Points
 
 @final
 @dataclass(frozen=True)
-class AnnealedLangevin(Stepper):
+class AnnealedLangevin(LangevinStepper):
     """``rounds`` Langevin steps at every level of the grid, of size ``size beta_t^2``, from noise to data (NCSN).
 
     Between levels the state is rescaled to the size of the next, ``|(alpha, beta)|``; the last step, into pure data, is
@@ -123,13 +127,8 @@ class AnnealedLangevin(Stepper):
         return self.rounds
 
     @property
-    def stochastic(self) -> bool:
-        """Every move draws."""
-        return True
-
-    @property
     def one_way(self) -> bool:
-        """From noise to data."""
+        """True: it walks down the levels of noise."""
         return True
 
     @property
@@ -159,7 +158,7 @@ class AnnealedLangevin(Stepper):
 
 @final
 @dataclass(frozen=True)
-class PredictorCorrector(Stepper):
+class PredictorCorrector(LangevinStepper):
     """A step of any one-step sampler, then ``rounds`` Langevin steps of size ``size beta_t^2`` at the new time.
 
     The correction leaves the law at that time as it is, up to O(size), and pulls a state that has left it back. None
@@ -181,11 +180,6 @@ class PredictorCorrector(Stepper):
     def evaluations(self) -> int:
         """Of the predictor, and one a round."""
         return self.predictor.evaluations + self.rounds
-
-    @property
-    def stochastic(self) -> bool:
-        """Every move draws."""
-        return True
 
     @property
     def one_way(self) -> bool:

@@ -160,27 +160,27 @@ class Multistep(Stepper):
 
     @property
     def stochastic(self) -> bool:
-        """With tau."""
+        """True with tau."""
         return self.tau > 0
 
     @property
     def one_way(self) -> bool:
-        """With tau."""
+        """True with tau."""
         return self.tau > 0
 
     @property
     def multistep(self) -> bool:
-        """Its earlier predictions."""
+        """True: it remembers earlier predictions."""
         return True
 
     @property
     def uses(self) -> tuple[str, ...]:
-        """What it interpolates; both ends of it where a first step is singular."""
+        """What it interpolates; data and noise where it is not the velocity, for a singular first step."""
         return ("velocity",) if self.predicts == "velocity" else ("data", "noise")
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Affine paths, but for velocities, which any path has."""
+        """An affine path, but for velocities, which any path has."""
         return ("euclidean",) if self.predicts == "velocity" else ("affine", "euclidean")
 
     def init(self, field: ConditionedField, x: Points, grid: Float[Tensor, "times"]) -> MultistepState:

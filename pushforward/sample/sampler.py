@@ -61,6 +61,19 @@ class Sampler:
         if self.tol is not None and self.stepper is not None:
             raise ValueError("give tol= or stepper=: a tolerance is kept by DormandPrince(tol)")
 
+    @staticmethod
+    def of(
+        sampler: Sampler | None, stepper: Stepper | None, grid: Tensor | None, steps: int | None, tol: float | None
+    ) -> Sampler:
+        """The sampler that a call was given as one value, or in parts; ValueError for both."""
+        parts = Sampler(stepper, grid, steps, tol)
+        if sampler is None:
+            return parts
+        check_type("Sampler", "sampler", sampler, Sampler, "write pf.Sampler(pf.Heun(), steps=20)")
+        if any(part is not None for part in (stepper, grid, steps, tol)):
+            raise ValueError("give sampler= or its parts (stepper=, grid=, steps=, tol=), not both")
+        return sampler
+
     def plan(self, field: Field, reverse: bool = False) -> tuple[Float[Tensor, "times"], Stepper]:
         """The grid and the stepper for a field, from the source to the data or back with ``reverse``.
 

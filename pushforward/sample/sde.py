@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.path import Path
-from pushforward.sample.stepper import ConditionedField, Noise, Stepper
+from pushforward.sample.stepper import AffineStepper, ConditionedField, Noise, Stepper
 from pushforward.tensor import ClockTimes, Points, bcast, clock
 
 __all__ = ["Churn", "EulerMaruyama", "Sigma", "StochasticHeun", "reverse_sigma"]
@@ -67,9 +67,23 @@ def drift(field: Field, x: Points, t: Tensor, h: Tensor, sigma: Tensor) -> Point
     return bcast(h, x) * velocity + bcast(h.abs() * sigma.square() / 2, x) * score
 
 
+class DiffusionStepper(Stepper):
+    """A method for the stochastic differential equation with drift ``u + sigma^2/2 s``."""
+
+    @property
+    def stochastic(self) -> bool:
+        """True, whatever sigma is."""
+        return True
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The two parts of the drift."""
+        return ("velocity", "score")
+
+
 @final
 @dataclass(frozen=True, eq=False)
-class EulerMaruyama(Stepper):
+class EulerMaruyama(DiffusionStepper):
     """``x + h (u + sigma^2/2 s) + sigma sqrt(h) z``, weak and strong order 1; sigma = 0 is Euler's method.
 
     sigma is taken in the middle of the step, where it is finite even if the reverse SDE's is not at t = 0. It is a
@@ -83,16 +97,6 @@ class EulerMaruyama(Stepper):
     def __post_init__(self) -> None:
         check_sigma(self, self.sigma)
 
-    @property
-    def stochastic(self) -> bool:
-        """Whatever sigma is."""
-        return True
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Both at once."""
-        return ("velocity", "score")
-
     def step(
         self, field: ConditionedField, x: Points, t: Tensor, s: Tensor, state: Any, noise: Noise
     ) -> tuple[Points, Any]:
@@ -102,7 +106,7 @@ class EulerMaruyama(Stepper):
 
 @final
 @dataclass(frozen=True, eq=False)
-class StochasticHeun(Stepper):
+class StochasticHeun(DiffusionStepper):
     """Heun's method with the drift at both ends and the same noise in both: weak order 2, strong order 1.
 
     Two evaluations a step; one in a last step into pure data, where the score of a network is not defined.
@@ -118,18 +122,8 @@ class StochasticHeun(Stepper):
 
     @property
     def evaluations(self) -> int:
-        """At both ends of the step."""
+        """Two: the drift at both ends of the step."""
         return 2
-
-    @property
-    def stochastic(self) -> bool:
-        """Whatever sigma is."""
-        return True
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Both at once."""
-        return ("velocity", "score")
 
     def init(self, field: ConditionedField, x: Points, grid: Tensor) -> int:
         # steps left before a last one into pure data; one that does not end there is never counted down to
@@ -159,7 +153,7 @@ class ChurnState(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Churn(Stepper):
+class Churn(AffineStepper):
     """EDM's sampler: raise the noise a little, then one step of Heun's method in the noise-to-signal ratio.
 
     In ``y = x/alpha``, ``r = beta/alpha``: ``r' = r (1 + gamma)``, ``y' = y + sqrt(r'^2 - r^2) inflate z``, then Heun
@@ -181,28 +175,18 @@ class Churn(Stepper):
 
     @property
     def evaluations(self) -> int:
-        """At both ends of the step."""
+        """Two: the slope at both ends of the step."""
         return 2
 
     @property
     def stochastic(self) -> bool:
-        """Without churn it is a flow's method."""
+        """True with churn; without it is a flow's method."""
         return self.churn > 0
 
     @property
     def one_way(self) -> bool:
-        """Noise is added on the way to the data."""
+        """True with churn, which adds noise on the way to the data."""
         return self.churn > 0
-
-    @property
-    def uses(self) -> tuple[str, ...]:
-        """Both at once."""
-        return ("data", "noise")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Affine paths."""
-        return ("affine",)
 
     def init(self, field: ConditionedField, x: Points, grid: Tensor) -> ChurnState:
         schedule = field.path.affine_schedule()

@@ -25,7 +25,7 @@ from pushforward.field import Field
 from pushforward.sample.noise import Noise
 from pushforward.tensor import Points, Time
 
-__all__ = ["ConditionedField", "Noise", "Stepper", "Trajectory", "check_needs"]
+__all__ = ["AffineStepper", "ConditionedField", "Noise", "Stepper", "Trajectory", "check_needs"]
 
 
 @final
@@ -112,6 +112,20 @@ class Stepper(ABC):
     def report(self, state: Any) -> dict[str, Tensor]:
         """What a person wants to know of the steps taken, one number per sample: `Trajectory.info`."""
         return {}
+
+
+class AffineStepper(Stepper):
+    """A method that asks for the data and the noise prediction at once, on an affine path."""
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The two ends of ``x_t = alpha x_1 + beta x_0``."""
+        return ("data", "noise")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """An affine path, on which both exist."""
+        return ("affine",)
 
 
 def check_needs(stepper: Stepper, field: Field, grid: Float[Tensor, "times"]) -> None:
