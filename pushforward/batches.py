@@ -59,9 +59,9 @@ class BatchRecipe:
         return (self._pair(*ends, g) for ends in zip(x0.split(size), x1.split(size), conditions, strict=True))
 
     def _pair(self, x0: Tensor, x1: Tensor, y: Tensor | None, g: torch.Generator) -> PendingPairs:
-        from pushforward.coupling import Transport
+        from pushforward.coupling import TwoStage
 
-        if isinstance(self.coupling, Transport):
+        if isinstance(self.coupling, TwoStage):
             return self.coupling.prepare(x0, x1, y, g)
         pairs = self.coupling(x0, x1, y, g)
         return lambda: pairs
@@ -97,25 +97,25 @@ def feed_for(
     """Make batches ``(draw, y)`` of a data set: ``feed(step)`` depends on (seed, step) alone.
 
     ``ahead`` batches are prepared together (default: by their size), rounded to whole pools. ``only`` are the numbers
-    of the rows that take part. A `Semidiscrete` coupling is fitted to these rows here.
+    of the rows that take part. A coupling that is `FittedOnData` is fitted to these rows here.
     """
-    from pushforward.coupling import Semidiscrete, Transport, independent
+    from pushforward.coupling import FittedOnData, TwoStage, independent
     from pushforward.training import Feed
     from pushforward.training.feed import Stages, pool_size
 
-    if isinstance(recipe.coupling, Semidiscrete):
+    if isinstance(recipe.coupling, FittedOnData):
         index = slice(None) if only is None else only
         labels = None if y is None else y[index]
         # the plan hands out its own rows: it is the one to make them continuous
-        plan = recipe.coupling.fit(x[index], labels, recipe.path.source, seed, recipe.dequantize)
+        plan = recipe.coupling.fit(x[index], labels, recipe.path.source, seed, dequantize=recipe.dequantize)
         recipe = replace(recipe, coupling=plan, dequantize=None)
 
-    transport = isinstance(recipe.coupling, Transport)
-    together = ahead or min(pool_size(recipe.batch, x[0].numel()), FEW if transport else MANY)
+    solves = isinstance(recipe.coupling, TwoStage)
+    together = ahead or min(pool_size(recipe.batch, x[0].numel()), FEW if solves else MANY)
     pool = max(1, together // recipe.pool) * recipe.pool
     # A thread pays where a coupling is solved and a step is long. Beside steps of a millisecond it doubles them, unless
     # it is left with the one long call of a transport
-    background: Background = "solve" if transport else "none"
+    background: Background = "solve" if solves else "none"
     if recipe.coupling is not independent and x[0].numel() >= LONG:
         background = "all"
     stages = Stages(recipe.prepare, recipe.solve, recipe.finish)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.path import Path
-from pushforward.tensor import Points, Time, Times, bcast, brief, clock, squared_norm
+from pushforward.tensor import NetTimes, Pairs, Points, Time, Times, bcast, brief, clock, squared_norm
 from pushforward.times import HIGHEST, LOWEST
 
 __all__ = ["Energy", "Field", "Joint", "Learned", "Preconditioned", "Rescheduled"]
@@ -26,9 +26,9 @@ Net = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 SECOND = ("score", "noise")  # what `Joint` asks of its second head: the noise is -beta times the score
 
 
-def for_net(t: Times, x: Points) -> Float[Tensor, "n"]:
-    """A time for each point as a network takes it: in the dtype of ``x``, but never narrower than float32."""
-    return t.to(torch.promote_types(x.dtype, torch.float32)).expand(x.shape[:1])
+def for_net(t: Times | Pairs, x: Points) -> NetTimes:
+    """One time or a pair for each point as a network takes them: in the dtype of ``x``, never under float32."""
+    return t.to(torch.promote_types(x.dtype, torch.float32)).expand(len(x), *t.shape[1:])
 
 
 class Field(ABC):

@@ -83,4 +83,6 @@ class Euclidean(Space):
         return v
 
 
+EUCLIDEAN = Euclidean()  # the default of what is made without a path
+
 SPACES: dict[str, Callable[..., Space]] = {"euclidean": Euclidean}

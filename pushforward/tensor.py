@@ -22,6 +22,7 @@ __all__ = [
     "ClockTimes",
     "Dequantize",
     "GaussianMixture",
+    "NetTimes",
     "Pairs",
     "Points",
     "RowStore",
@@ -43,6 +44,7 @@ Points: TypeAlias = Float[Tensor, "n *d"]
 Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
 Time: TypeAlias = float | Times
 Pairs: TypeAlias = Float[Tensor, "n 2"]  # two times for each point: now and then, of a flow map
+NetTimes: TypeAlias = Float[Tensor, "n"] | Float[Tensor, "n 2"]  # as a network is given them: one, or such a pair
 ClockTimes: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
 Dequantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
 

@@ -1,4 +1,4 @@
-"""What two processes do in tests/test_train_processes.py: ``torchrun distributed.py TASK FOLDER``."""
+"""What two processes do in tests/test_training_processes.py: ``torchrun distributed.py TASK FOLDER``."""
 
 import contextlib
 import gc

@@ -1,4 +1,4 @@
-"""Training that is killed again and again, for tests/test_train_killed.py: ``killed.py FOLDER KILLS SEED``.
+"""Training that is killed again and again, for tests/test_training_killed.py: ``killed.py FOLDER KILLS SEED``.
 
 One process that imports everything once forks a child for each attempt, and kills it at a random moment.
 """

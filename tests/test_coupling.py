@@ -3,7 +3,7 @@
 import itertools
 import math
 import runpy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from pushforward.config import Config, PathConfig, TrainConfig, components
 from pushforward.coupling import SemidiscretePlan
 from pushforward.coupling.transport import assignment
 from pushforward.data import DataSpec
+from pushforward.tensor import bcast
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -35,6 +36,72 @@ def chi_square(counts, mass):
 
 
 normal = torch.distributions.Normal(tensor(0.0), tensor(1.0))
+
+
+@dataclass(frozen=True)
+class Circle(pf.Space):
+    """Angles: the distance is the shorter way round."""
+
+    def interpolate(self, x0, x1, k):
+        return x0 + bcast(k, x0) * self._around(x1 - x0)
+
+    def move(self, x, v, h, noise=None):
+        return self._around(x + bcast(h, x) * v + (0 if noise is None else noise))
+
+    def loss(self, prediction, target, name):
+        return (prediction - target).square().flatten(1).mean(1)
+
+    def distance(self, x, y):
+        return self._around(x.flatten(1)[:, None] - y.flatten(1)[None]).norm(dim=2)
+
+    def project(self, x, v):
+        return v
+
+    def _around(self, angle):
+        return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+
+
+class Unsplit(Circle):
+    """Euclidean vectors of which couplings are not told that they are flat."""
+
+    def _around(self, angle):
+        return angle
+
+
+# -- curved spaces -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_optimal_transport_of_angles_is_the_best_of_all_pairings(d, rng):
+    circle, differs = Circle(), 0
+    for seed in range(5):
+        x0, x1 = (math.pi * torch.tanh(randn(6, d, seed=s)) for s in (seed, 100 + seed))
+        squares = circle.distance(x0, x1).square()
+        best = min(float(squares[list(p), range(6)].sum()) for p in itertools.permutations(range(6)))
+        source, data, _ = pf.OptimalTransport(space=circle)(x0, x1, None, rng)
+        assert float(circle.distance(source, data).diagonal().square().sum()) == pytest.approx(best, rel=1e-12)
+        differs += not torch.equal(source, pf.OptimalTransport()(x0, x1, None, rng)[0])
+    assert differs  # the straight way is another
+
+
+@pytest.mark.parametrize("coupling", [pf.Sinkhorn, pf.Unbalanced, pf.SchrodingerBridge])
+def test_the_plan_of_a_flat_space_is_that_of_its_distances(coupling):
+    x0, x1 = randn(40, 3, seed=1), 2 * randn(40, 3, seed=2) + 5
+    by_products = coupling().plan(x0, x1)
+    torch.testing.assert_close(coupling(space=Unsplit()).plan(x0, x1), by_products, rtol=1e-6, atol=1e-12)
+
+
+def test_the_nearest_noise_is_nearest_on_the_circle():
+    x0, x1 = (math.pi * torch.tanh(randn(50, 1, seed=s)) for s in (1, 2))
+    g = torch.Generator().manual_seed(0)
+    chosen, _, _ = pf.Immiscible(50, space=Circle())(x0, x1, None, g)  # of all there are
+    nearest = Circle().distance(x0, x1).argmin(0)
+    assert torch.equal(chosen, x0[nearest])
+
+
+def test_a_plan_of_inner_products_refuses_curved_spaces():
+    with pytest.raises(ValueError, match=r"Circle is curved.*OptimalTransport"):
+        pf.Semidiscrete(space=Circle())
 
 
 # -- exact transport ---------------------------------------------------------------------------------------------------

@@ -443,6 +443,17 @@ def test_a_tree_is_redrawn_with_its_words(tmp_path):
     assert tree_faults(drawn_tree(new, "page.md"), files | folders) == []
 
 
+HOUSE = {"api", "docs", "golden", "house", "layout", "recipe", "unchanged"}  # tests of the whole
+
+
+def test_tests_are_named_after_the_rooms_that_they_ask():
+    """``test_room.py`` and ``test_room_subject.py``; the laws of each kind of part are in ``laws/``."""
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix in ("", ".py")}
+    for file in (ROOT / "tests").glob("test_*.py"):
+        name = file.stem.removeprefix("test_")
+        assert name in HOUSE or any(name == room or name.startswith(f"{room}_") for room in rooms), file.name
+
+
 if __name__ == "__main__":
     for page, there in rooms_and_all().items():
         page.write_text(redrawn(page.read_text(encoding="utf-8"), page.name, there, PACKAGE), encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import pushforward as pf
 from pushforward.nn import (
     MLP,
     NETS,
@@ -37,6 +38,11 @@ BUILD = {
     "tabular": lambda shape, conditions=None: Tabular(shape, 32, 2, conditions),
     "unet": lambda shape, conditions=None: UNet(shape, 16, 1, (1, 2), 40, conditions),
     "dit": lambda shape, conditions=None: DiT(shape, 32, 2, 2, conditions),
+}
+# one that is added to the registry is asked the same
+BUILD |= {
+    name: lambda shape, conditions=None, name=name: sized(name, shape, "tiny", conditions)
+    for name in NETS.keys() - BUILD.keys()
 }
 SHAPES = [(1, 8, 8), (1, 7, 5), (3, 4, 9), (2, 1, 6), (1, 1, 1), (1, 13), (2, 3, 5, 4)]
 every_net = pytest.mark.parametrize("kind", BUILD)
@@ -113,6 +119,55 @@ def test_float64_and_bfloat16_agree_with_float32(kind):
         q = net(x.to(dtype), t, y)
         assert q.dtype == dtype
         assert 0 < float((q.double() - p).norm() / p.norm()) < tolerance
+
+
+@every_pair
+def test_a_second_time_begins_unheard_and_is_then_heard_in_its_own_row(kind, shape):
+    x, now = inputs(5, shape)
+    net = wake(BUILD[kind](shape))
+    before, keys = net(x, now), set(net.state_dict())
+    assert pf.nn.two_times(net) is net
+    assert set(net.state_dict()) > keys  # what was trained stays where it is
+    pairs = torch.stack([now, now.flip(0)], 1)
+    assert torch.equal(net(x, now), before) and torch.equal(net(x, pairs), before)
+    assert torch.equal(net(x[:2], pairs[:2]), net(x[:2], now[:2]))  # as many points as times
+    wake(net)  # now the second time counts
+    later = torch.cat([pairs[:1], pairs[1:] + torch.tensor([0.0, 0.2])])
+    change = (net(x, later) - net(x, pairs)).flatten(1).abs().amax(1)
+    assert float(change[0]) == 0 and bool((change[1:] > 1e-6).all())
+    assert bool((net(x, torch.stack([now, now], 1)) != net(x, now)).any())  # the diagonal may learn more
+
+
+@every_net
+def test_a_second_time_gets_its_gradient(kind):
+    x, now = inputs(6, (2, 5, 6))
+    net = pf.nn.two_times(BUILD[kind]((2, 5, 6)))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(4):  # past one more row of zeros than a network with one time has
+        optimizer.zero_grad()
+        (net(x, torch.stack([now, 1 - now], 1)) - x).square().mean().backward()
+        optimizer.step()
+    for name, p in net.time.second.named_parameters():
+        assert bool((p.grad != 0).any()), name
+
+
+def test_pairs_of_times_are_refused_by_networks_of_one():
+    x, now = inputs(3, (4,))
+    with pytest.raises(pf.InputError, match=r"one time per point, not pairs: see pf\.nn\.two_times"):
+        MLP((4,))(x, torch.stack([now, now], 1))
+    with pytest.raises(pf.InputError, match="Linear has no FourierTime"):
+        pf.nn.two_times(torch.nn.Linear(2, 2))
+    with pytest.raises(pf.InputError, match="MLP has two times already"):
+        pf.nn.two_times(pf.nn.two_times(MLP((4,))))
+
+
+def test_an_untrained_second_time_makes_a_velocity_network_its_own_euler_step():
+    """A jump ``x + (s - t) net(x, (t, s))`` is then the step of `Euler`, by the field of the network with one time."""
+    net, x = wake(MLP((3,))), inputs(4, (3,))[0].double()
+    net = net.double()
+    euler = pf.integrate(pf.Learned(net, pf.Affine()), x, stepper=pf.Euler(), grid=torch.tensor([0.2, 0.7]))
+    pairs = torch.tensor([[0.2, 0.7]], dtype=torch.float64).expand(4, 2)
+    torch.testing.assert_close(x + 0.5 * pf.nn.two_times(net)(x, pairs), euler.x[-1], rtol=1e-6, atol=1e-7)
 
 
 @every_net

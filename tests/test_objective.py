@@ -13,11 +13,13 @@ from conftest import draw_mixture, mixture
 from laws import SCHEDULES, beside, drawn, inner, randn, schedules
 
 import pushforward as pf
+from pushforward.batches import BatchRecipe, feed_for
 from pushforward.config import Config, ObjectiveConfig, PathConfig, components
 from pushforward.data import DataSpec
 from pushforward.metrics import energy_distance
 from pushforward.nn import MLP
 from pushforward.times import antithetic, even, ladder
+from pushforward.training import Budget, OptimizerConfig, fit
 
 DOUBLE = torch.float64
 BENCH = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "objectives.py"))
@@ -633,6 +635,41 @@ def test_time_laws_see_the_schedule_of_the_path():
     sigma = parts.path.schedule(parts.times(4000, torch.Generator().manual_seed(0)))[1]
     assert float(sigma.log().mean()) == pytest.approx(-1.2, abs=0.1)
     assert float(sigma.log().std()) == pytest.approx(1.2, abs=0.1)
+
+
+def pairs_of_times(n, generator):
+    return torch.rand(n, 2, generator=generator, dtype=DOUBLE).sort(1).values
+
+
+def test_a_law_of_pairs_of_times_reaches_the_network_and_trains_its_jumps():
+    """Data N(0, 1/4) on straight lines: the flow takes x at t to x std(s) / std(t), so its mean velocity is known."""
+    data = 0.5 * torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
+    recipe = BatchRecipe(pf.Affine(), pf.OptimalTransport(), pairs_of_times, 64)
+    feed = feed_for(data, None, recipe, seed=1)
+    draw, _ = feed(3)
+    assert draw.t.shape == (64, 2) and bool((draw.t[:, 0] < draw.t[:, 1]).all())
+    k = draw.t[:, :1].float()
+    torch.testing.assert_close(draw.xt, (1 - k) * draw.x0 + k * draw.x1)
+    torch.testing.assert_close(draw.ut, draw.x1 - draw.x0)
+
+    def std(t):
+        return torch.hypot(0.5 * t, 1 - t)
+
+    def mean_velocity(x, t):
+        now, then = t.to(x).split(1, 1)
+        return x * (std(then) / std(now) - 1) / (then - now)
+
+    def loss(net, batch, generator):
+        draw, _ = batch
+        return (net(draw.xt, draw.t.float()) - mean_velocity(draw.xt, draw.t)).square().flatten(1).mean(1)
+
+    net = pf.nn.two_times(MLP((1,), 64, 2))
+    fit(net, loss, feed, Budget(400, None), OptimizerConfig(lr=3e-3, warmup=0, weight_decay=0.0, clip=1.0, ema=6.94))
+    x, t = torch.linspace(-1, 1, 50)[:, None], pairs_of_times(50, torch.Generator().manual_seed(5)).float()
+    with torch.no_grad():
+        found, one_time = net(x, t), net(x, t[:, 0])
+    truth = mean_velocity(x, t)
+    assert float((found - truth).norm() / truth.norm()) < 0.1 < float((one_time - truth).norm() / truth.norm())
 
 
 def test_objectives_are_frozen_and_name_what_they_ask():

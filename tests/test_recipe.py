@@ -1,7 +1,7 @@
 """Adding a part touches one file: CONTRIBUTING's recipe carried out for each kind, in a copy of the tree.
 
-The laws are then asked of what was added. Formats, networks and metrics have tests of their own (`test_data.py`,
-`test_nn.py`, `test_metrics.py`).
+The laws are then asked of what was added: those in `tests/laws/`, and for networks, metrics and formats what
+`test_nn.py`, `test_metrics.py` and `test_data.py` ask of every one.
 """
 
 import os
@@ -164,14 +164,91 @@ def novel_grid(steps: int, schedule: Schedule | None = None) -> Float[Tensor, "t
 
 
 '''
-NEW_FILES = {"schedule": SCHEDULE, "path": PATH, "coupling": COUPLING, "objective": OBJECTIVE, "sample": STEPPER}
+NET = """
+import math
+
+import torch
+from torch import nn
+
+from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
+from pushforward.nn.grid import require
+from pushforward.nn.sizes import NetSize, NetSpec
+from pushforward.tensor import NetTimes
+
+
+class Novel(nn.Module):
+    def __init__(self, shape: tuple[int, ...], width: int, conditions: Conditions | None) -> None:
+        super().__init__()
+        self.shape, d = tuple(shape), math.prod(shape)
+        self.time, self.condition = FourierTime(width), Condition(conditions, width)
+        self.first = nn.Linear(d + self.condition.channels * math.prod(shape[1:]), width)
+        self.last = nn.Linear(width, d)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: torch.Tensor, t: NetTimes, y: ConditionInput = None) -> torch.Tensor:
+        require(x, t, self.shape)
+        c, z = self.condition(self.time(t), x, y)
+        return self.last(torch.tanh(self.first(z.flatten(1)) + c)).reshape(x.shape)
+
+
+NETS = {
+    "novel_net": NetSpec(
+        make=lambda shape, size, conditions, marginals: Novel(shape, size.width, conditions),
+        sizes={name: NetSize(32 * 2**k, 1) for k, name in enumerate(("tiny", "small", "base", "large"))},
+    )
+}
+"""
+METRIC = """
+import torch
+
+from pushforward.metrics.base import Metric, check_comparable
+
+
+def distance_of_means(x: torch.Tensor, y: torch.Tensor) -> float:
+    check_comparable(x, y)
+    return float((x.flatten(1).mean(0) - y.flatten(1).mean(0)).detach().norm())
+
+
+METRICS = {"novel_metric": Metric(distance_of_means, "Distance of means", "whether means agree; less is better")}
+"""
+FORMAT = """
+import json
+
+from pushforward.data.files.formats import Contents, Format
+from pushforward.data.files.stream import Stream
+
+
+def read_lines(source):
+    from pyarrow.json import read_json
+
+    return Contents(Stream.of(read_json(source.files[0]), source.origin))
+
+
+def write_lines(file, table, labels):
+    file.writelines(json.dumps(row).encode() + b"\\n" for row in table.to_pylist())
+
+
+FORMATS = {".novel_format": Format("table", read_lines, write_lines)}
+"""
+NEW_FILES = {
+    "schedule": SCHEDULE,
+    "path": PATH,
+    "coupling": COUPLING,
+    "objective": OBJECTIVE,
+    "sample": STEPPER,
+    "nn": NET,
+    "metrics": METRIC,
+    "data/files": FORMAT,
+}
 # file, the definition, the registry before which it goes, and the word in it
 EDITS = (
     ("source.py", SOURCE, "SOURCES", '"novel_source": Novel'),
     ("times.py", TIMES, "TIMES", '"novel_times": configurable(novel_times, 3)'),
     ("times.py", GRID, "GRIDS", '"novel_grid": novel_grid'),
 )
-KINDS = ("schedule", "source", "path", "coupling", "times", "grid", "objective", "stepper")
+KINDS = ("schedule", "source", "path", "coupling", "times", "grid", "objective", "stepper", "net", "metric", "format")
+ASKED = ("laws", "test_nn.py", "test_metrics.py", "test_data.py::test_save_and_read_back")
 OFFERED = {
     "schedule": ("schedule", "SCHEDULES"),
     "source": ("source", "SOURCES"),
@@ -186,12 +263,10 @@ OFFERED = {
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """A copy of the package and its laws, with a part of each kind added."""
+    """A copy of the package and its tests, with a part of each kind added."""
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(Path(pf.__file__).parent, tree / "pushforward", ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "tests").mkdir()
-    for name in ("laws.py", "conftest.py", "checker.py"):
-        shutil.copy(ROOT / "tests" / name, tree / "tests")
+    shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
     for room, text in NEW_FILES.items():
         (tree / "pushforward" / room / "novel.py").write_text('"""A part of one\'s own."""\n' + text)
@@ -216,7 +291,8 @@ def run(tree, *command):
 
 @pytest.mark.slow
 def test_the_laws_are_asked_of_a_new_part_of_each_kind_and_hold(tree):
-    done = run(tree, "-m", "pytest", "tests/laws.py", "-k", "novel", "-vv", "--durations=12", "-p", "no:cacheprovider")
+    asked = [f"tests/{name}" for name in ASKED]
+    done = run(tree, "-m", "pytest", *asked, "-k", "novel", "-vv", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     for kind in KINDS:
         assert f"novel_{kind}" in done.stdout, kind

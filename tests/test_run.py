@@ -568,7 +568,12 @@ def test_semidiscrete_plan_is_fitted_once_and_kept(tmp_path, monkeypatch):
     """What goes on is what an uninterrupted run would be, without a second fit; a damaged plan is made again."""
     config = CONFIG.model_copy(update={"path": CONFIG.path.model_copy(update={"coupling": "semidiscrete:40"})})
     fits, fit_plan, said = [], pf.Semidiscrete.fit, []
-    monkeypatch.setattr(pf.Semidiscrete, "fit", lambda *args: fits.append(len(args[1])) or fit_plan(*args))
+
+    def fit(coupling, data, *args, **more):
+        fits.append(len(data))
+        return fit_plan(coupling, data, *args, **more)
+
+    monkeypatch.setattr(pf.Semidiscrete, "fit", fit)
 
     def stop(progress):
         if progress.step in (20, 40):

@@ -31,6 +31,7 @@ def evaluate(
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
 ) -> None:
     """How good samples are, each figure beside its floor: pushforward evaluate runs/flights"""
+    # what needs no model is refused first
     if not runs:
         raise InputError("no run to evaluate; give the folder of one: pushforward evaluate RUN")
     if steps is not None and steps < 1:
@@ -43,6 +44,7 @@ def evaluate(
     from pushforward.distributed import process_group
     from pushforward.run.evaluating import evaluate as evaluate_runs
 
+    # several processes share the work, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("evaluate") as bar:
         report = evaluate_runs(
             list(runs),
@@ -57,6 +59,7 @@ def evaluate(
         )
     if not processes.main:
         return
+    # the report on disk, its scores on the screen
     files = report.save(folder)
     print_scores(report)
     for note in [*report.notes, *(note for run in report.runs for note in run.notes)]:
@@ -73,6 +76,7 @@ def print_scores(report: Report) -> None:
     from pushforward.report.page import labels
     from pushforward.report.sections import value_and_floor, with_error
 
+    # what was compared
     reference, n = report.against, report.findings.n
     rows = "held-out rows" if reference.own else "rows"
     title = f"{n:,} samples against {reference.compared:,} {rows} of {reference.source}"
@@ -95,6 +99,7 @@ def print_scores(report: Report) -> None:
             floor = with_error(measured[0].floor, measured[0].floor_error)
             table.add_row(score.title, *[with_error(m.value, m.error) for m in measured], floor)
     Console().print(table)
+    # copies and time have no floor: a line for each run
     for run in report.runs:
         copied = (
             "unknown"

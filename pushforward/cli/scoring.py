@@ -60,6 +60,7 @@ def score(
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
 ) -> None:
     """How likely rows are under a model: pushforward score runs/flights new.csv -o scores.csv"""
+    # flags and file are judged before a model is loaded
     density.check()
     check_out(out)
     import pyarrow as pa
@@ -89,6 +90,7 @@ def score(
             raise InputError(f"{data}: {error}") from error
     if not processes.main:
         return
+    # a row for each row, in their order
     columns = {"log_prob": found.log_prob, "std_error": found.std_error, "step_error": found.step_error}
     table = {"row": range(len(found.log_prob)), **{name: c.double().cpu().numpy() for name, c in columns.items()}}
     write_rows(pa.table({name: pa.array(values) for name, values in table.items()}), out)

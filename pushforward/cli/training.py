@@ -48,6 +48,7 @@ def train(
     from pushforward import run
     from pushforward.run.checks import check_counts
 
+    # counts are refused before processes meet, who would all say so
     check_counts(steps, minutes, checkpoint_every, accumulate)
     from pushforward.distributed import process_group
     from pushforward.training import TrainingOptions
@@ -55,6 +56,7 @@ def train(
     def warn(message: str) -> None:
         print(f"warning: {message}", file=sys.stderr)
 
+    # several processes train, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("train") as progress:
         finished = run.train_run(
             run.RowRequest(data, schema, resize, reflow),

@@ -180,7 +180,7 @@ def components(config: Config, data: DataSpec) -> Components:
         config.objective.field,
         config.objective.predicts,
         _objective(config, path),
-        make(COUPLINGS, config.path.coupling, "coupling"),
+        make(COUPLINGS, config.path.coupling, "coupling", {"space": path.space}),
         _times(config.objective.times, schedule),
         draws[config.condition.condition],
     )

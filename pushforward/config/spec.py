@@ -120,9 +120,9 @@ class Spec:
         return named
 
 
-def make(registry: Mapping[str, Any], text: str, part: str) -> Any:
-    """Build the part that a text such as ``vp:0.1,20`` names; InputError as `Spec.build`."""
-    return Spec.parse(text, part).build(registry, part)
+def make(registry: Mapping[str, Any], text: str, part: str, given: Mapping[str, Any] | None = None) -> Any:
+    """Build the part that a text such as ``vp:0.1,20`` names, as `Spec.build`; InputError as there."""
+    return Spec.parse(text, part).build(registry, part, given)
 
 
 def _parameters(entry: Callable[..., Any]) -> dict[str, inspect.Parameter]:

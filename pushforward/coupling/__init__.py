@@ -6,7 +6,7 @@ tensor with n rows. Whole rows travel; each coupling's docstring says what it ke
 
 from collections.abc import Callable
 
-from pushforward.coupling.base import Coupling, PendingPairs, Transport, independent
+from pushforward.coupling.base import Coupling, FittedOnData, PendingPairs, Transport, TwoStage, independent
 from pushforward.coupling.immiscible import Immiscible
 from pushforward.coupling.semidiscrete import Semidiscrete, SemidiscretePlan
 from pushforward.coupling.transport import OptimalTransport, SchrodingerBridge, Sinkhorn, Unbalanced
@@ -15,6 +15,7 @@ from pushforward.registry import merged
 __all__ = [
     "COUPLINGS",
     "Coupling",
+    "FittedOnData",
     "Immiscible",
     "OptimalTransport",
     "PendingPairs",
@@ -23,6 +24,7 @@ __all__ = [
     "SemidiscretePlan",
     "Sinkhorn",
     "Transport",
+    "TwoStage",
     "Unbalanced",
     "independent",
 ]

@@ -6,15 +6,29 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pushforward.tensor import Points
+from pushforward.progress import Progress
+from pushforward.source import Source
+from pushforward.space import EUCLIDEAN, Space
+from pushforward.tensor import Dequantize, Points
 
-__all__ = ["Cost", "Coupling", "Pairs", "PendingPairs", "Transport", "check_rows", "independent"]
+__all__ = [
+    "Cost",
+    "Coupling",
+    "FittedCoupling",
+    "FittedOnData",
+    "Pairs",
+    "PendingPairs",
+    "Transport",
+    "TwoStage",
+    "check_rows",
+    "independent",
+]
 
 Pairs: TypeAlias = tuple[Int[Tensor, "n"], Int[Tensor, "n"]]
 Coupling = Callable[
@@ -23,6 +37,57 @@ Coupling = Callable[
 ]
 
 PendingPairs: TypeAlias = "Callable[[], tuple[Tensor, Tensor, Tensor | None]]"
+
+
+@runtime_checkable
+class TwoStage(Protocol):
+    """A coupling that solves a problem: what `prepare` returns is one long call, which a thread may make."""
+
+    def __call__(
+        self, x0: Tensor, x1: Tensor, y: Tensor | None, generator: torch.Generator, /
+    ) -> tuple[Tensor, Tensor, Tensor | None]: ...
+
+    def prepare(self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator) -> PendingPairs: ...
+
+
+@runtime_checkable
+class FittedCoupling(Protocol):
+    """A coupling fitted to a data set; ``potentials [N]`` are what was fitted."""
+
+    potentials: Float[Tensor, "N"]
+
+    def __call__(
+        self, x0: Tensor, x1: Tensor, y: Tensor | None, generator: torch.Generator, /
+    ) -> tuple[Tensor, Tensor, Tensor | None]: ...
+
+
+@runtime_checkable
+class FittedOnData(Protocol):
+    """A coupling that is fitted to all rows before training: `fit`, or `restore` from the potentials of a fit."""
+
+    def __call__(
+        self, x0: Tensor, x1: Tensor, y: Tensor | None, generator: torch.Generator, /
+    ) -> tuple[Tensor, Tensor, Tensor | None]: ...
+
+    def fit(
+        self,
+        data: Float[Tensor, "N *d"],
+        y: Tensor | None = None,
+        source: Source | None = None,
+        seed: int = 0,
+        *,
+        dequantize: Dequantize | None = None,
+        progress: Progress | Callable[[float, str], None] | None = None,
+    ) -> FittedCoupling: ...
+
+    def restore(
+        self,
+        data: Float[Tensor, "N *d"],
+        y: Tensor | None,
+        potentials: Float[Tensor, "N"],
+        *,
+        dequantize: Dequantize | None = None,
+    ) -> FittedCoupling: ...
 
 
 def independent(
@@ -47,15 +112,30 @@ def _centred(x: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k"]]:
     return x - mean, mean
 
 
+def _flat_cost(x0: Points, x1: Points) -> tuple[Float[Tensor, "n n"], Callable[[], Float[Tensor, "n"]]]:
+    """Squared distances of vectors without their means, and the means of the data points, from inner products."""
+    (source, from_), (data, to) = _centred(x0), _centred(x1)
+    return -2 * data @ source.T, lambda: (data + (to - from_)).square().sum(1)
+
+
+def _geodesic_cost(
+    x0: Points, x1: Points, space: Space
+) -> tuple[Float[Tensor, "n n"], Callable[[], Float[Tensor, "n"]]]:
+    """Squared geodesic distances without their means, and the means of the data points."""
+    squares = space.distance(x1, x0).square()
+    rows = squares.mean(1)
+    return squares - rows[:, None] - squares.mean(0) + squares.mean(), lambda: rows
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Cost:
-    """``|x_1i - x_0j|^2``, less the terms of a source point alone: ``pairs[i, j] + marginal_cost()[i]``, i a data
-    point.
+    """``d(x_1i, x_0j)^2`` of data point i, less the terms of a source point: ``pairs[i, j] + marginal_cost()[i]``.
 
-    ``pairs`` is ``-2 <x_1i, x_0j>`` of centred points and ``unit`` its rms. Where each data point is used once,
-    ``marginal_cost`` is the same for all pairings and is left out; nothing large is then ever subtracted, and clouds
-    far apart or far from the origin cost no digits.
+    ``pairs`` is the squared distance less its means over rows and over columns, and ``unit`` its rms: on a flat space
+    ``-2 <x_1i, x_0j>`` of centred points, elsewhere from `Space.distance`. Where each data point is used once,
+    ``marginal_cost`` is the same for all pairings and is left out; in flat space nothing large is then ever
+    subtracted, and clouds far apart or far from the origin cost no digits.
     """
 
     pairs: Float[Tensor, "n n"]
@@ -63,16 +143,15 @@ class Cost:
     unit: float
 
     @staticmethod
-    def between(x0: Points, x1: Points) -> Cost:
-        """The cost of all pairs; ValueError for points that are not finite."""
-        (source, from_), (data, to) = _centred(x0), _centred(x1)
-        pairs = -2 * data @ source.T
+    def between(x0: Points, x1: Points, space: Space = EUCLIDEAN) -> Cost:
+        """The cost of all pairs of points of a space; ValueError for points that are not finite."""
+        pairs, marginal_cost = _flat_cost(x0, x1) if space.flat else _geodesic_cost(x0, x1, space)
         unit = float(pairs.square().mean().sqrt())
         if not math.isfinite(unit):
             raise ValueError(
                 "coupling: the points, or the squares of their distances, are not finite: look at the data"
             )
-        return Cost(pairs, lambda: (data + (to - from_)).square().sum(1), unit)
+        return Cost(pairs, marginal_cost, unit)
 
     def plus(self, weight: float, z: Float[Tensor, "n k"]) -> Cost:
         """With ``weight |y_1 - y_0|^2`` added, both sides having the conditions z; the unit stays."""
@@ -91,7 +170,7 @@ def _standardised(y: Tensor) -> Float[Tensor, "n k"]:
 
 @dataclass(frozen=True, kw_only=True)
 class Transport(ABC):
-    """A coupling by ``|x_1 - x_0|^2`` that leaves the source of every condition as it was.
+    """A coupling by the squared distance ``|x_1 - x_0|^2`` that leaves the source of every condition as it was.
 
     A row's source point carries the row's own condition, which is an independent draw where x0 is noise. Integer
     conditions are classes, and each class is coupled by itself: its source points are exactly those it came with.
@@ -103,13 +182,15 @@ class Transport(ABC):
     ``conditions="ignore"`` couples x alone and lets y travel: each condition then gets the noise on its data's side,
     and sampling for it starts from noise that training never showed it.
 
-    Args: ``conditions``, "keep" or "ignore"; ``weight``, w in units of the spread of the x cost.
+    Args: ``conditions``, "keep" or "ignore"; ``weight``, w in units of the spread of the x cost; ``space`` of the
+    points, whose geodesic distance counts.
 
     Cheng & Schwing 2025, "The curse of conditions".
     """
 
     conditions: Literal["keep", "ignore"] = "keep"
     weight: float = 100.0
+    space: Space = EUCLIDEAN
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -145,7 +226,7 @@ class Transport(ABC):
         begun: list[tuple[Tensor, Callable[[], Pairs]]] = []
         for rows, z in self._blocks(y, every):
             whole = len(rows) == len(every)
-            cost = Cost.between(x0 if whole else x0[rows], x1 if whole else x1[rows])
+            cost = Cost.between(x0 if whole else x0[rows], x1 if whole else x1[rows], self.space)
             if z is not None:
                 cost = cost.plus(self.weight * max(cost.unit, self.regularization(cost.unit)), z)
             begun.append((rows, self.solve(cost, generator)))

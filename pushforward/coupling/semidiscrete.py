@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
@@ -13,7 +13,9 @@ from torch import Tensor
 from pushforward.coupling.base import Coupling, check_rows
 from pushforward.coupling.transport import sinkhorn_potentials
 from pushforward.errors import InputError
+from pushforward.progress import Progress
 from pushforward.source import Normal, Source
+from pushforward.space import EUCLIDEAN, Space
 from pushforward.tensor import Dequantize, Points, generator
 
 __all__ = ["Semidiscrete", "SemidiscretePlan"]
@@ -35,7 +37,8 @@ class Semidiscrete:
 
     By name (``--coupling semidiscrete:2000``) it is fitted when training begins; from Python call `fit`.
 
-    Args: ``steps`` (0: 20 visits of each data point are drawn, and at least 500 steps made); ``batch``.
+    Args: ``steps`` (0: 20 visits of each data point are drawn, and at least 500 steps made); ``batch``; ``space`` of
+    the points, which must be flat: elsewhere squared distances are no inner products.
 
     Mousavi-Hosseini et al. 2025, "Flow matching with semidiscrete couplings"; Genevay et al. 2016, "Stochastic
     optimization for large-scale optimal transport".
@@ -43,8 +46,14 @@ class Semidiscrete:
 
     steps: int = 0
     batch: int = 512
+    space: Space = field(default=EUCLIDEAN, kw_only=True)
 
     def __post_init__(self) -> None:
+        if not self.space.flat:
+            raise ValueError(
+                f"Semidiscrete: {type(self.space).__name__} is curved, and the plan is one of inner products; "
+                "couple batches by OptimalTransport()"
+            )
         if self.steps < 0 or self.batch < 1 or (self.steps, self.batch) != (int(self.steps), int(self.batch)):
             raise ValueError(
                 f"Semidiscrete(steps={self.steps}, batch={self.batch}): write whole numbers from 0 and 1 up"
@@ -63,13 +72,14 @@ class Semidiscrete:
         y: Tensor | None = None,
         source: Source | None = None,
         seed: int = 0,
+        *,
         dequantize: Dequantize | None = None,
-        on_step: Callable[[int, int], None] | None = None,
+        progress: Progress | Callable[[float, str], None] | None = None,
     ) -> SemidiscretePlan:
         """Potentials of ``data [N, *d]``, one set per class of ``y [N]`` if given; ``source`` is Normal() by default.
 
-        ``dequantize`` makes continuous numbers of the rows handed out (see `train.Feed`). ``on_step`` is called with
-        (steps done, steps in all). InputError for conditions that are not classes.
+        ``dequantize`` makes continuous numbers of the rows handed out (see `training.Feed`). ``progress`` is told of
+        the steps. InputError for conditions that are not classes.
         """
         check_rows(data, data, y)
         if y is not None and (y.is_floating_point() or y.ndim != 1):
@@ -78,15 +88,28 @@ class Semidiscrete:
         parts = data.split([len(data)] if labels is None else labels.unique(return_counts=True)[1].tolist())
         steps, done, law, potentials = sum(self._plan(len(points))[1] for points in parts), 0, source or Normal(), []
 
+        report = Progress.of(progress)
+
         def count() -> None:
             nonlocal done
             done += 1
-            if on_step is not None:
-                on_step(done, steps)
+            report.steps(done, steps)
 
         for k, points in enumerate(parts):
             potentials.append(self._potentials(points, law, generator(seed, "semidiscrete", k), count))
         return SemidiscretePlan(data, torch.cat(potentials), labels, dequantize)
+
+    def restore(
+        self,
+        data: Float[Tensor, "N *d"],
+        y: Tensor | None,
+        potentials: Float[Tensor, "N"],
+        *,
+        dequantize: Dequantize | None = None,
+    ) -> SemidiscretePlan:
+        """The plan that `fit` made before, from the same rows and classes and its ``potentials``."""
+        data, labels = _by_class(data, y)
+        return SemidiscretePlan(data, potentials, labels, dequantize)
 
     def _plan(self, n: int) -> tuple[int, int]:
         """Draws in a step, and steps."""
@@ -149,14 +172,6 @@ class SemidiscretePlan:
     labels: Int[Tensor, "N"] | None = None
     dequantize: Dequantize | None = None
 
-    @staticmethod
-    def of(
-        data: Points, y: Tensor | None, potentials: Float[Tensor, "N"], dequantize: Dequantize | None = None
-    ) -> SemidiscretePlan:
-        """A plan that `Semidiscrete.fit` made before, from the same rows and classes and its ``potentials``."""
-        data, labels = _by_class(data, y)
-        return SemidiscretePlan(data, potentials, labels, dequantize)
-
     def assign(self, x0: Points, first: int = 0, last: int | None = None) -> Int[Tensor, "n"]:
         """The data row of each source point, among the rows ``first .. last - 1``."""
         keys, h = self.data[first:last].flatten(1), self.potentials[first:last]
@@ -170,7 +185,7 @@ class SemidiscretePlan:
         check_rows(x0, x1, y)
         if (y is None) != (self.labels is None):
             raise ValueError(
-                f"Partners: {'no y but labels were' if y is None else 'y but no labels were'} given to fit()"
+                f"SemidiscretePlan: {'no y but labels were' if y is None else 'y but no labels were'} given to fit()"
             )
         if y is None or self.labels is None:
             index = self.assign(x0)
@@ -179,7 +194,7 @@ class SemidiscretePlan:
             for label in y.unique():
                 mine = self.labels.eq(label).nonzero()
                 if not len(mine):
-                    raise ValueError(f"Partners: class {int(label)} was not among the labels given to fit()")
+                    raise ValueError(f"SemidiscretePlan: class {int(label)} was not among the labels given to fit()")
                 index[y == label] = self.assign(x0[y == label], int(mine[0]), int(mine[-1]) + 1)
         x1 = self.data[index].to(x1)
         if self.dequantize is not None:

@@ -114,7 +114,7 @@ class _Entropic(Transport):
     def plan(self, x0: Points, x1: Points) -> Float[Tensor, "n n"]:
         """The probability of each pair ``[source, data]`` in float64; conditions are not looked at."""
         check_rows(x0, x1, None)
-        return self._joint(Cost.between(x0, x1)).T / len(x1)
+        return self._joint(Cost.between(x0, x1, self.space)).T / len(x1)
 
     def _rows(self, cost: Tensor, unit: float, relax: float = math.inf) -> Float[Tensor, "n n"]:
         """A plan whose rows sum to 1 exactly, and its columns to 1 (or relaxed) within the tolerance."""

@@ -95,6 +95,7 @@ def table_fidelity(
 ) -> TableFindings:
     """Measure columns and pairs, closest records, and training on samples; points are model rows of ``transform``."""
     # the floor is of as many training rows as there are samples; records are looked for among many more
+    # tables of numbers, of as many rows each as there are samples
     n = min(len(samples), len(train))
     records = subsample(train if trained is None else trained, RECORDS, seed, "records")
     views = (samples, held_out, subsample(train, n, seed, "tables"), records)
@@ -132,6 +133,7 @@ def table_fidelity(
     worst, d = gaps.argsort(descending=True)[:WORST].tolist(), len(names)
     pairs = tuple((names[k // d], names[k % d], float(gaps[k])) for k in worst if gaps[k] > 0)
 
+    # what only samples of one data set can be asked: copies, and whether they can stand for the data
     progress(0.5, "closest records")
     closest = None if trained is None else closest_record(of_samples, of_records, of_held_out, categorical)
     progress(0.7, "training on samples")

@@ -81,17 +81,15 @@ def losses(
     """
     import torch
 
-    from pushforward.coupling import Semidiscrete
+    from pushforward.coupling import FittedOnData
     from pushforward.objective import excess_loss, irreducible_loss
     from pushforward.oracle import EmpiricalField
-    from pushforward.path import Affine
-    from pushforward.source import Normal
     from pushforward.tensor import dimension
 
-    if isinstance(parts.coupling, Semidiscrete):
-        raise InputError("a semidiscrete plan would have to be fitted again for it: metrics.jsonl has it")
+    if isinstance(parts.coupling, FittedOnData):
+        raise InputError(f"a {config.path.coupling} plan would have to be fitted again for it: metrics.jsonl has it")
     device = trained[0].device
-    allowed = work if isinstance(parts.path, Affine) and isinstance(parts.path.source, Normal) else work // 32
+    allowed = work if parts.path.gaussian else work // 32
     size = max(len(trained[0]), len(held_out[0])) * dimension(trained[0])
     n = draws if draws * size <= allowed else draws // 4
     labelled = config.condition.condition == "labels"

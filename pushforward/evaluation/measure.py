@@ -64,6 +64,7 @@ def measure(
     Raises InputError where the data are gone or too few, for runs whose rows differ in shape or columns, and for a
     model whose samples are not finite.
     """
+    # what cannot be compared is refused before anything is sampled
     start, whole = time.perf_counter(), Progress.of(progress)
     if n < LEAST:
         raise InputError(f"-n {n}: at least {LEAST} samples are needed to measure with")
@@ -199,6 +200,7 @@ def _evaluate(subject: Subject, quick: bool, progress: Progress) -> Evaluation:
             progress.part(0.4, 0.55),
         )
 
+    # copies of training rows, and what only the field itself can say
     progress(0.55, "copies")
     memory = _find_copies(subject, samples, points)
     field = FieldFindings(None, None, None, None, []) if quick else _measure_field(subject, progress.part(0.65, 0.98))

@@ -75,6 +75,7 @@ def load_reference(models: Sequence[Model], source: DataSource | None, n: int, s
     Raises InputError where there is no such source, its rows are too few or of another shape, or no ``source`` is given
     for runs that were trained on different data. See `measure`.
     """
+    # runs of one data set, split alike, are compared on what they held out; others need a common reference
     first, notes = models[0], []
     record = first.run.data
     same_data = all(
@@ -119,6 +120,7 @@ def load_reference(models: Sequence[Model], source: DataSource | None, n: int, s
         trained = trained_rows(first) if same_data else None
         if same_data and trained is None:
             notes.append("the training data are gone or have changed, so copies of them cannot be found")
+    # too few rows on either side would measure nothing but themselves
     if min(len(train), len(held_out)) < LEAST:
         raise InputError(
             f"{name}: {len(train)} and {len(held_out)} rows are too few to measure with, {LEAST} of each are needed; "

@@ -83,6 +83,7 @@ def script(picture: Picture, name: str) -> str:
             take(sys.modules[function.__module__], function.__name__)
             option = f", colors={PALETTE}" if ending == "png" else ""
             saves.append(f'plot.save({function.__name__}(), "{name}.{ending}"{option})')
+    # imports first, then definitions, then what is saved
     head = [
         "from __future__ import annotations",
         "",

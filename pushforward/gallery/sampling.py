@@ -41,6 +41,7 @@ def both(field: Field, x0: Tensor, scale: float) -> tuple[Trajectory, Trajectory
 
 def samplers(scale: float = 1.0) -> Figure:
     """Exact draws, ODE and SDE samples at four times, and trajectories: of ``p_t(x|z)`` above, of ``p_t(x)`` below."""
+    # the conditional field of one point in one row, the marginal field in the other
     data, field, g, n = five_modes(), oracle(), generator(5, "samplers"), count(scale, 1000, 40)
     side = count(scale, 100, 24)
     path = field.path

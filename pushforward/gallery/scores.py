@@ -74,6 +74,7 @@ def shares(x: Tensor, means: Tensor) -> Tensor:
 @torch.no_grad()
 def noise_scales(scale: float = 1.0) -> Figure:
     """Where a score learned at one noise scale is wrong, and what that does to samples; many scales put it right."""
+    # one network has seen one noise scale, the other all of them
     data, exact = five_modes(), oracle()
     levels = log_snr(11, highest=20.0, lowest=0.12)[1:-1]
     late, early = levels[-1], levels[3]

@@ -192,6 +192,7 @@ def log_likelihood(
     how, show = method_of(method), Progress.of(progress)
     if sum(way is not None for way in (steps, grid, tol)) > 1:
         raise ValueError("give one of steps=, grid= and tol=: each says where the steps are")
+    # a fixed grid, or a tolerance that an adaptive stepper keeps
     if stepper is not None:
         check_flow(stepper)
         if steps is None and grid is None:

@@ -56,10 +56,12 @@ def residual_log_prob(
     if layers < 1:
         raise ValueError(f"layers={layers}: at least one")
     exact = method == "exact" or (method == "auto" and dimension(x) <= SMALL)
+    # solved in full precision: what the inversion leaves over is taken for density
     outside, dtype = torch.is_grad_enabled() and needs_graph(field, x, y), x.dtype
     precision = max(1e-13, 4 * torch.finfo(dtype).eps)
     x = x.to(time_dtype(x.device))
     directions = Hutchinson(probes).directions(x, 0, seed)
+    # back through the layers: each is inverted, and its log-determinant added
     estimates = x.new_zeros(1 if exact else probes, len(x))
     evaluations = 0
     for k in reversed(range(layers)):
@@ -79,6 +81,7 @@ def residual_log_prob(
             g = generator(seed, "series", k)
             part = _exact(u, point, outside) if exact else _series(u, point, directions, certain, outside, g)
         estimates = estimates + (part if outside else part.detach())
+    # the source density at the end of the way, and the spread of the probes
     log_prob = log_source(field.path, x) - estimates.mean(0)
     error = torch.zeros_like(log_prob) if exact else estimates.std(0) / probes**0.5
     missing = torch.full_like(log_prob, torch.nan)

@@ -78,11 +78,13 @@ def classifier_two_sample(
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+    # equally many of each, so that a blind guess is right half of the time
     if classifier is None:
         classifier = ExtraTreesClassifier(n_estimators=100, min_samples_leaf=5, random_state=seed)
     n = min(len(x), len(y))
     points = np.concatenate([_rows(subsample(z, n, seed, "classifier_two_sample", i)) for i, z in enumerate((x, y))])
     labels = np.repeat([0, 1], n)
+    # every point is judged by trees that have not seen it
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     accuracy = float((cross_val_predict(classifier, points, labels, cv=split) == labels).mean())
     error = math.sqrt((1 + folds / (folds - 1)) / (8 * n))
@@ -122,6 +124,7 @@ def train_on_synthetic(
     from sklearn.base import clone
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
+    # trees need no scales and few choices
     if estimator is None:
         kind = ExtraTreesClassifier if target in categorical else ExtraTreesRegressor
         estimator = kind(n_estimators=100, min_samples_leaf=2, random_state=seed)
@@ -132,6 +135,7 @@ def train_on_synthetic(
         )
         return float(clone(estimator).fit(inputs, targets).score(test_inputs, truth))
 
+    # the same number of rows to learn from on both sides
     n = min(len(samples), len(train))
     synthetic, real = (subsample(z, n, seed, "train_on_synthetic", i) for i, z in enumerate((samples, train)))
     return Utility(score(synthetic, held_out), score(real, held_out))

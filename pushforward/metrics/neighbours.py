@@ -126,6 +126,7 @@ def memorisation(
     check_comparable(held_out, train)
     if k < 2 or not 0 < level < 1:
         raise InputError(f"k is {k} and level {level}; k must be at least 2 and level between 0 and 1")
+    # distances to the training rows, of samples and of rows that were never trained on
     (distances, index), (expected, _) = (nearest_neighbors(z, train, k) for z in (samples, held_out))
     first, reference = distances[:, 0].contiguous(), expected[:, 0]
     if not finite(samples, train, held_out):

@@ -215,6 +215,7 @@ def closest_record(
         for part, rows in zip(parts, column.split([len(z) for z in tables]), strict=True):
             part.append(rows)
     points, records, reference = (torch.cat(part, 1) for part in parts)
+    # quantiles of the distance, for samples and for held-out rows
     results = []
     for rows in (points, reference):
         distance = nearest_neighbors(rows, records)[0][:, 0]

@@ -6,7 +6,16 @@ from torch import nn
 
 from pushforward.errors import InputError, nearest
 from pushforward.nn.dit import DiT
-from pushforward.nn.embed import Classes, Condition, ConditionInput, Conditions, FourierTime, SpatialCondition, Vector
+from pushforward.nn.embed import (
+    Classes,
+    Condition,
+    ConditionInput,
+    Conditions,
+    FourierTime,
+    SpatialCondition,
+    Vector,
+    two_times,
+)
 from pushforward.nn.foreign import FromDiffusers
 from pushforward.nn.heads import Scalar, TwoHeads
 from pushforward.nn.logits import Logits
@@ -40,6 +49,7 @@ __all__ = [
     "count_parameters",
     "flops",
     "sized",
+    "two_times",
 ]
 
 

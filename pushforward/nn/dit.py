@@ -14,6 +14,7 @@ from pushforward.nn.attention import Attention
 from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
 from pushforward.nn.grid import crop, grid_of, halvings, pad, positions, require
 from pushforward.nn.sizes import NetSize, NetSpec, inverse_width
+from pushforward.tensor import NetTimes
 
 if TYPE_CHECKING:
     from pushforward.nn.tabular import ColumnPriors
@@ -84,7 +85,7 @@ class DiT(nn.Module):
             nn.init.zeros_(p)
 
     def forward(
-        self, x: Float[Tensor, "n c *space"], t: Float[Tensor, "n"], y: ConditionInput = None
+        self, x: Float[Tensor, "n c *space"], t: NetTimes, y: ConditionInput = None
     ) -> Float[Tensor, "n c *space"]:
         require(x, t, self.shape)
         c, z = self.condition(self.time(t), x, y)

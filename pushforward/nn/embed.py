@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
-from typing import TypeAlias, cast, final
+from typing import TypeAlias, TypeVar, cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pushforward.errors import InputError
+from pushforward.tensor import NetTimes
 
-__all__ = ["Classes", "Condition", "ConditionInput", "Conditions", "FourierTime", "SpatialCondition", "Vector"]
+__all__ = [
+    "Classes",
+    "Condition",
+    "ConditionInput",
+    "Conditions",
+    "FourierTime",
+    "SpatialCondition",
+    "Vector",
+    "two_times",
+]
 
 
 class FourierTime(nn.Module):
@@ -20,6 +31,8 @@ class FourierTime(nn.Module):
 
     Frequencies run from 1/8 to 16 turns over the unit interval, spaced geometrically: enough to tell times a hundredth
     apart, smooth enough not to invent structure between them (Tancik et al. 2020).
+
+    After `add_second` it takes pairs of times ``[n, 2]`` (now, then) too. Raises InputError for them before.
     """
 
     def __init__(self, width: int, features: int = 32) -> None:
@@ -27,12 +40,55 @@ class FourierTime(nn.Module):
         # not a buffer: those are cast with the weights, and a wave of bfloat16 is out of step by t = 1
         self.frequencies = 2 ** torch.linspace(-3, 4, features // 2)
         self.net = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+        self.second: nn.Sequential | None = None
 
-    def forward(self, t: Float[Tensor, "n"]) -> Float[Tensor, "n width"]:
+    def add_second(self) -> None:
+        """Add the embedding of a second time, of what lies between the two: 0 until it is trained.
+
+        Its first layer is a copy of the first time's and its second 0, so no random numbers are drawn.
+        """
+        self.second = copy.deepcopy(self.net)
+        for p in cast(nn.Linear, self.second[-1]).parameters():
+            nn.init.zeros_(p)
+
+    def forward(self, t: NetTimes) -> Float[Tensor, "n width"]:
+        if t.ndim == 1:
+            return self._embed(self.net, t)
+        if self.second is None:
+            raise InputError("this network takes one time per point, not pairs: see pf.nn.two_times(net)")
+        return self._embed(self.net, t[:, 0]) + self._embed(self.second, t[:, 1] - t[:, 0])
+
+    def _embed(self, net: nn.Sequential, t: Float[Tensor, "n"]) -> Float[Tensor, "n width"]:
         # angles in the dtype of t (float32 or wider): in bfloat16 neighbouring times would be the same time
         angle = 2 * math.pi * t[:, None] * self.frequencies.to(t)
-        weight = next(self.net.parameters())
-        return cast(Tensor, self.net(torch.cat([angle.cos(), angle.sin()], 1).to(weight.dtype)))
+        weight = next(net.parameters())
+        return cast(Tensor, net(torch.cat([angle.cos(), angle.sin()], 1).to(weight.dtype)))
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def two_times(net: Network) -> Network:
+    """Give a network a second time: called with pairs ``t [n, 2]`` (now, then), it answers as at the first, untrained.
+
+    So a trained velocity network begins as a flow map of its own Euler steps. What it answers for ``t [n]`` stays as
+    it is, bit for bit. Returns ``net`` itself, changed. Raises InputError for a network without a `FourierTime`, and
+    one that has a second time already.
+
+    >>> import pushforward as pf
+    >>> net = pf.nn.two_times(pf.nn.MLP((2,)))
+    >>> net(torch.zeros(3, 2), torch.tensor([[0.0, 1.0]]).expand(3, 2)).shape
+    torch.Size([3, 2])
+
+    Reference: Geng et al. 2025, "Mean flows for one-step generative modeling".
+    """
+    times = [module for module in net.modules() if isinstance(module, FourierTime)]
+    if not times or any(time.second is not None for time in times):
+        found = "has two times already" if times else "has no FourierTime, whose second time could be added"
+        raise InputError(f"two_times: {type(net).__name__} {found}")
+    for time in times:
+        time.add_second()
+    return net
 
 
 @final

@@ -34,6 +34,8 @@ class FromDiffusers(nn.Module):
     def forward(
         self, x: Float[Tensor, "n c h w"], t: Float[Tensor, "n"] | Int[Tensor, "n"], y: Int[Tensor, "n"] | None = None
     ) -> Float[Tensor, "n c h w"]:
+        if t.ndim > 1:
+            raise InputError(f"a network of diffusers takes one time per point, not t {list(t.shape)}")
         if self.unlabelled is not None:
             none = torch.full((len(x),), self.unlabelled, device=x.device)
             y = none if y is None else torch.where(y == -1, none, y)

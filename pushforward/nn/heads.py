@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pushforward.nn.embed import ConditionInput
+from pushforward.tensor import NetTimes
 
 __all__ = ["Scalar", "TwoHeads"]
 
@@ -20,7 +21,7 @@ class Scalar(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None) -> Float[Tensor, "n"]:
+    def forward(self, x: Float[Tensor, "n *d"], t: NetTimes, y: ConditionInput = None) -> Float[Tensor, "n"]:
         return cast(Tensor, (x * self.body(x, t, y)).flatten(1).sum(1))
 
 
@@ -34,7 +35,5 @@ class TwoHeads(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(
-        self, x: Float[Tensor, "n c *s"], t: Float[Tensor, "n"], y: ConditionInput = None
-    ) -> Float[Tensor, "n k *s"]:
+    def forward(self, x: Float[Tensor, "n c *s"], t: NetTimes, y: ConditionInput = None) -> Float[Tensor, "n k *s"]:
         return cast(Tensor, self.body(torch.cat([x, x], 1), t, y))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
 from pushforward.nn.grid import require
 from pushforward.nn.sizes import NetSize, NetSpec
+from pushforward.tensor import NetTimes
 
 __all__ = ["MLP", "NETS"]
 
@@ -62,15 +63,11 @@ class MLP(nn.Module):
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
 
-    def forward(
-        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None
-    ) -> Float[Tensor, "n *d"]:
+    def forward(self, x: Float[Tensor, "n *d"], t: NetTimes, y: ConditionInput = None) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
         return cast(Tensor, self.proj_out(self.hidden(x, t, y))).reshape(x.shape)
 
-    def hidden(
-        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput, extra: Tensor | None = None
-    ) -> Tensor:
+    def hidden(self, x: Float[Tensor, "n *d"], t: NetTimes, y: ConditionInput, extra: Tensor | None = None) -> Tensor:
         """Compute the last hidden units ``[n, width]``; ``extra`` is added to the first."""
         c, z = self.condition(self.time(t), x, y)
         c, h = nn.functional.silu(c), self.proj_in(z.flatten(1))

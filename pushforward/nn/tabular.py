@@ -16,7 +16,7 @@ from pushforward.nn.grid import require
 from pushforward.nn.mlp import MLP
 from pushforward.nn.posterior import Mix, Posterior, straight
 from pushforward.nn.sizes import NetSize, NetSpec, inverse_width
-from pushforward.tensor import GaussianMixture
+from pushforward.tensor import GaussianMixture, NetTimes
 
 __all__ = ["NETS", "ColumnPriors", "Tabular"]
 
@@ -67,9 +67,7 @@ class Tabular(MLP):
             nn.init.zeros_(self.logits.weight)
             nn.init.zeros_(self.logits.bias)
 
-    def forward(
-        self, x: Float[Tensor, "n *d"], t: Float[Tensor, "n"], y: ConditionInput = None
-    ) -> Float[Tensor, "n *d"]:
+    def forward(self, x: Float[Tensor, "n *d"], t: NetTimes, y: ConditionInput = None) -> Float[Tensor, "n *d"]:
         require(x, t, self.shape)
         flat, extra = x.flatten(1), None
         if self.waves is not None:
@@ -77,7 +75,7 @@ class Tabular(MLP):
             extra = self.waves(torch.cat([angle.cos(), angle.sin()], 2).flatten(1))
         if self.posterior is None:
             return cast(Tensor, self.proj_out(self.hidden(x, t, y, extra))).reshape(x.shape)
-        shares, answer = self.posterior(flat, t)
+        shares, answer = self.posterior(flat, t if t.ndim == 1 else t[:, 0])
         components = self.posterior_proj(shares)
         h = self.hidden(x, t, y, components if extra is None else components + extra)
         p: Tensor = self.proj_out(h) + answer(self.logits(h))

@@ -14,6 +14,7 @@ from pushforward.nn.attention import Attention
 from pushforward.nn.embed import Condition, ConditionInput, Conditions, FourierTime
 from pushforward.nn.grid import crop, grid_of, halvings, pad, require
 from pushforward.nn.sizes import NetSize, NetSpec
+from pushforward.tensor import NetTimes
 
 if TYPE_CHECKING:
     from pushforward.nn.tabular import ColumnPriors
@@ -132,7 +133,7 @@ class UNet(nn.Module):
         self.proj_out = nn.Sequential(_norm(channels), nn.SiLU(), _zeroed(_convolution(rank, channels, shape[0], 3)))
 
     def forward(
-        self, x: Float[Tensor, "n c *space"], t: Float[Tensor, "n"], y: ConditionInput = None
+        self, x: Float[Tensor, "n c *space"], t: NetTimes, y: ConditionInput = None
     ) -> Float[Tensor, "n c *space"]:
         require(x, t, self.shape)
         c, z = self.condition(self.time(t), x, y)

@@ -173,6 +173,7 @@ def fidelity_parts(one: Evaluation) -> list[str]:
         ),
         html_table(["column", "kind", "samples", "floor"], columns),
     ]
+    # pairs, prediction and closest records, where they were measured
     if table.pairs:
         pairs = [(a, b, number(difference)) for a, b, difference in table.pairs]
         parts += [

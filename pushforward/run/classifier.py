@@ -46,9 +46,11 @@ def train_classifier(
     from pushforward.times import TIMES
     from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit
 
+    # labels 0, 1, ... of the rows
     classes = int(y.max()) + 1 if len(y) else 0
     if y.shape != x.shape[:1] or y.is_floating_point() or classes < 2 or int(y.min()) < 0:
         raise InputError(f"y must be one class for each of {len(x)} rows, 0, 1, ..., not {y.dtype} {list(y.shape)}")
+    # a body as for such data, with weights that are a function of the seed alone
     shape, on = tuple(x.shape[1:]), torch.device(device)
     kind = resolve(Config(), DataSpec(shape)).net.net
     with torch.random.fork_rng(devices=[]):
@@ -61,6 +63,7 @@ def train_classifier(
         draw = draw.to(on)
         return torch.nn.functional.cross_entropy(net(draw.xt, draw.t.float()), label.to(on), reduction="none")
 
+    # training as that of a field, on noisy rows of the path
     uniform = TIMES["uniform"]()
     feed = feed_for(x, y, BatchRecipe(path, independent, lambda n, g: uniform(n, g), batch), seed)
     optimizer = OptimizerConfig(lr, warmup=min(100, steps // 10), weight_decay=0.0, clip=1.0, ema=7.0)

@@ -51,12 +51,14 @@ def row_likelihood(
     from pushforward.likelihood import Likelihood, log_likelihood
     from pushforward.tensor import per_sample
 
+    # what the options leave to the data
     transform, rounded = model.transform, not model.transform.continuous
     method = options.method
     if method == "auto":
         method = "exact" if x[0].numel() <= EXACT else "hutchinson"
     tol = NATS if options.steps is None and options.tol is None else options.tol
 
+    # rounded values are a cell each, whose density is a mean over points in it
     parts: list[Likelihood] = []
     log_dets: list[Tensor] = []
     draws = options.draws if rounded else 1

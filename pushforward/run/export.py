@@ -153,6 +153,7 @@ def export_model(
     """
     _check(model, file, sampler, guidance, batch, only_net)
     program = _net_program(model, batch) if only_net else _sampler_program(model, sampler, guidance, batch)
+    # the program says of itself what a user needs to call it
     labels = model.run.config.condition.condition == "labels"
     about = {
         "pushforward": __version__,
@@ -164,6 +165,7 @@ def export_model(
         "convention": model.run.convention,
         **program.about,
     }
+    # written whole or not at all
     graph = program.graph(free=batch is None)
     try:
         with written_whole(file) as scratch:

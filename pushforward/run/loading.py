@@ -45,11 +45,13 @@ def load(
     from pushforward.files import at_most, load_weights
     from pushforward.training.average import reaverage
 
+    # a folder on this machine
     if on_hub(folder):
         folder = fetch(str(folder), revision)
     elif revision is not None:
         raise InputError(f"revision {revision!r}: of models on the Hugging Face Hub, and {folder} is a folder")
     folder = Path(folder)
+    # the configuration and the data decide on every layer; no more memory than the weights are long
     run, weights = read(folder), folder / "model.safetensors"
     try:
         transform = Transform.from_json(run.data.transform)
@@ -60,6 +62,7 @@ def load(
             parts, net = components(run.config, spec), network(run.config, spec)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error
+    # weights, as saved or averaged over another window
     if not weights.is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
     load_weights(net, weights)

@@ -144,6 +144,7 @@ class Model:
         from pushforward.sample import Sampler
         from pushforward.tensor import generator
 
+        # gaps are sampled given what is there
         given = encode_partial_rows(self.transform, self.run, rows, origin, True)
         x, todo = given.clone(), torch.arange(len(given))
         sampling = Sampling(Sampler(steps=steps), guidance, seed, 0, self._watched(progress))
@@ -154,6 +155,7 @@ class Model:
             condition = given[todo]
             drawn = self._generate(len(todo), condition, sampling)
             x[todo] = condition.where(~condition.isnan(), drawn)
+            # a missing value is an answer of the model too, but none that fills a gap
             table = self.transform.inverse(x)
             assert isinstance(table, pa.Table)
             gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)

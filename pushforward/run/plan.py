@@ -1,4 +1,4 @@
-"""The semidiscrete plan of a run: fitted before training begins, and read back when it goes on."""
+"""The coupling that a run fits to its rows: fitted before training begins, and read back when it goes on."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pushforward.batches import BatchRecipe
-    from pushforward.coupling import Semidiscrete
+    from pushforward.coupling.base import FittedOnData
 
 __all__ = ["fit_plan"]
 
 
 def fit_plan(
     recipe: BatchRecipe,
-    coupling: Semidiscrete,
+    coupling: FittedOnData,
     x: Tensor,
     y: Tensor | None,
     seed: int,
     folder: Path,
     progress: Progress,
 ) -> BatchRecipe:
-    """Fit the semidiscrete coupling of a recipe to rows ``x [N, *d]`` and classes ``y [N]``; the recipe with its plan.
+    """Fit the coupling of a recipe to rows ``x [N, *d]`` and classes ``y [N]``; the recipe with what was fitted.
 
     The potentials are kept in ``folder``. Potentials that are there and whole are taken; others are fitted again. A
     disk that refuses to keep them costs nothing but the time when training goes on.
     """
-    from pushforward.coupling import SemidiscretePlan
     from pushforward.files import read_folder, write_folder
 
     try:
         tensors, _ = read_folder(folder, {"potentials": x.new_empty(len(x))})
-        plan = SemidiscretePlan.of(x, y, tensors["potentials"], recipe.dequantize)
+        plan = coupling.restore(x, y, tensors["potentials"], dequantize=recipe.dequantize)
     except (OSError, ValueError):
-        plan = coupling.fit(x, y, recipe.path.source, seed, recipe.dequantize, progress.steps)
+        plan = coupling.fit(x, y, recipe.path.source, seed, dequantize=recipe.dequantize, progress=progress)
         with suppress(OSError):
             write_folder(folder, {"potentials": plan.potentials}, {})
     # the plan hands out its own rows: it is the one to make them continuous

@@ -72,9 +72,9 @@ class RunBatches:
     @property
     def planned(self) -> bool:
         """Whether a plan is fitted before the first step."""
-        from pushforward.coupling import Semidiscrete
+        from pushforward.coupling import FittedOnData
 
-        return isinstance(self.parts.coupling, Semidiscrete)
+        return isinstance(self.parts.coupling, FittedOnData)
 
     def training(self) -> Feed[tuple[Draw, Tensor | None]]:
         """The training batches; with mirror images, if the configuration has them."""
@@ -92,11 +92,11 @@ class RunBatches:
     def _feed(
         self, name: str, data: Dataset, only: Tensor | None, recipe: BatchRecipe, seed: int, ahead: int | None = None
     ) -> Feed[tuple[Draw, Tensor | None]]:
-        from pushforward.coupling import Semidiscrete
+        from pushforward.coupling import FittedOnData
 
         condition = {"none": None, "labels": data.y, "columns": data.x}[self.config.condition.condition]
         y: Any = condition if self.rows.partners is None else self.rows.partners
-        if isinstance(recipe.coupling, Semidiscrete):
+        if isinstance(recipe.coupling, FittedOnData):
             # fitted by the main process, and read back by the others
             index = slice(None) if only is None else only
             problem = recipe.coupling, data.x[index], None if y is None else y[index], seed

@@ -82,6 +82,7 @@ def train(
     from pushforward.training import TrainingOptions
 
     check_counts(steps, minutes, checkpoint_every, accumulate)
+    # the arguments, sorted by whom they are for
     execution = Execution(device, processes or SINGLE, accumulate, shard, compiled)
     train_run(
         RowRequest(data, schema, resize, None if reflow is None else Path(reflow)),

@@ -57,11 +57,13 @@ def integrate(
     does not allow.
     """
     check_type("integrate", "field", field, Field, "wrap a network, pf.Learned(net, path)")
+    # what steps, and where
     show = Progress.of(progress)
     times, stepper = Sampler.of(sampler, stepper, grid, steps, tol).plan(field, reverse)
     check_needs(stepper, field, times)
     conditioned = ConditionedField(field, y)
     x, kept = x0, [x0]
+    # noise is a function of the sample and the time, so a finer grid refines the same path
     path = Brownian(NoiseStreams(x0, seed, first))
     state = stepper.init(conditioned, x, times)
     clock = times.tolist()
@@ -105,10 +107,12 @@ def generate(
         raise ValueError(f"n={n}: at least one sample is needed")
     if y is not None and len(y) != n:
         raise ValueError(f"y has {len(y)} rows for {n} samples")
+    # batches that fill a cache, or an accelerator
     show, sampler = Progress.of(progress), Sampler.of(sampler, stepper, grid, steps, tol)
     if batch_size is None:
         numbers = AT_ONCE if torch.device(device).type == "cpu" else 32 * AT_ONCE
         batch_size = max(16, min(4096, numbers // math.prod(shape)))
+    # sample i is a function of the seed and i, however many are drawn at once
     out: list[Tensor] = []
     for done in range(0, n, batch_size):
         m = min(batch_size, n - done)

@@ -181,6 +181,7 @@ def tune(
     finite. References: Sabour et al. 2024, Chen et al. 2024 (GITS), Tong et al. 2024 (LD3), for the idea of tuned
     grids.
     """
+    # exact trajectories of the field, to which every choice is compared
     if nfe < 1:
         raise ValueError(f"nfe={nfe}: at least one evaluation is needed")
     field.path.affine_schedule("data", "noise")
@@ -209,6 +210,7 @@ def tune(
     tried = [Trial(c.name, c.grid_name, score, "end-point error") for score, c in (*final, *untuned)]
     best_untuned = min(score for score, _ in untuned)
 
+    # diffusions have no end points to compare: they are judged by their law
     best, distance, floor, noisy = with_diffusions(comparison, best, nfe, data, seed)
     tried = sorted([*tried, *noisy], key=lambda trial: (trial.measure != "end-point error", trial.score))
     return Tuned(best.name, best.stepper, best.grid, error, best_untuned, distance, floor, tuple(tried))
