@@ -28,7 +28,7 @@ SECOND = ("score", "noise")  # what `Joint` asks of its second head: the noise i
 
 def for_net(t: Times | Pairs, x: Points) -> NetTimes:
     """One time or a pair for each point as a network takes them: in the dtype of ``x``, never under float32."""
-    return t.to(torch.promote_types(x.dtype, torch.float32)).expand(len(x), *t.shape[1:])
+    return t.to(torch.promote_types(x.dtype, torch.float32)).expand(x.shape[0], *t.shape[1:])
 
 
 class Field(ABC):

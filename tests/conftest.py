@@ -2,8 +2,10 @@
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -28,6 +30,22 @@ def tensor(values, dtype=torch.float64):
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(20261122)
+
+
+@contextmanager
+def without_checks():
+    """For many thousands of calls of what other tests call with every type checked: the checks take most of the time."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def unchecked():
+    with without_checks():
+        yield
 
 
 @pytest.fixture

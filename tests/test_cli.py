@@ -630,6 +630,7 @@ def test_numbers_after_a_stepper_are_what_its_signature_says(text, trained, tmp_
     assert np.isfinite(np.load(tmp_path / "x.npy", allow_pickle=False)).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_tuned_samplers_are_kept_and_used(copy, tmp_path, capsys):
     sample = lambda *how: call("sample", copy, "-n", 4, "-o", tmp_path / "x.npy", *how)  # noqa: E731
     rows = lambda: np.load(tmp_path / "x.npy", allow_pickle=False)  # noqa: E731

@@ -312,6 +312,7 @@ def test_classes_of_several_labels_are_coupled_each_by_itself(rng):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unchecked")
 def test_transport_straightens_learned_flows_and_is_no_worse_for_any_class():
     """Small conditional networks on 8 Gaussians in two classes, same steps and noise; energy distances per class."""
     bench = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "straightness.py"))

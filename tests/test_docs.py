@@ -153,6 +153,7 @@ def links(text: str) -> list[str]:
 
 
 @pages
+@pytest.mark.usefixtures("unchecked")
 def test_page_runs(page, workplace, monkeypatch, one_thread):
     monkeypatch.chdir(workplace.folder)
     monkeypatch.setenv("MPLBACKEND", "Agg")
@@ -239,6 +240,7 @@ def test_every_command_is_shown_by_a_page_that_runs():
     assert shown >= set(cli.COMMANDS)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_demo_writes_its_pictures_and_figures(tmp_path, capsys, one_thread):
     runpy.run_path(str(ROOT / "examples" / "demo.py"))["main"](tmp_path / "demo", minutes=0.02)
     for name in ("samples.png", "trajectories.png", "loss.png", "model.safetensors"):

@@ -101,6 +101,7 @@ def test_divergence_and_laplacian_of_a_quadratic_form(shape, chunk):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unchecked")
 def test_verify_passes_from_the_command_line():
     # in a process of its own, where no run-time type checks slow it down
     done = subprocess.run([sys.executable, "-m", "pushforward", "verify", "--json"], capture_output=True, text=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import golden, tensor
+from conftest import golden, tensor, without_checks
 from PIL import Image
 from scipy.integrate import solve_ivp
 
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     """The whole gallery, small, made once by the programs that its page shows."""
     out, threads = tmp_path_factory.mktemp("gallery"), torch.get_num_threads()
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
+    with without_checks(), pytest.MonkeyPatch.context() as patch:
         patch.chdir(out)
         for name, picture in PICTURES.items():
             code = script(picture, name)

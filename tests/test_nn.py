@@ -531,6 +531,7 @@ def velocity_near_a_curve(x, t):
     return torch.stack([(share * v).sum(1) for v in given], 1)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_waves_tell_apart_what_is_close_together():
     """At most 0.7 of a plain network's error against the exact velocity, where noise is 10 and 3 times theirs."""
     errors = {}

@@ -127,6 +127,7 @@ def lattice(n, g):
     return (both - 14.5) / 10
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_columns_of_few_values_that_depend_on_each_other_are_learned():
     """At most half of the error that the same network has without the laws, against the exact velocity."""
     spread = 0.02

@@ -114,6 +114,7 @@ def test_implicit_and_denoising_losses_differ_by_exactly_one(schedule, rng):
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 3)])
+@pytest.mark.usefixtures("unchecked")
 def test_sliced_is_implicit_in_the_mean_over_directions(shape, rng):
     d = math.prod(shape)
     matrix, shift = randn(d, d, seed=5) / d, randn(1, d, seed=6)
@@ -307,7 +308,7 @@ def test_residual_likelihood_has_the_gradient_of_finite_differences(method):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "unchecked")
 def test_residual_flow_learns_a_density_by_its_likelihood(rng):
     layers, law = 6, pf.Mixture(torch.tensor([[-1.0, -0.5], [1.0, -0.5], [0.0, 1.0]]), torch.tensor([0.5, 0.4, 0.6]))
     with torch.random.fork_rng():
@@ -690,7 +691,7 @@ def fresh():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "unchecked")
 @pytest.mark.parametrize("name", sorted(set(BENCH["WAYS"]) - {"maximum_likelihood"}))  # a minute alone: in the docs
 def test_every_objective_trains_to_twice_the_distance_of_fresh_data(name, fresh):
     (test, least), way = fresh, BENCH["WAYS"][name]

@@ -95,6 +95,7 @@ SIGMAS = {
 
 @pytest.mark.parametrize("make", [pf.EulerMaruyama, pf.StochasticHeun], ids=lambda m: m.__name__)
 @pytest.mark.parametrize("sigma", SIGMAS)
+@pytest.mark.usefixtures("unchecked")
 def test_sde_weak_order_for_any_sigma(make, sigma):
     counts = [256, 512, 1024]
     if sigma == "table":  # its kinks fall on the grid
@@ -168,6 +169,7 @@ def test_stochastic_steppers_without_noise_are_their_flows():
 
 
 @pytest.mark.parametrize("stepper", [pf.EulerMaruyama(1.0), pf.StochasticHeun(1.0)], ids=["em", "heun"])
+@pytest.mark.usefixtures("unchecked")
 def test_strong_order_on_one_brownian_path(stepper):
     field, x, counts = mixture(), randn(64, 2, seed=2), [16, 32, 64]
     fine = pf.integrate(field, x, grid=grid(0.1, 0.7, 512), stepper=stepper, seed=5).x[-1]
@@ -196,6 +198,7 @@ MIXTURES = {"two": (2, 3, 0), "other": (2, 5, 4), "five dimensions": (5, 3, 2)}
 
 
 @pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.usefixtures("unchecked")
 def test_marginals_are_the_same_for_every_sigma(name, rng):
     d, k, seed = MIXTURES[name]
     field = mixture(d=d, k=k, seed=seed)
@@ -233,6 +236,7 @@ def test_churn_adds_the_noise_it_takes_away():
 # -- adaptive ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_adaptive_keeps_its_tolerance_and_agrees_with_scipy():
     field, x = mixture(), randn(5, 2, seed=3)
     exact = pf.integrate(field, x, grid=grid(0, 1, 600), stepper=pf.RK4()).x[-1]
@@ -281,6 +285,7 @@ def test_adaptive_counts_what_it_spends_and_rejects():
     assert run.nfe >= int(run.info["evaluations"].max())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_adaptive_stops_at_every_time_of_a_grid_and_runs_back():
     field, x = mixture(), randn(4, 2, seed=3)
     run = pf.integrate(field, x, grid=tensor([0.0, 0.2, 0.7]), stepper=pf.DormandPrince(1e-9), trajectory=True)
@@ -356,6 +361,7 @@ def test_own_table_is_used_as_it_is_and_checked():
         pf.integrate(pf.EmpiricalField(pf.Bridge(0.5), x), x, stepper=unip(2), steps=2)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_common_third_order_row_is_of_order_two_and_unip_is_not():
     field, x, counts = mixture(pf.Affine(pf.Cosine())), randn(8, 2, seed=6), [48, 96, 192]
     end = pf.integrate(field, x, grid=grid(0.3, 0.7, 300), stepper=pf.RK4()).x[-1]
@@ -391,6 +397,7 @@ def test_trajectories_are_those_of_diffusers(name):
 
 
 @pytest.mark.parametrize("metropolis", [False, True])
+@pytest.mark.usefixtures("unchecked")
 def test_langevin_settles_at_the_five_modes(metropolis):
     figures = golden("langevin_mixture")
     means, weights = tensor(figures["means"])[:, None], tensor(figures["weights"])
@@ -422,6 +429,7 @@ def test_metropolis_needs_a_density():
         pf.integrate(field, randn(3, 2), stepper=pf.Langevin(metropolis=True), steps=1)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_annealed_langevin_and_predictor_corrector_reach_the_data(rng):
     field = mixture()
     data = draw_mixture(field, 2000, rng)
@@ -519,6 +527,7 @@ def short_search(monkeypatch):
     monkeypatch.setattr(room, "REFERENCE_STEPS", 100)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_tune_is_better_than_the_default_on_new_noise_and_never_worse_than_what_it_tried(short_search):
     field = eight()
     found = tune(field, 6, n=64, seed=1)
@@ -537,6 +546,7 @@ def test_tune_is_better_than_the_default_on_new_noise_and_never_worse_than_what_
         assert pf.integrate(field, x0, grid=few.grid, stepper=few.stepper).nfe <= nfe
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_tune_finds_that_noise_mends_a_field_that_is_wrong(rng, short_search):
     # a score that is right and a velocity that shrinks everything: the flow ends too narrow, a diffusion is pulled back
     exact = mixture()

@@ -24,6 +24,7 @@ from pushforward.errors import InputError
 from pushforward.training import SINGLE, Budget, Checkpoint, restore
 from pushforward.training.weights import Flat
 
+pytestmark = pytest.mark.usefixtures("unchecked")  # what a user's process does, who has no type checker
 FUZZ = settings(
     max_examples=500,
     deadline=5000,

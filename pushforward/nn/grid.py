@@ -22,7 +22,7 @@ def grid_of(shape: tuple[int, ...], network: str) -> tuple[int, ...]:
 
 def require(x: Tensor, t: Tensor, shape: tuple[int, ...]) -> None:
     """InputError unless ``x`` is ``[n, *shape]`` and ``t`` is ``[n]``, or pairs ``[n, 2]``."""
-    if x.shape[1:] != shape or t.shape not in (x.shape[:1], (len(x), 2)):
+    if x.shape[1:] != shape or t.shape not in (x.shape[:1], (x.shape[0], 2)):
         sizes = ", ".join(map(str, ["n", *shape]))
         shapes = f"x {list(x.shape)} and t {list(t.shape)}"
         raise InputError(f"this network takes points x [{sizes}] and times t [n], not {shapes}")
