@@ -34,7 +34,7 @@ def rng():
 
 @contextmanager
 def without_checks():
-    """For many thousands of calls of what other tests call with every type checked: the checks take most of the time."""
+    """For thousands of calls of what other tests call with every type checked: the checks take most of the time."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield

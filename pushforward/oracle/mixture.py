@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import final
 
 import torch
@@ -17,6 +18,22 @@ from pushforward.path import Path
 from pushforward.tensor import Points, Time, Times, clock, dimension, time_dtype
 
 __all__ = ["MixtureField"]
+
+
+# E_k[a m_k + U_k diag(g_k) U_k^T (x - alpha m_k)] over a posterior [n, k], with a [n, 1] and g [n, k, D or 1]
+
+
+def _isotropic_average(post: Tensor, alpha: Tensor, means: Tensor, points: Tensor, a: Tensor, g: Tensor) -> Tensor:
+    """The average over round components, by matrix products."""
+    share = post * g[..., 0]
+    return (a * post - alpha * share) @ means + share.sum(1, keepdim=True) * points
+
+
+def _general_average(post: Tensor, axes: Tensor | None, means: Tensor, turned: Tensor, a: Tensor, g: Tensor) -> Tensor:
+    """The average over components of any shape, from the residuals in their eigenbases."""
+    scaled = g * turned
+    back = scaled if axes is None else torch.einsum("kij,nkj->nki", axes, scaled)
+    return (post[..., None] * (a[..., None] * means + back)).sum(1)
 
 
 @final
@@ -91,24 +108,11 @@ class MixtureField(Field):
                 + alpha.square() * offsets.square().sum(1)
             ).clamp_min(0)
             log_joint = log_w - 0.5 * (squares / total[..., 0] + d * (2 * math.pi * total[..., 0]).log())
-            post = log_joint.softmax(1)
-
-            def isotropic(a: Tensor, g: Tensor) -> Tensor:
-                share = post * g[..., 0]
-                return (a * post - alpha * share) @ means + share.sum(1, keepdim=True) * points
-
-            return log_joint, isotropic
+            return log_joint, partial(_isotropic_average, log_joint.softmax(1), alpha, means, points)
         residual = points[:, None] - alpha[..., None] * means  # [n, k, D]
         turned = residual if axes is None else torch.einsum("kij,nki->nkj", axes, residual)
         log_joint = log_w - 0.5 * (turned.square() / total + (2 * math.pi * total).log()).sum(2)
-        post = log_joint.softmax(1)
-
-        def general(a: Tensor, g: Tensor) -> Tensor:
-            scaled = g * turned
-            back = scaled if axes is None else torch.einsum("kij,nkj->nki", axes, scaled)
-            return (post[..., None] * (a[..., None] * means + back)).sum(1)
-
-        return log_joint, general
+        return log_joint, partial(_general_average, log_joint.softmax(1), axes, means, turned)
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)

@@ -29,12 +29,11 @@ class NoiseStreams:
         self.dtype = torch.promote_types(like.dtype, torch.float32)
 
     def __call__(self, *key: int | str) -> Tensor:
-        shape = self.like.shape[1:]
-
-        def draw(k: int, g: torch.Generator) -> Tensor:
-            return torch.randn(k, *shape, generator=g, dtype=self.dtype)
-
-        return per_sample(draw, self.first, len(self.like), self.seed, *key).to(self.like.device)
+        shape, dtype = self.like.shape[1:], self.dtype
+        rows = per_sample(
+            lambda k, g: torch.randn(k, *shape, generator=g, dtype=dtype), self.first, len(self.like), self.seed, *key
+        )
+        return rows.to(self.like.device)
 
 
 @final
