@@ -6,12 +6,12 @@ below are never run: type checkers read them, and so does ``__getattr__``.
 
 from __future__ import annotations
 
-import ast
 import importlib
 import pkgutil
 from pathlib import Path as _FilePath
 from typing import TYPE_CHECKING
 
+from pushforward.registry import exports
 from pushforward.version import __version__
 
 if TYPE_CHECKING:
@@ -135,12 +135,7 @@ if TYPE_CHECKING:
     from pushforward.times import TIMES as TIMES
     from pushforward.times import Importance as Importance
 
-_HOME = {
-    alias.name: node.module
-    for node in ast.walk(ast.parse(_FilePath(__file__).read_text(encoding="utf-8")))
-    if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pushforward.")
-    for alias in node.names
-}
+_HOME = exports(__file__)
 __all__ = ["__version__", *sorted(_HOME)]
 
 

@@ -12,12 +12,11 @@ import functools
 import importlib
 import inspect
 import pkgutil
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["configurable", "merged", "names"]
+__all__ = ["configurable", "exports", "merged", "names"]
 
 PACKAGE = Path(__file__).parent
 
@@ -45,6 +44,17 @@ def names(room: str, name: str) -> tuple[str, ...]:
     return tuple(entry for file in files for entry in _keys(file, name))
 
 
+def exports(file: str) -> dict[str, str]:
+    """The names that an ``__init__.py`` imports for type checkers alone, ``name -> module``: given on first use."""
+    return {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pushforward.")
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+
+
 def configurable(function: Callable[..., Any], given: int) -> Callable[..., Any]:
     """A builder of ``function`` with the parameters after its first ``given`` ones set: what a registry holds.
 
@@ -67,8 +77,8 @@ def _keys(file: Path, name: str) -> list[str]:
     """The literal keys of the dict assigned to ``name`` in a file."""
     text = file.read_text(encoding="utf-8")
     # registries stand at the foot, so that what follows the name is all that needs to be parsed
-    start = re.search(rf"^{name}\b", text, re.MULTILINE)
-    for node in ast.parse(text[start.start() :]).body if start else []:
+    start = text.find(f"\n{name}")
+    for node in ast.parse(text[start + 1 :]).body if start >= 0 else []:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             value = getattr(node, "value", None)

@@ -27,8 +27,8 @@ from torch import nn
 
 import pushforward as pf
 from pushforward import files, run
-from pushforward.batches import BatchRecipe, feed_for
-from pushforward.config import Config, NetConfig, TrainConfig, components, fingerprint, network
+from pushforward.batches import BatchRecipe, feed_for, fingerprint
+from pushforward.config import Config, NetConfig, TrainConfig, components, network
 from pushforward.data import DataSpec
 from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform

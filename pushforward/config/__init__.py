@@ -1,6 +1,5 @@
 """`Config`, what the command line and a run's ``config.json`` say, and what it builds: the crossroads of all rooms."""
 
-from pushforward.batches import feed_for, fingerprint
 from pushforward.config.components import Components, components, network, resolve
 from pushforward.config.sections import (
     ConditionConfig,
@@ -24,8 +23,6 @@ __all__ = [
     "Spec",
     "TrainConfig",
     "components",
-    "feed_for",
-    "fingerprint",
     "make",
     "network",
     "resolve",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pushforward.config import fingerprint
+from pushforward.batches import fingerprint
 from pushforward.data import BUILTIN, Dataset, DataSource, Raw, Transform, numbered_classes, read_raw
 from pushforward.data.files.formats import endings
 from pushforward.errors import InputError

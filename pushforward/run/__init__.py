@@ -3,34 +3,48 @@
 ``config.json`` (configuration, data transform, conventions, versions), ``model.safetensors`` (averaged weights),
 ``checkpoints/step-N/``, ``metrics.jsonl``, ``floor.jsonl``, ``previews/``, ``sampler.json`` (tuned samplers). Nothing
 in it is ever executed.
+
+Names are imported when they are first used, as those of the package are: `read` does not wait for the training loop.
 """
 
-from pushforward.run.classifier import train_classifier
-from pushforward.run.conditions import guided
-from pushforward.run.folder import RunFile, history, read, read_tuned
-from pushforward.run.loading import load, push, tune
-from pushforward.run.model import Model
-from pushforward.run.picture import picture, preview
-from pushforward.run.request import Execution, RowRequest, Watcher
-from pushforward.run.training import train, train_run, training_budget
+from __future__ import annotations
 
-__all__ = [
-    "Execution",
-    "Model",
-    "RowRequest",
-    "RunFile",
-    "Watcher",
-    "guided",
-    "history",
-    "load",
-    "picture",
-    "preview",
-    "push",
-    "read",
-    "read_tuned",
-    "train",
-    "train_classifier",
-    "train_run",
-    "training_budget",
-    "tune",
-]
+import importlib
+from typing import TYPE_CHECKING
+
+from pushforward.registry import exports
+
+if TYPE_CHECKING:
+    from pushforward.run.classifier import train_classifier as train_classifier
+    from pushforward.run.conditions import guided as guided
+    from pushforward.run.drawing import picture as picture
+    from pushforward.run.drawing import preview as preview
+    from pushforward.run.folder import RunFile as RunFile
+    from pushforward.run.folder import history as history
+    from pushforward.run.folder import read as read
+    from pushforward.run.folder import read_tuned as read_tuned
+    from pushforward.run.loading import load as load
+    from pushforward.run.loading import push as push
+    from pushforward.run.loading import tune as tune
+    from pushforward.run.model import Model as Model
+    from pushforward.run.request import Execution as Execution
+    from pushforward.run.request import RowRequest as RowRequest
+    from pushforward.run.request import Watcher as Watcher
+    from pushforward.run.training import train as train
+    from pushforward.run.training import train_run as train_run
+    from pushforward.run.training import training_budget as training_budget
+
+_HOME = exports(__file__)
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pushforward.run' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

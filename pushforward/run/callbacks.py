@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.errors import InputError
 from pushforward.evaluation.losses import losses, no_floor
+from pushforward.run.drawing import PREVIEW, preview
 from pushforward.run.folder import RunFile, history
 from pushforward.run.model import Model
-from pushforward.run.picture import PREVIEW, preview
 from pushforward.run.request import Execution, Watcher
 from pushforward.run.rows import RunBatches
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pushforward.config import Config, components, fingerprint, network, resolve
+from pushforward.batches import fingerprint
+from pushforward.config import Config, components, network, resolve
 from pushforward.errors import InputError
 from pushforward.progress import Progress
 from pushforward.run.callbacks import RunCallbacks
