@@ -73,10 +73,10 @@ def _objective(config: Config, path: Path) -> Objective:
     """Build the objective with the weighting asked for; InputError where path or coupling do not allow it."""
     import torch
 
-    from pushforward.objective import OBJECTIVES, WEIGHTS, StableTarget
+    from pushforward.objective import OBJECTIVES, WEIGHTS
 
     objective: Any = OBJECTIVES[config.objective.objective]()
-    if isinstance(objective, StableTarget) and config.path.coupling != "independent":
+    if getattr(objective, "independent_pairs", False) and config.path.coupling != "independent":
         raise InputError(
             f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
             f"{config.path.coupling}, or take --objective flow"

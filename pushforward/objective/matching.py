@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float, Int
@@ -90,6 +90,7 @@ class StableTarget:
     Raises ValueError for conditions that are not classes. Reference: Xu et al. 2023, "Stable target field".
     """
 
+    independent_pairs: ClassVar[bool] = True  # what it needs of the coupling
     quantity: str = "velocity"
     reference: Float[Tensor, "m *d"] | None = None
     labels: Int[Tensor, "m"] | None = None
