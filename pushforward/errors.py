@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "nearest", "one_line"]
+__all__ = ["InputError", "nearest", "one_line", "printable"]
 
 
 class InputError(ValueError):
@@ -29,3 +29,18 @@ def nearest(word: str, choices: Iterable[str], kind: str) -> str:
 def one_line(error: BaseException) -> str:
     """Put the message of an error on one line; its type where it has none."""
     return " ".join(f"{error}".split())[:200] or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Write a text on one line that no terminal obeys: names and paths may come from a stranger.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return text.translate(UNSEEN)
+
+
+UNSEEN = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}  # control characters, line breaks, and those that turn the direction of the text

@@ -8,6 +8,7 @@ is asked for, and nothing is unpickled.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import math
@@ -29,12 +30,14 @@ from torch.overrides import TorchFunctionMode
 from pushforward.errors import InputError, one_line
 
 __all__ = [
+    "append_line",
     "at_most",
     "load_weights",
     "no_links",
     "numbered",
     "read_folder",
     "save_weights",
+    "stays_inside",
     "write_folder",
     "written_whole",
 ]
@@ -63,15 +66,43 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def stays_inside(path: Path, root: Path) -> None:
+    """InputError if the folder of ``path`` leads out of ``root`` by way of a link."""
+    if not path.parent.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{path.parent}: is a link that leads out of {root}; nothing is written there")
+
+
+def _sweep(path: Path) -> None:
+    """Delete what processes that were killed have left of writing ``path``; what others are writing now stays."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        writer = re.fullmatch(r"([0-9]+)-[A-Za-z0-9_]+", left.name.removeprefix(f".{path.name}."))
+        if writer is not None and left.is_dir() and not left.is_symlink() and not _alive(int(writer[1])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of that number runs, as far as this machine knows."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return process != os.getpid()
+
+
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
     """Write a file or folder whole or not at all: at a scratch path, renamed to ``path`` when the block succeeds.
 
-    A file or folder of that name is replaced. The rename is on the disk when this returns.
+    A file or folder of that name is replaced, a link by what is written and never followed. The scratch folder is new,
+    nobody can guess its name, and nobody else may look into it. The rename is on the disk when this returns. InputError
+    where the folder of ``path`` leads out of ``root``, if that is given: the folder of a run may come from a stranger.
     """
-    for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    if root is not None:
+        stays_inside(path, root)
+    _sweep(path)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}-", dir=path.parent))
     try:
         yield scratch / path.name
         for file in [*(scratch / path.name).glob("*"), scratch / path.name]:
@@ -82,6 +113,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a file, made if need be; OSError for a link in its place, which is never followed."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with open(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+        file.write(line)
 
 
 def numbered(folder: Path) -> list[Path]:
@@ -193,11 +231,15 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 
 def write_folder(target: Path, tensors: dict[str, Tensor], values: dict[str, float]) -> None:
-    """Write a folder of state, whole or not at all; OSError when the disk refuses."""
+    """Write a folder of state, ``RUN/checkpoints/step-N`` or the like, whole or not at all; OSError when the disk
+    refuses.
+
+    InputError where the folder above it leads out of the run.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(".step-*"):  # by a process killed after the rename: that name does not come back
         shutil.rmtree(left, ignore_errors=True)
-    with written_whole(target) as scratch:
+    with written_whole(target, target.parent.parent) as scratch:
         scratch.mkdir()
         _write({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / TENSORS)
         (scratch / VALUES).write_text(json.dumps(values))

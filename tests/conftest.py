@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 import pushforward as pf
 
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pushforward-tests-")  # not the user's own
 GOLDEN = Path(__file__).parent / "golden"
 # one process per core (make test): threads of their own would stand in each other's way
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

@@ -12,7 +12,7 @@ from helpers import train_into
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import inspect, load, read_raw
-from pushforward.data.files import stream
+from pushforward.data.files import remote, stream
 from pushforward.errors import InputError
 from pushforward.training import Budget
 
@@ -42,7 +42,7 @@ def bucket(tmp_path):
 @pytest.mark.parametrize("name", WRITE)
 def test_data_behind_a_url_are_those_of_the_file(name, bucket):
     here = load(bucket / name)
-    for url in (f"memory://bucket/{name}", f"local://{bucket / name}", f"simplecache::memory://bucket/{name}"):
+    for url in (f"memory://bucket/{name}", f"file://{bucket / name}"):
         there = load(url)
         assert torch.equal(there.x, here.x) and there.transform.to_json() == here.transform.to_json()
         assert there.name == "rows" and there.classes == here.classes
@@ -80,7 +80,7 @@ WRONG = {
     "memory://bucket/*.tsv.gz": "no file has a name like this",
     "memory://bucket/rows.txt": "give one file (.npy",
     "memory://bucket/*": "tables of one ending",
-    "nosuch://bucket/rows.csv": "cannot be reached (Protocol not known: nosuch)",
+    "nosuch://bucket/rows.csv": "data are read from https://",
 }
 
 
@@ -95,5 +95,6 @@ def test_a_package_that_is_missing_is_named(monkeypatch):
     from fsspec.registry import known_implementations
 
     monkeypatch.setitem(known_implementations, "nosuch", {"class": "nosuch.FS", "err": "Install nosuchfs to access it"})
+    monkeypatch.setattr(remote, "PROTOCOLS", ("nosuch",))
     with pytest.raises(InputError, match=r"nosuch://b/x.npy: this protocol needs a package .* Install nosuchfs"):
         load("nosuch://b/x.npy")

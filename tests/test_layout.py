@@ -19,7 +19,7 @@ PACKAGE = ROOT / "pushforward"
 
 # Bottom to top. A room imports rooms on lower lines and its own files; rooms on one line do not import each other.
 LEVELS = """
-    version errors progress registry arguments
+    version errors progress registry arguments signature
     tensor
     files distributed
     schedule
@@ -44,7 +44,7 @@ LEVELS = """
     __main__
 """
 # Rooms that know nothing of the mathematics and import these only.
-FOUNDATION = {"version", "errors", "progress", "registry", "arguments", "tensor", "files", "distributed"}
+FOUNDATION = {"version", "errors", "progress", "registry", "arguments", "signature", "tensor", "files", "distributed"}
 SIDE = {"nn", "data", "metrics", "plot"}
 HANDED = {"training"}  # stands in the ladder above, but is handed its net and its loader
 PRACTICE = {

@@ -24,7 +24,7 @@ from pushforward.cli.looking import info, inspect, verify
 from pushforward.cli.sampling import sample, tune
 from pushforward.cli.scoring import encode, score
 from pushforward.cli.sharing import export, push
-from pushforward.cli.terminal import progress_bar
+from pushforward.cli.terminal import progress_bar, say
 from pushforward.cli.training import train
 from pushforward.errors import InputError, nearest
 
@@ -66,7 +66,7 @@ def run(args: list[str] | None) -> None:
     if args == ["--version"]:
         from pushforward.version import __version__
 
-        print(__version__)
+        say(__version__)
         return
     message = io.StringIO()
     try:
@@ -90,6 +90,8 @@ def run(args: list[str] | None) -> None:
         raise
     except OSError as error:  # a disk or a permission, where nobody had better words for it
         fail(f"{error.filename or 'cannot go on'}: {error.strerror or error}")
+    except MemoryError as error:
+        fail(f"not enough memory{f' ({error})' if str(error) else ''}; give fewer rows or a smaller network")
     except KeyboardInterrupt:
         fail("interrupted")
 
@@ -107,7 +109,7 @@ def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]
 def fail(message: str, is_spokesman: bool = False) -> NoReturn:
     """Print one line on standard error, from the main process of several or one that ``is_spokesman``; exit code 2."""
     if is_spokesman or os.environ.get("RANK", "0") == "0":
-        print(f"pushforward: {' '.join(message.split())}", file=sys.stderr)
+        say(f"pushforward: {' '.join(message.split())}", error=True)
     raise SystemExit(2)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from pushforward.cli.terminal import progress_bar
+from pushforward.cli.terminal import progress_bar, say
 from pushforward.errors import InputError, nearest
 
 __all__ = ["gallery"]
@@ -26,4 +26,4 @@ def gallery(
     chosen = {name: PICTURES[name] for name in PICTURES if not only or name in [other.lower() for other in only]}
     with progress_bar("gallery") as bar:
         write(chosen, out, progress=bar)
-    print(f"look at {index(PICTURES, out)}")
+    say(f"look at {index(PICTURES, out)}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pushforward.cli.terminal import pick_device, progress_bar
-from pushforward.errors import InputError
+from pushforward.cli.terminal import pick_device, progress_bar, say
+from pushforward.errors import InputError, printable
 
 if TYPE_CHECKING:
     from pushforward.report import Report
@@ -63,8 +63,8 @@ def evaluate(
     files = report.save(folder)
     print_scores(report)
     for note in [*report.notes, *(note for run in report.runs for note in run.notes)]:
-        print(f"note: {note}")
-    print(f"report: {files[1]}   numbers: {files[0]}")
+        say(f"note: {note}")
+    say(f"report: {files[1]}   numbers: {files[0]}")
 
 
 def print_scores(report: Report) -> None:
@@ -80,13 +80,13 @@ def print_scores(report: Report) -> None:
     reference, n = report.against, report.findings.n
     rows = "held-out rows" if reference.own else "rows"
     title = f"{n:,} samples against {reference.compared:,} {rows} of {reference.source}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(printable(title)), title_justify="left")
     first, alone = report.runs[0], len(report.runs) == 1
 
     # one run with what value and floor say together, several as columns beside one floor
     table.add_column("measure", no_wrap=True)
     for name in ["samples"] if alone else labels([Path(run.name).name for run in report.runs]):
-        table.add_column(name, justify="right")
+        table.add_column(Text(printable(name)), justify="right")
     table.add_column("floor", justify="right")
     if alone:
         table.add_column("together")
@@ -106,7 +106,7 @@ def print_scores(report: Report) -> None:
             if run.copies is None
             else f"{run.copies.suspects:,} (closer than held-out {run.copies.closer:.3f})"
         )
-        print(
+        say(
             f"{run.name}: suspected copies {copied}; {run.timing.evaluations:g} evaluations, "
             f"{run.timing.seconds_per_1000:.3g} s per 1,000 samples"
         )

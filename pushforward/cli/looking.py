@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from pushforward.cli.terminal import print_table
+from pushforward.cli.terminal import print_table, say
+from pushforward.errors import InputError
 
 __all__ = ["info", "inspect", "verify"]
 
@@ -21,28 +22,30 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     file, lines = read(run), [row for row in history(run) if "loss" in row]
     data, config = file.data, file.config
     cost = f", {file.flops / 1e6:,.3g} MFLOP per evaluation" if file.flops else ""
-    print(
-        f"{run}: {file.parameters:,} parameters{cost}, made by pushforward {file.pushforward} with torch {file.torch}"
-    )
-    print(f"data        {data.source}: {data.rows:,} rows of shape {data.shape}")
+    say(f"{run}: {file.parameters:,} parameters{cost}, made by pushforward {file.pushforward} with torch {file.torch}")
+    say(f"data        {data.source}: {data.rows:,} rows of shape {data.shape}")
     if data.classes:
         classes = ", ".join(f"{name} {share:.1%}" for name, share in zip(data.classes[:12], data.shares, strict=False))
-        print(f"classes     {len(data.classes)}: {classes}{', ...' * (len(data.classes) > 12)}")
+        say(f"classes     {len(data.classes)}: {classes}{', ...' * (len(data.classes) > 12)}")
     for name, section in config:
-        print(f"{name:11s} " + ", ".join(f"{key} {value}" for key, value in section))
+        say(f"{name:11s} " + ", ".join(f"{key} {value}" for key, value in section))
     if lines:
         last = lines[-1]
-        print(
-            f"training    {last['step']:,} steps in {last['seconds']:,.0f} s; loss {last['loss']:.4f}, "
-            f"held-out {last['held_out']:.4f}"
+        say(
+            f"training    {last['step']:,} steps in {last['seconds'] or 0:,.0f} s; loss {_loss(last['loss'])}, "
+            f"held-out {_loss(last['held_out'])}"
         )
     for line in floor_lines(history(run, "floor.jsonl")):
-        print(f"floor       {line}")
+        say(f"floor       {line}")
     weights = "model.safetensors (averaged weights)" if (run / "model.safetensors").is_file() else "not saved yet"
-    print(f"weights     {weights}")
+    say(f"weights     {weights}")
     for tuned in read_tuned(run):
-        print(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
-    print(f"convention  {file.convention}")
+        say(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
+    say(f"convention  {file.convention}")
+
+
+def _loss(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4f}"
 
 
 def floor_lines(rows: list[dict[str, float]]) -> list[str]:
@@ -78,12 +81,12 @@ def inspect(
     from pushforward.data import inspect as inspect_data
 
     report = inspect_data(data, schema, resize)
-    print(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
-    print(f"duplicated rows: {report.duplicated:,}")
+    say(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
+    say(f"duplicated rows: {report.duplicated:,}")
     if report.classes:
-        print(f"{len(report.classes)} classes: {', '.join(report.classes[:20])}{', ...' * (len(report.classes) > 20)}")
+        say(f"{len(report.classes)} classes: {', '.join(report.classes[:20])}{', ...' * (len(report.classes) > 20)}")
     for note in report.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     head = ("name", "type", "min", "max", "mean", "std", "distinct", "missing", "infinite", "model")
 
     def number(value: float | None) -> str:
@@ -121,7 +124,12 @@ def verify(
         from pushforward.run import load
 
         model = load(run)
-        source = read_raw(model.run.data.source if data is None else data)
+        try:
+            source = read_raw(model.run.data.readable_source() if data is None else data)
+        except InputError as error:
+            if data is not None:
+                raise
+            raise InputError(f"{run}: {error}; name the data: pushforward verify {run} DATA") from error
         checks = equations.verify_learned(model.field, model.transform.forward(source.rows, source.origin))
     failed = [check for check in checks if check.verdict == "FAIL"]
     if json:

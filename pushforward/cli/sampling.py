@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from pushforward.cli.flags import GuidanceFlags, MethodFlags, RowFlags
-from pushforward.cli.terminal import pick_device, print_table, progress_bar
+from pushforward.cli.terminal import pick_device, print_table, progress_bar, say
 from pushforward.errors import InputError
 from pushforward.registry import names
 
@@ -53,7 +53,7 @@ def sample(
             save(made, out, titles)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    print(f"{len(made):,} {'rows' if rows.fill is not None else 'samples'}: {out}")
+    say(f"{len(made):,} {'rows' if rows.fill is not None else 'samples'}: {out}")
 
 
 def drawn(
@@ -137,6 +137,7 @@ def check_ending(model: Model, out: Path) -> None:
 def tune(
     run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a trained run")],
     nfe: Annotated[int, arg(metavar="INT", help="evaluations of the network per sample")] = 8,
+    against: Annotated[str | None, arg(metavar="DATA", help="the run's training data, if it has moved")] = None,
     seed: Annotated[int, arg(help="of the noise on which samplers are compared")] = 0,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
 ) -> None:
@@ -145,15 +146,21 @@ def tune(
         raise InputError(f"--nfe {nfe}: at least 1")
     from pushforward import run as runs
 
+    model = runs.load(run, pick_device(device))
+    if against is None:
+        try:
+            model.run.data.readable_source()
+        except InputError as error:
+            say(f"note: {error}: flows alone are tried; name the data with --against", error=True)
     with progress_bar("tune") as show:
-        found = runs.tune(run, nfe, seed=seed, device=pick_device(device), progress=show)
+        found = model.tune(nfe, against=against, seed=seed, progress=show)
     rows = [(t.stepper, t.grid, f"{t.score:.4g}", t.measure) for t in found.tried]
     best = [
         row for measure in dict.fromkeys(row[3] for row in rows) for row in [r for r in rows if r[3] == measure][:8]
     ]
     print_table([("stepper", "grid", "score", "measured by"), *best])
-    print(f"decided among {len(rows)}; at most 8 of each kind are shown")
-    print(f"end-point error {found.error:.4g} of the standard deviation; best named choice {found.best_untuned:.4g}")
-    print(f"sliced Wasserstein distance of samples {found.distance:.4g}, floor {found.floor:.4g}")
+    say(f"decided among {len(rows)}; at most 8 of each kind are shown")
+    say(f"end-point error {found.error:.4g} of the standard deviation; best named choice {found.best_untuned:.4g}")
+    say(f"sliced Wasserstein distance of samples {found.distance:.4g}, floor {found.floor:.4g}")
     times = " ".join(f"{t:.4g}" for t in found.grid.tolist())
-    print(f"kept in {run}: {found.name} at t = {times}; sample uses it from now on")
+    say(f"kept in {run}: {found.name} at t = {times}; sample uses it from now on")

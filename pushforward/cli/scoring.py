@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from pushforward.cli.terminal import pick_device, progress_bar
+from pushforward.cli.terminal import pick_device, progress_bar, say
 from pushforward.errors import InputError
 from pushforward.registry import names
 
@@ -94,7 +94,7 @@ def score(
     columns = {"log_prob": found.log_prob, "std_error": found.std_error, "step_error": found.step_error}
     table = {"row": range(len(found.log_prob)), **{name: c.double().cpu().numpy() for name, c in columns.items()}}
     write_rows(pa.table({name: pa.array(values) for name, values in table.items()}), out)
-    print(f"{len(found.log_prob):,} rows: {out}")
+    say(f"{len(found.log_prob):,} rows: {out}")
     summarize(found, math.prod(model.transform.shape))
 
 
@@ -103,12 +103,12 @@ def summarize(found: Likelihood, dimensions: int) -> None:
     values = found.log_prob.double()
     n, mean = len(values), float(values.mean())
     error = float(values.std()) / math.sqrt(n) if n > 1 else math.nan
-    print(f"total log-likelihood  {float(values.sum()):,.3f} nats")
-    print(f"mean per row          {mean:.4f} +- {error:.4f} nats (standard error over rows)")
+    say(f"total log-likelihood  {float(values.sum()):,.3f} nats")
+    say(f"mean per row          {mean:.4f} +- {error:.4f} nats (standard error over rows)")
     bits = -mean / (dimensions * math.log(2))
-    print(f"bits per dimension    {bits:.4f} ({dimensions} dimensions, in the units of the data)")
+    say(f"bits per dimension    {bits:.4f} ({dimensions} dimensions, in the units of the data)")
     if noise := float(found.std_error.mean()):
-        print(f"random directions     standard error {noise:.3g} nats a row")
+        say(f"random directions     standard error {noise:.3g} nats a row")
 
 
 def write_rows(rows: Any, out: Path) -> None:
@@ -144,4 +144,4 @@ def encode(
     else:
         flat = codes.reshape(len(codes), -1)
         write_rows(pa.table({f"z{i}": flat[:, i] for i in range(flat.shape[1])}), out)
-    print(f"{len(codes):,} codes of shape {codes.shape[1:]}: {out}")
+    say(f"{len(codes):,} codes of shape {codes.shape[1:]}: {out}")

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pushforward.cli.flags import GRID_NAMES, MethodFlags
-from pushforward.cli.terminal import progress_bar
+from pushforward.cli.terminal import progress_bar, say
 
 __all__ = ["export", "push"]
 
@@ -26,8 +26,8 @@ def push(
     from pushforward import run as runs
 
     address = runs.push(run, to, private=private, revision=revision, license=license, to_folder=to_folder)
-    print(f"{run} shared: {address}")
-    print("of the data it holds names, types, ranges, categories and classes, no rows; see README.md there")
+    say(f"{run} shared: {address}")
+    say("of the data it holds names, types, ranges, categories and classes, no rows; see README.md there")
 
 
 def export(
@@ -63,4 +63,4 @@ def export(
         show(1.0, f"{out.stat().st_size:,} bytes")
     inputs = ", ".join(about["inputs"])
     sampler = "" if only_net else f" ({about['stepper']}, {len(about['grid']) - 1} steps)"
-    print(f'{out}: torch.export.load("{out.name}").module()({inputs}), in {about["output"]}{sampler}')
+    say(f'{out}: torch.export.load("{out.name}").module()({inputs}), in {about["output"]}{sampler}')

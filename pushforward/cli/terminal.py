@@ -7,9 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from pushforward.errors import InputError
+from pushforward.errors import InputError, printable
 
-__all__ = ["pick_device", "print_table", "progress_bar"]
+__all__ = ["pick_device", "print_table", "progress_bar", "say"]
+
+
+def say(line: str, *, error: bool = False) -> None:
+    """Print one line, on standard error or standard output: what commands say goes through here (`printable`)."""
+    print(printable(line), file=sys.stderr if error else sys.stdout, flush=error)
 
 
 @contextlib.contextmanager
@@ -21,7 +26,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
         def line(share: float, message: str) -> None:
             nonlocal last
             if share >= 1 or time.monotonic() - last > 5:
-                print(f"{title} {100 * share:3.0f}%  {message}", file=sys.stderr, flush=True)
+                say(f"{title} {100 * share:3.0f}%  {message}", error=True)
                 last = time.monotonic()
 
         yield line
@@ -30,16 +35,18 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(title), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[message]}"), console=Console(stderr=True)) as bar:
+    words = TextColumn("{task.fields[message]}", markup=False)
+    with Progress(*columns, words, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=1.0, message="")
-        yield lambda share, message: bar.update(task, completed=share, message=message)
+        yield lambda share, message: bar.update(task, completed=share, message=printable(message))
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows of cells in columns as wide as they need."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def pick_device(name: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pushforward.cli.terminal import pick_device, progress_bar
+from pushforward.cli.terminal import pick_device, progress_bar, say
 from pushforward.config import Config
 from pushforward.progress import Progress
 
@@ -54,7 +53,7 @@ def train(
     from pushforward.training import TrainingOptions
 
     def warn(message: str) -> None:
-        print(f"warning: {message}", file=sys.stderr)
+        say(f"warning: {message}", error=True)
 
     # several processes train, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("train") as progress:
@@ -71,6 +70,6 @@ def train(
         return
     if finished:
         example = "-n 64 -o samples.png" if len(run.read(out).data.shape) > 1 else "-n 1000 -o samples.csv"
-        print(f"done: {out}   next: pushforward sample {out} {example}")
+        say(f"done: {out}   next: pushforward sample {out} {example}")
     else:
-        print(f"stopped; {out} is usable as it is, and the same command goes on from here")
+        say(f"stopped; {out} is usable as it is, and the same command goes on from here")

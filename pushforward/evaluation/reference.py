@@ -63,7 +63,7 @@ def load_dataset(source: DataSource, transform: Transform) -> Dataset:
 def trained_rows(model: Model) -> Tensor | None:
     """The rows that a run was trained on; None when its data are gone or have changed."""
     try:
-        data = load_dataset(model.run.data.source, model.transform)
+        data = load_dataset(model.run.data.readable_source(), model.transform)
     except (InputError, OSError):
         return None
     return data.split(*split_settings(model))[0].x[:] if fingerprint(data) == model.run.data.fingerprint else None
@@ -88,7 +88,7 @@ def load_reference(models: Sequence[Model], source: DataSource | None, n: int, s
         )
     name = record.source if source is None else source
     try:
-        data = load_dataset(name, first.transform)
+        data = load_dataset(record.readable_source() if source is None else source, first.transform)
     except InputError as error:
         if source is not None:
             raise
@@ -119,7 +119,7 @@ def load_reference(models: Sequence[Model], source: DataSource | None, n: int, s
         train, held_out = (part.x[:] for part in (data.split(0.5, seed) if len(data) > 1 else (data, data)))
         trained = trained_rows(first) if same_data else None
         if same_data and trained is None:
-            notes.append("the training data are gone or have changed, so copies of them cannot be found")
+            notes.append("the training data are gone, changed or not to be opened: copies of them cannot be found")
     # too few rows on either side would measure nothing but themselves
     if min(len(train), len(held_out)) < LEAST:
         raise InputError(

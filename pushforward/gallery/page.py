@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, final
 
 from pushforward import plot
 from pushforward.errors import InputError
+from pushforward.files import written_whole
 from pushforward.progress import Progress
 
 if TYPE_CHECKING:
@@ -158,12 +159,13 @@ def index(pictures: dict[str, Picture], out: Path) -> Path:
             f"<pre>{code}</pre></details></figcaption>\n</figure>"
         )
     file = out / "index.html"
-    file.write_text(
+    text = (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>pushforward: gallery</title>\n<style>\n{STYLE}\n</style>\n<h1>Gallery</h1>\n"
         + "\n".join(parts)
-        + "\n</html>\n",
-        encoding="utf-8",
+        + "\n</html>\n"
     )
+    with written_whole(file) as scratch:
+        scratch.write_text(text, encoding="utf-8")
     return file

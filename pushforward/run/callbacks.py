@@ -94,9 +94,10 @@ class RunCallbacks:
 
     def on_report(self, status: TrainingStatus) -> None:
         """Append a line to ``metrics.jsonl``, and tell the tracker and whoever watches."""
+        from pushforward.files import append_line
+
         try:
-            with (self.folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(asdict(status)) + "\n")
+            append_line(self.folder / "metrics.jsonl", json.dumps(asdict(status)) + "\n")
         except OSError as error:
             self.warn(f"step {status.step} could not be written to metrics.jsonl ({error})")
         self.track(asdict(status))
@@ -112,6 +113,8 @@ class RunCallbacks:
 
     def on_preview(self, ema: nn.Module, step: int) -> None:
         """Measure the floor of the loss and draw samples, by all processes: each may hold but a part of the network."""
+        from pushforward.files import append_line, stays_inside
+
         folder, main = self.folder, self.execution.processes.main
         field = self.batches.parts.field_of(ema)
         model = Model(field, self.batches.rows.data.transform, self.record, folder, self.execution.device)
@@ -120,13 +123,14 @@ class RunCallbacks:
             with suppress(OSError):  # which the picture will meet again, after its samples are made
                 (folder / "previews").mkdir(exist_ok=True)
         try:
-            preview(model, folder / "previews" / f"step-{step}.png" if main else None)
+            file = folder / "previews" / f"step-{step}.png"
+            stays_inside(file, folder)
+            preview(model, file if main else None)
         except InputError as error:  # samples that are not finite may become so: no reason to stop
             self.warn(f"no preview of step {step}: {error}")
         finally:
             if main and line:
-                with (folder / "floor.jsonl").open("a") as file:
-                    file.write(line)
+                append_line(folder / "floor.jsonl", line)
 
     def _floor(self, ema: nn.Module, step: int) -> str:
         """The loss beside its floor, as a line of JSON; empty where there is none, which `info` says then."""

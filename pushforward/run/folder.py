@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from pushforward.config import Config, Section
-from pushforward.errors import InputError
+from pushforward.errors import InputError, printable
+from pushforward.signature import is_signed, sign
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned"]
 
 CONVENTION = "t=0 source (noise), t=1 data; x_t = alpha_t data + beta_t noise; log-densities in nats"
+REPORTED = {"seconds", "loss", "held_out"}  # of a line of metrics.jsonl
+FLOORS = {"floor", "excess", "held_out_floor", "held_out_excess"}  # of a line of floor.jsonl, unless there is a note
+STEPS = 10_000  # of a tuned sampler, at most
 LARGEST = 2**28  # bytes of JSON: a table's categories and quantiles fit in many times over
 
 
@@ -39,6 +44,36 @@ class DataRecord(Section):
     """how frequent each class is"""
     pairs: bool = False
     """whether the rows came in pairs with their source points (--reflow)"""
+    signature: str = ""
+    """of the user who named ``source`` in training (`pushforward.signature`)"""
+
+    def signed(self) -> DataRecord:
+        """The record with the signature of this user, who has named its source."""
+        return self.model_copy(update={"signature": sign(self._claim)})
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether this user, on this machine, has named the source in training."""
+        return is_signed(self._claim, self.signature)
+
+    @property
+    def _claim(self) -> str:
+        return json.dumps([self.source, self.fingerprint])
+
+    def readable_source(self) -> str:
+        """The source, if it may be opened on the word of the run: a built-in set, or a local path that is signed.
+
+        InputError for anything else: a run may come from a stranger, and opening what a stranger names can send
+        requests or show files. Whoever wants it opened names it.
+        """
+        from pushforward.data import BUILTIN
+        from pushforward.data.files.remote import is_url
+
+        if is_url(self.source):
+            raise InputError(f"{self.source[:200]!r} is a URL, and none is followed on the word of a run")
+        if self.is_signed or (self.source in BUILTIN and not Path(self.source).exists()):
+            return self.source
+        raise InputError(f"{self.source[:200]!r} is not opened on the word of a run that was not trained here by you")
 
     def spec(self, transform: Transform) -> DataSpec:
         """What the network of the run was built from, with the configuration: the one place that says so."""
@@ -61,15 +96,25 @@ class RunFile(Section):
 
 
 class TunedSampler(Section):
-    """One answer of `tune`: a method by name, its times, and how well it did (see `sample.Tuned`)."""
+    """One answer of `tune`: a method by name, its times, and how well it did (see `sample.Tuned`).
 
-    nfe: int
+    The times rise from 0 to 1, at most `STEPS` of them: anyone may have written the file.
+    """
+
+    nfe: Annotated[int, Field(ge=1, le=STEPS)]
     stepper: str
-    grid: tuple[float, ...]
+    grid: Annotated[tuple[float, ...], Field(min_length=2, max_length=STEPS + 1)]
     error: float
     best_untuned: float
     distance: float
     floor: float
+
+    @field_validator("grid")
+    @classmethod
+    def _rises(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
+        if grid[0] != 0 or grid[-1] != 1 or not all(a < b for a, b in pairwise(grid)):
+            raise ValueError("times rise from 0 to 1")
+        return grid
 
     def times(self) -> Tensor:
         """The grid as a tensor."""
@@ -99,7 +144,8 @@ def read(folder: Path) -> RunFile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{path}: not a valid run file: {where}: {' '.join(first['msg'].split())}") from error
+        said = f"{printable(where)[:200]}: {' '.join(first['msg'].split())}"
+        raise InputError(f"{path}: not a valid run file: {said}") from error
     except (OSError, InputError) as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -119,10 +165,33 @@ def read_tuned(folder: Path) -> tuple[TunedSampler, ...]:
 
 def history(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, float]]:
     """The lines of ``metrics.jsonl``, or of ``floor.jsonl``; a last line cut short by a crash is left out."""
-    path, rows = folder / name, []
-    for line in path.read_text(errors="replace").splitlines() if path.is_file() else []:
-        with contextlib.suppress(ValueError, RecursionError):
-            row = json.loads(line)
-            if isinstance(row, dict) and "step" in row:
-                rows.append(row)
+    path = folder / name
+    rows: list[dict[str, float]] = []
+    if not path.is_file():
+        return rows
+    if path.stat().st_size > LARGEST:
+        raise InputError(f"{path}: has {path.stat().st_size:,} bytes, more than any history; delete it")
+    with path.open(errors="replace") as file:
+        for line in file:
+            with contextlib.suppress(ValueError, RecursionError):
+                row = json.loads(line)
+                if _is_report(row, name):
+                    rows.append(row)
     return rows
+
+
+def _is_report(row: Any, name: str) -> bool:
+    """Whether a line of a history is one that training writes: numbers by name, and notes."""
+    if not isinstance(row, dict) or type(row.get("step")) is not int or not 0 <= row["step"] < 2**53:
+        return False
+    has = row.keys()
+    if ("loss" in has and not has >= REPORTED) or ("floor" in has and not has >= FLOORS):
+        return False
+    if name == "floor.jsonl" and not has & {"floor", "floor_note"}:
+        return False
+    return all(isinstance(value, str) if key.endswith("_note") else _is_number(value) for key, value in row.items())
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of a history is a number that can be printed and drawn, or one that was not measured."""
+    return value is None or type(value) is float or (type(value) is int and abs(value) < 2**63)

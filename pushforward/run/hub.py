@@ -78,18 +78,19 @@ def share(model: Model, destination: Destination, license: str = "unknown") -> s
             raise InputError(f"{name}: not shared ({one_line(error)})") from error
 
 
-def _write(model: Model, folder: Path, name: str, license: str) -> None:
+def _write(model: Model, scratch: Path, name: str, license: str) -> None:
     """Every file that is shared, made from what was loaded and not copied."""
     from pushforward.files import save_weights
 
     # the path of the data on the author's machine is nobody's business
-    file = model.run.model_copy(update={"data": model.run.data.model_copy(update={"source": model.run.data.name})})
-    (folder / "config.json").write_text(file.model_dump_json(indent=1))
-    save_weights(model.net.state_dict(), folder / "model.safetensors")
+    data = model.run.data.model_copy(update={"source": model.run.data.name, "signature": ""})
+    file = model.run.model_copy(update={"data": data})
+    (scratch / "config.json").write_text(file.model_dump_json(indent=1))
+    save_weights(model.net.state_dict(), scratch / "model.safetensors")
     if model.tuned:
-        (folder / "sampler.json").write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
-    pictured = _picture(model.folder, folder / PREVIEW)
-    (folder / "README.md").write_text(card(model, name, license, pictured), encoding="utf-8")
+        (scratch / "sampler.json").write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
+    pictured = _picture(model.folder, scratch / PREVIEW)
+    (scratch / "README.md").write_text(card(model, name, license, pictured), encoding="utf-8")
 
 
 def _picture(run: Path, to: Path) -> bool:
@@ -111,6 +112,8 @@ def _picture(run: Path, to: Path) -> bool:
 
 def _to_folder(made: Path, to: Path) -> str:
     """Put the files into a folder; InputError if it holds anything else, such as a run in training."""
+    from pushforward.files import written_whole
+
     present = [p.relative_to(to).as_posix() for p in to.rglob("*") if p.is_symlink() or not p.is_dir()]
     if to.is_symlink() or (to.exists() and not to.is_dir()):
         raise InputError(f"{to}: is not a folder")
@@ -119,7 +122,8 @@ def _to_folder(made: Path, to: Path) -> str:
     for name in FILES:
         if (made / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made / name, to / name)
+            with written_whole(to / name, to) as scratch:
+                shutil.copyfile(made / name, scratch)
         else:
             (to / name).unlink(missing_ok=True)
     return str(to)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import components, network
+from pushforward.config import components, make, network
 from pushforward.errors import InputError
 from pushforward.run.fetch import fetch, on_hub
 from pushforward.run.folder import read, read_tuned
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from pushforward.data import DataSource
     from pushforward.distributed import Processes
+    from pushforward.run.folder import TunedSampler
     from pushforward.sample import Stepper, Tuned
 
 __all__ = ["export", "load", "push", "tune"]
@@ -69,17 +71,41 @@ def load(
     if ema is not None:
         reaverage(net, folder / "averages", run.config.train.ema, ema)
     field = parts.field_of(net.to(device).requires_grad_(False))
-    return Model(field, transform, run, folder, str(device), read_tuned(folder), processes or single_process())
+    tuned = read_tuned(folder)
+    _check_steppers(tuned, folder)
+    return Model(field, transform, run, folder, str(device), tuned, processes or single_process())
+
+
+def _check_steppers(tuned: tuple[TunedSampler, ...], folder: Path) -> None:
+    """InputError for a tuned sampler whose stepper is none of those that `tune` chooses: with steps of its own."""
+    from pushforward.sample import STEPPERS
+
+    for sampler in tuned:
+        try:
+            stepper = make(STEPPERS, sampler.stepper, "stepper")
+            if stepper.adaptive:
+                raise InputError(f"stepper {sampler.stepper!r} chooses its steps itself")
+        except (InputError, TypeError, OverflowError) as error:
+            raise InputError(
+                f"{folder / 'sampler.json'}: damaged ({error}); delete it, or make it again with: pushforward tune "
+                f"{folder}"
+            ) from error
 
 
 def tune(
-    run: Model | str | Path, nfe: int, *, seed: int = 0, device: str | torch.device = "cpu", progress: Watch = None
+    run: Model | str | Path,
+    nfe: int,
+    *,
+    against: DataSource | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    progress: Watch = None,
 ) -> Tuned:
     """Find the best sampler of a run for ``nfe`` evaluations a sample, and keep it in its folder; see `tune_model`.
 
     ``device`` is for a run that is given by its folder.
     """
-    return _loaded(run, device).tune(nfe, seed=seed, progress=progress)
+    return _loaded(run, device).tune(nfe, against=against, seed=seed, progress=progress)
 
 
 def push(

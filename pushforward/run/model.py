@@ -275,11 +275,11 @@ class Model:
 
     # ---- what is made of a model
 
-    def tune(self, nfe: int, *, seed: int = 0, progress: Watch = None) -> Tuned:
+    def tune(self, nfe: int, *, against: DataSource | None = None, seed: int = 0, progress: Watch = None) -> Tuned:
         """Find the best sampler for ``nfe`` evaluations a sample; `sample` uses it from now on, see `tune_model`."""
         from pushforward.run.tuning import tune_model
 
-        return tune_model(self, nfe, seed, Progress.of(progress))
+        return tune_model(self, nfe, seed, against, Progress.of(progress))
 
     def evaluate(
         self,

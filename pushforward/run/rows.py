@@ -28,11 +28,15 @@ HELD_OUT_ROWS = 2048
 
 @dataclass(frozen=True, eq=False)
 class RunRows:
-    """A data set in model units, where it came from, and the source points of its rows, if they came in pairs."""
+    """A data set in model units, where it came from, and the source points of its rows, if they came in pairs.
+
+    ``named`` says that the user has named ``source``, now or when the run that it is taken from was trained.
+    """
 
     data: Dataset
     source: str
     partners: Tensor | None = None
+    named: bool = True
 
 
 def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution, watcher: Watcher) -> RunRows:
@@ -45,7 +49,8 @@ def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution
     # made by the main process, and read back by the others
     read_pairs = partial(make_pairs, request.reflow, folder, seed, execution.device)
     made = execution.processes.on_main(lambda: read_pairs(watcher.preparing("pairs of the model"))) or read_pairs()
-    return RunRows(made.data, read(request.reflow).data.source, made.partners)
+    record = read(request.reflow).data
+    return RunRows(made.data, record.source, made.partners, record.is_signed)
 
 
 class RunBatches:

@@ -170,7 +170,7 @@ def train_run(
 def describe_rows(rows: RunRows) -> DataRecord:
     """Write down the data of a run: what they are known by again, their units, their classes."""
     data = rows.data
-    return DataRecord(
+    record = DataRecord(
         source=rows.source,
         name=data.name,
         rows=len(data),
@@ -181,6 +181,7 @@ def describe_rows(rows: RunRows) -> DataRecord:
         shares=() if data.y is None else tuple((data.y.bincount(minlength=len(data.classes)) / len(data)).tolist()),
         pairs=rows.partners is not None,
     )
+    return record.signed() if rows.named else record
 
 
 def describe(config: Config, data: DataRecord, net: nn.Module) -> RunFile:

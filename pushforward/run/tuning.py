@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from pushforward.batches import fingerprint
@@ -13,17 +12,21 @@ from pushforward.run.folder import SamplerFile, TunedSampler
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pushforward.data import DataSource
     from pushforward.run.model import Model
     from pushforward.sample import Tuned
 
 __all__ = ["tune_model"]
 
 
-def tune_model(model: Model, nfe: int, seed: int = 0, progress: Progress = SILENT) -> Tuned:
+def tune_model(
+    model: Model, nfe: int, seed: int = 0, against: DataSource | None = None, progress: Progress = SILENT
+) -> Tuned:
     """Find the sampler of a model for ``nfe`` evaluations a sample and keep it in its folder and in ``model.tuned``.
 
-    Held-out rows of the training data decide on stochastic samplers; where the data have moved or changed, flows alone
-    are tried. InputError for a budget in which no method makes a step.
+    Held-out rows of the training data decide on stochastic samplers. ``against`` are these data, if they have moved;
+    without it those that the run names, where they may be opened and have not changed, and otherwise flows alone are
+    tried. InputError for a budget in which no method makes a step, and for other data.
     """
     from pushforward.files import written_whole
     from pushforward.sample import tune
@@ -35,7 +38,7 @@ def tune_model(model: Model, nfe: int, seed: int = 0, progress: Progress = SILEN
             shape=model.transform.shape,
             seed=seed,
             device=model.device,
-            data=_held_out(model),
+            data=_held_out(model, against),
             progress=progress,
         )
     except ValueError as error:
@@ -55,14 +58,20 @@ def tune_model(model: Model, nfe: int, seed: int = 0, progress: Progress = SILEN
     return best
 
 
-def _held_out(model: Model) -> Tensor | None:
+def _held_out(model: Model, against: DataSource | None) -> Tensor | None:
     """The held-out rows of the training data, on the model's device; None where they are not what they were."""
-    from pushforward.data import load
+    from pushforward.evaluation.reference import load_dataset
 
-    with contextlib.suppress(InputError, OSError):
-        data = load(model.run.data.source)
-        if fingerprint(data) == model.run.data.fingerprint:
-            config = model.run.config.train
-            rows: Tensor = data.split(config.held_out, config.seed)[1].x[:]
-            return rows.to(model.device)
+    try:
+        data = load_dataset(model.run.data.readable_source() if against is None else against, model.transform)
+    except (InputError, OSError):
+        if against is not None:
+            raise
+        return None
+    if fingerprint(data) == model.run.data.fingerprint:
+        config = model.run.config.train
+        rows: Tensor = data.split(config.held_out, config.seed)[1].x[:]
+        return rows.to(model.device)
+    if against is not None:
+        raise InputError(f"{data.name}: not the rows that the run was trained on; without them flows alone are tried")
     return None

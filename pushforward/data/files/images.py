@@ -131,14 +131,14 @@ def decode_pictures(
 
 @contextmanager
 def _opened(source: Path | bytes | None) -> Iterator[Any]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  # two are not known
 
     if source is None:
         raise ValueError("an empty cell")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=PICTURES)
         except UnidentifiedImageError as error:
             raise ValueError("not a picture") from error
         except Image.DecompressionBombError as error:
@@ -173,6 +173,8 @@ def _fitted(image: Any, size: Size) -> Array:
     return np.asarray(image)
 
 
+# an EPS would start Ghostscript, whatever its ending says
+PICTURES = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 FOLDER = Format("picture", read_picture_folder)
 READ_ONLY = {
     ".png": FOLDER,

@@ -16,6 +16,9 @@ from pushforward.errors import InputError, one_line
 
 __all__ = ["File", "Remote", "is_url", "reading", "remote_files"]
 
+# those by which people keep data; others run commands, read archives or reach services of this machine
+PROTOCOLS = ("https", "http", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "file", "memory")
+
 
 @final
 @dataclass(frozen=True)
@@ -63,12 +66,16 @@ File: TypeAlias = Path | Remote
 
 
 def is_url(name: str) -> bool:
-    """Tell a URL from a path; chains such as ``simplecache::s3://..`` are URLs."""
-    return re.match(r"[a-z][a-z0-9+.:-]*://", name) is not None
+    """Tell a URL from a path; chains such as ``simplecache::s3://..`` are URLs, which `remote_files` refuses."""
+    return "://" in name and ("::" in name or re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None)
 
 
 def remote_files(url: str) -> list[Remote]:
-    """List the file behind a URL, or those that a pattern with ``*`` finds, in the order of their names."""
+    """List the file behind a URL, or those that a pattern with ``*`` finds, in the order of their names.
+
+    InputError for chains of protocols, and for those that are not for data, before anything is asked.
+    """
+    _check_protocol(url)
     if "*" not in url:
         return [Remote(url)]
     system, pattern = _file_system(url)
@@ -92,9 +99,10 @@ def reading(file: File) -> Iterator[Any]:
 
 
 def _file_system(url: str) -> tuple[Any, str]:
-    """The file system that a URL is of, and its name there."""
+    """The file system that a URL is of, and its name there; InputError for protocols that are not for data."""
     from fsspec.core import url_to_fs
 
+    _check_protocol(url)
     try:
         system, path = url_to_fs(url)
     except ImportError as error:  # it says which package
@@ -102,3 +110,11 @@ def _file_system(url: str) -> tuple[Any, str]:
     except Exception as error:
         raise InputError(f"{url}: cannot be reached ({one_line(error)})") from error
     return system, str(path)
+
+
+def _check_protocol(url: str) -> None:
+    if "::" in url:
+        raise InputError(f"{url}: chains of protocols (::) are not followed; name the file itself")
+    if (protocol := url.partition("://")[0].lower()) not in PROTOCOLS:
+        allowed = ", ".join(f"{name}://" for name in PROTOCOLS)
+        raise InputError(f"{url}: data are read from {allowed}, not {protocol}://")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from pushforward.data.files.formats import ENDINGS, endings, formats
 from pushforward.data.files.rows import Array, UserRows, array_columns
 from pushforward.data.files.stream import ArrowTable
 from pushforward.errors import InputError
+from pushforward.files import written_whole
 
 __all__ = ["save"]
 
@@ -28,16 +27,11 @@ def save(rows: UserRows, path: Path, labels: Sequence[str] | None = None) -> Non
     form = formats().get(path.suffix.lower())
     if form is None or form.write is None:
         raise InputError(f"{path}: cannot write the ending {path.suffix.lower()!r}; use one of {', '.join(ENDINGS)}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with written_whole(path) as scratch, scratch.open("wb") as file:
             form.write(file, _as_table(rows, path) if form.kind == "table" else _as_matrix(rows, path), labels)
-        os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"{path}: cannot write: {error.strerror or error}; choose another place") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _as_table(rows: UserRows, path: Path) -> ArrowTable:
