@@ -8,11 +8,12 @@ is asked for, and nothing is unpickled.
 from __future__ import annotations
 
 import contextlib
-import glob
+import functools
 import hashlib
 import json
 import math
 import os
+import platform
 import re
 import shutil
 import stat
@@ -33,11 +34,13 @@ __all__ = [
     "append_line",
     "at_most",
     "load_weights",
+    "locked",
     "no_links",
     "numbered",
     "read_folder",
     "save_weights",
     "stays_inside",
+    "sweep",
     "write_folder",
     "written_whole",
 ]
@@ -72,12 +75,18 @@ def stays_inside(path: Path, root: Path) -> None:
         raise InputError(f"{path.parent}: is a link that leads out of {root}; nothing is written there")
 
 
-def _sweep(path: Path) -> None:
-    """Delete what processes that were killed have left of writing ``path``; what others are writing now stays."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        writer = re.fullmatch(r"([0-9]+)-[A-Za-z0-9_]+", left.name.removeprefix(f".{path.name}."))
+def sweep(folder: Path) -> None:
+    """Delete what processes of this machine that were killed have left half written; what others write now stays."""
+    for left in folder.glob(".*"):
+        writer = re.fullmatch(rf"\..+\.{_host()}-([0-9]+)-[A-Za-z0-9_]+", left.name)
         if writer is not None and left.is_dir() and not left.is_symlink() and not _alive(int(writer[1])):
             shutil.rmtree(left, ignore_errors=True)
+
+
+@functools.cache
+def _host() -> str:
+    """A few digits of this machine's name: what other machines write into a shared folder is not judged here."""
+    return hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()
 
 
 def _alive(process: int) -> bool:
@@ -101,8 +110,8 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
     """
     if root is not None:
         stays_inside(path, root)
-    _sweep(path)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}-", dir=path.parent))
+    sweep(path.parent)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_host()}-{os.getpid()}-", dir=path.parent))
     try:
         yield scratch / path.name
         for file in [*(scratch / path.name).glob("*"), scratch / path.name]:
@@ -113,6 +122,33 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for one trainer: InputError where another holds it. A process that is killed lets go of it.
+
+    Others may read. Where a file system has no such locks nothing is held.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise InputError(
+            f"{folder}: another process trains here now; wait until it is done, or choose another --out"
+        ) from error
+    except OSError:  # no locks on this file system
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -237,8 +273,6 @@ def write_folder(target: Path, tensors: dict[str, Tensor], values: dict[str, flo
     InputError where the folder above it leads out of the run.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(".step-*"):  # by a process killed after the rename: that name does not come back
-        shutil.rmtree(left, ignore_errors=True)
     with written_whole(target, target.parent.parent) as scratch:
         scratch.mkdir()
         _write({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, scratch / TENSORS)

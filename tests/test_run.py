@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import pushforward as pf
-from pushforward import files, run
+from pushforward import cli, files, run
 from pushforward.batches import BatchRecipe, feed_for, fingerprint
 from pushforward.config import Config, NetConfig, TrainConfig, components, network
 from pushforward.data import DataSpec
@@ -144,7 +144,7 @@ def test_killed_and_resumed_is_the_same_run(every, straight, tmp_path):
     folder = tmp_path / "run"
     assert train(folder, checkpoint_every=every)
     shutil.rmtree(folder / "checkpoints" / "step-60")
-    (folder / "checkpoints" / ".step-60.k3x9" / "step-60").mkdir(parents=True)
+    (folder / "checkpoints" / f".step-60.{files._host()}-999999999-k3x9" / "step-60").mkdir(parents=True)
     with (folder / "metrics.jsonl").open("a") as log:
         log.write('{"step": 70, "lo')
     assert train(folder, checkpoint_every=every)
@@ -185,6 +185,60 @@ def test_a_budget_of_minutes_counts_the_time_before_the_stop(tmp_path):
     assert seconds > 0
     assert train_into(ROWS, folder, CONFIG, Budget(None, seconds / 60.001))  # spent already
     assert latest(folder / "checkpoints").name == "step-20"
+
+
+def started(folder, rows, every=20, **how):
+    """A training from the command line that does not end by itself, once it has saved a checkpoint."""
+    np.save(rows, ROWS)
+    flags = ["--width", "32", "--depth", "1", "--batch", "64", "--checkpoint-every", str(every), "--device", "cpu"]
+    command = [sys.executable, "-m", "pushforward", "train", str(rows), "--out", str(folder), "--steps", "9000000"]
+    process = subprocess.Popen([*command, *flags], text=True, **how)
+    deadline = time.monotonic() + 120
+    while not (folder / "model.safetensors").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def test_a_terminal_that_closes_ends_in_a_checkpoint(tmp_path):
+    """SIGHUP saves as Ctrl-C does; under nohup it is ignored."""
+    process = started(tmp_path / "run", tmp_path / "rows.npy", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and "stopped" in out and "Traceback" not in err
+    assert "same command" in out and pf.load(tmp_path / "run").sample(3, steps=1).shape == (3, 2)
+
+
+def test_a_reader_that_goes_away_ends_in_a_checkpoint(tmp_path):
+    """As ``2>&1 | head -1`` does: both ends of what is said are closed."""
+    read, write = os.pipe()
+    process = started(tmp_path / "run", tmp_path / "rows.npy", 400, stdout=write, stderr=write)
+    os.close(write)
+    os.close(read)
+    try:
+        assert process.wait(timeout=120) == 1
+    finally:
+        process.kill()
+    assert int(latest(tmp_path / "run" / "checkpoints").name[5:]) % 400 and scratch_left(tmp_path / "run") == []
+
+
+def test_one_trainer_at_a_time(tmp_path, capsys):
+    """A second one is refused in one line while sampling goes on; a kill lets go, and the same command goes on."""
+    folder, rows = tmp_path / "run", tmp_path / "rows.npy"
+    first = started(folder, rows, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    flags = ["--width", "32", "--depth", "1", "--batch", "64", "--checkpoint-every", "20", "--device", "cpu"]
+    again = ["train", str(rows), "--out", str(folder), *flags]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*again, "--steps", "9000000"])
+        assert stop.value.code == 2 and "another process trains here now" in capsys.readouterr().err
+        assert pf.load(folder).sample(3, steps=1).shape == (3, 2)
+    finally:
+        first.kill()
+        first.wait()
+    step = int(latest(folder / "checkpoints").name[5:])
+    cli.main([*again, "--steps", str(step + 1)])
+    assert latest(folder / "checkpoints").name == f"step-{step + 1}"
 
 
 def test_ctrl_c_in_a_terminal(tmp_path):
@@ -339,7 +393,7 @@ def test_full_disk_for_real(small_disk, straight):
 def test_what_a_killed_process_left_beside_a_whole_checkpoint_is_removed(straight, tmp_path):
     folder = shutil.copytree(straight, tmp_path / "run")
     for place in ("checkpoints", "averages"):
-        (folder / place / ".step-60.abc" / "before").mkdir(parents=True)
+        (folder / place / f".step-60.{files._host()}-999999999-abc1" / "before").mkdir(parents=True)
     assert len(scratch_left(folder)) == 2
     train(folder, 61)
     assert scratch_left(folder) == []

@@ -14,7 +14,7 @@ import pytest
 from test_layout import PACKAGE
 
 import pushforward as pf
-from pushforward import signature
+from pushforward import files, signature
 from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.files import append_line, written_whole
@@ -257,16 +257,31 @@ def test_no_command_writes_through_a_link(trained, tmp_path):
 
 
 def test_scratch_of_the_dead_is_swept_and_that_of_the_living_stays(tmp_path):
-    dead, living, other = tmp_path / ".x.999999999-ab12", tmp_path / f".x.{os.getppid()}-ab12", tmp_path / ".x.notes"
-    outside = tmp_path / "outside"
-    for folder in (dead, living, other, outside):
+    dead, other_file = (tmp_path / f".{name}.{files._host()}-999999999-ab12" for name in ("x", "y"))
+    living, elsewhere = tmp_path / f".x.{files._host()}-{os.getppid()}-ab12", tmp_path / ".x.0badcafe-999999999-ab12"
+    other, outside = tmp_path / ".x.notes", tmp_path / "outside"
+    for folder in (dead, living, other, outside, other_file, elsewhere):
         folder.mkdir()
-    (tmp_path / ".x.999999999-link").symlink_to(outside)
+    (tmp_path / f".x.{files._host()}-999999999-link").symlink_to(outside)
     with written_whole(tmp_path / "x") as scratch:
         assert scratch.parent.stat().st_mode & 0o077 == 0
         scratch.write_text("whole")
     assert (tmp_path / "x").read_text() == "whole" and outside.is_dir()
-    assert not dead.exists() and living.is_dir() and other.is_dir()
+    assert not dead.exists() and not other_file.exists()
+    assert living.is_dir() and other.is_dir() and elsewhere.is_dir()
+
+
+def test_what_a_kill_in_the_first_second_leaves_goes_on(trained, tmp_path):
+    """A folder that was just made, the scratch of its record, pairs that were made: the same command continues."""
+    for left in ((), ("config.json",), ("config.json", "model.safetensors")):
+        folder = tmp_path / f"run-{len(left)}"
+        folder.mkdir()
+        for name in left:
+            scratch = folder / f".{name}.{files._host()}-999999999-ab12"
+            scratch.mkdir()
+            (scratch / name).write_text("half of")
+        pf.train(trained / "data.csv", folder, config=CONFIG, steps=2)
+        assert not [p for p in folder.iterdir() if p.name.startswith(".")]
 
 
 def test_what_is_written_stays_in_its_folder(tmp_path):

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from pushforward.errors import InputError, printable
 
-__all__ = ["pick_device", "print_table", "progress_bar", "say"]
+__all__ = ["pick_device", "print_table", "progress_bar", "say", "tell"]
 
 
 def say(line: str, *, error: bool = False) -> None:
     """Print one line, on standard error or standard output: what commands say goes through here (`printable`)."""
     print(printable(line), file=sys.stderr if error else sys.stdout, flush=error)
+
+
+def tell(line: str) -> None:
+    """Print a line on standard error while a command goes on; where nobody reads it, stop as Ctrl-C does: saved."""
+    global _unread
+    try:
+        say(line, error=True)
+    except BrokenPipeError:
+        if not _unread:
+            _unread = True
+            signal.raise_signal(signal.SIGINT)
+
+
+_unread = False
 
 
 @contextlib.contextmanager
@@ -26,7 +41,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
         def line(share: float, message: str) -> None:
             nonlocal last
             if share >= 1 or time.monotonic() - last > 5:
-                say(f"{title} {100 * share:3.0f}%  {message}", error=True)
+                tell(f"{title} {100 * share:3.0f}%  {message}")
                 last = time.monotonic()
 
         yield line

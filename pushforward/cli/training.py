@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pushforward.cli.terminal import pick_device, progress_bar, say
+from pushforward.cli.terminal import pick_device, progress_bar, say, tell
 from pushforward.config import Config
 from pushforward.progress import Progress
 
@@ -53,7 +53,7 @@ def train(
     from pushforward.training import TrainingOptions
 
     def warn(message: str) -> None:
-        say(f"warning: {message}", error=True)
+        tell(f"warning: {message}")
 
     # several processes train, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("train") as progress:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,9 @@ from pushforward.run.reflow import PAIRS
 if TYPE_CHECKING:
     from pushforward.run.request import Execution, RowRequest
 
-__all__ = ["check", "check_counts", "check_request", "claim", "differences"]
+__all__ = ["check", "check_counts", "check_request", "claimed", "differences"]
+
+FOLDERS = ("checkpoints", "averages", "previews", "plan")  # of a run, in which files are written
 
 
 def check_counts(
@@ -74,8 +78,30 @@ def _compiles(device: str) -> bool:
     return not on_cpu or any(map(shutil.which, ("c++", "g++", "clang++")))
 
 
-def claim(folder: Path, run: RunFile) -> None:
-    """Start a run in ``folder``, or check that the one there is this very run; InputError for anything else there."""
+@contextmanager
+def claimed(folder: Path, run: RunFile) -> Iterator[None]:
+    """Start a run in ``folder``, or check that the one there is this very run, and hold it against other trainers.
+
+    InputError for anything else there, and for a folder that another process trains in.
+    """
+    from pushforward.files import locked, sweep
+
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; choose another --out")
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder))
+            for inner in (folder, *(folder / name for name in FOLDERS)):
+                sweep(inner)
+            _begin_or_go_on(folder, run)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+        yield
+
+
+def _begin_or_go_on(folder: Path, run: RunFile) -> None:
+    """Write the record of a new run, or compare it with the one that is there."""
     from pushforward.files import no_links, written_whole
 
     no_links(folder)
@@ -91,14 +117,10 @@ def claim(folder: Path, run: RunFile) -> None:
                 "the same settings to go on with this one"
             )
         return
-    if folder.exists() and (not folder.is_dir() or any(file.name != PAIRS for file in folder.iterdir())):
+    if any(file.name != PAIRS for file in folder.iterdir()):
         raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / "config.json") as scratch:
-            scratch.write_text(run.model_dump_json(indent=1))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    with written_whole(folder / "config.json") as scratch:
+        scratch.write_text(run.model_dump_json(indent=1))
 
 
 def differences(old: Section, new: Section) -> list[str]:

@@ -60,7 +60,7 @@ class RunBatches:
         self, rows: RunRows, parts: Components, config: Config, folder: Path, execution: Execution, watcher: Watcher
     ) -> None:
         self.rows, self.parts, self.config, self.folder = rows, parts, config, folder
-        self.processes, self.watcher = execution.processes, watcher
+        self.execution, self.processes, self.watcher = execution, execution.processes, watcher
         self.train_index, self.held_out_index = rows.data.parts(config.train.held_out, config.train.seed)
         batch, transform = config.train.batch, rows.data.transform
         assert batch is not None  # resolved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from pushforward.config import Config, components, network, resolve
 from pushforward.errors import InputError
 from pushforward.progress import Progress
 from pushforward.run.callbacks import RunCallbacks
-from pushforward.run.checks import check, check_counts, check_request, claim
+from pushforward.run.checks import check, check_counts, check_request, claimed
 from pushforward.run.folder import DataRecord, RunFile
 from pushforward.run.loading import load
 from pushforward.run.model import Model
@@ -119,8 +119,6 @@ def train_run(
     taken. Minutes of the budget include those in which pairs or a plan are made. InputError for bad data, an impossible
     configuration, or a folder that holds something else.
     """
-    from pushforward.training import OptimizerConfig, fit
-
     started, processes = time.monotonic(), execution.processes
     watcher = watcher if processes.main else Watcher()  # one of several processes speaks
 
@@ -133,12 +131,25 @@ def train_run(
     parts, net = components(config, spec), network(config, spec)
     check(config, execution, rows.data.transform.kind, data.pairs)
     record = describe(config, data, net)
-    processes.on_main(lambda: claim(folder, record))
+    with ExitStack() as held:
+        # one trainer for a folder: whoever is killed lets go of it
+        processes.on_main(lambda: held.enter_context(claimed(folder, record)))
+        batches = RunBatches(rows, parts, config, folder, execution, watcher)
+        return _fit(net, record, batches, budget, options, started)
 
-    # batches; of a plan or pairs, which took a while, the minutes are counted
-    batches = RunBatches(rows, parts, config, folder, execution, watcher)
+
+def _fit(
+    net: nn.Module, record: RunFile, batches: RunBatches, budget: Budget, options: TrainingOptions, started: float
+) -> bool:
+    """Train a network on the batches of a run that is claimed; returns whether the budget is spent."""
+    from pushforward.training import OptimizerConfig, fit
+
+    execution, folder, config = batches.execution, batches.folder, batches.config
+    processes, watcher, rows = execution.processes, batches.watcher, batches.rows
+
+    # of a plan or pairs, which took a while, the minutes are counted
     feed, held_out = batches.training(), batches.held_out()
-    if data.pairs or batches.planned:
+    if record.data.pairs or batches.planned:
         budget = _left(budget, started, folder, processes)
 
     # the network: shared out it may be anywhere, and is then on the device

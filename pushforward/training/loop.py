@@ -56,7 +56,10 @@ def fit(
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Note Ctrl-C and SIGTERM, to be answered between two steps; a second Ctrl-C interrupts at once."""
+    """Note Ctrl-C, SIGTERM and SIGHUP, to be answered between two steps; a second Ctrl-C interrupts at once.
+
+    What is ignored, as SIGHUP under nohup, stays so.
+    """
     received: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -65,7 +68,9 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         received.append(number)
 
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        noted = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        heard = [number for number in noted if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, note) for number in heard}
     except ValueError:  # not in the main thread, where Python delivers no signals
         before = {}
     try:
