@@ -36,7 +36,7 @@ class LabelDropout:
     def __call__(self, x1: Points, y: Int[Tensor, "n"] | None, generator: torch.Generator) -> Int[Tensor, "n"]:
         if y is None:
             raise ValueError("Labels: these rows have no classes")
-        dropped = torch.rand(len(y), generator=generator) < self.drop
+        dropped = torch.rand(len(y), generator=generator, dtype=torch.float32) < self.drop
         return torch.where(dropped, -1, y)
 
 
@@ -61,6 +61,6 @@ class RandomMask:
         if y is None:
             raise ValueError("Masked: the rows to be shown in part are missing")
         n, k = len(y), len(self.feature_groups)
-        draws = torch.rand(n, k + 2, generator=generator)
+        draws = torch.rand(n, k + 2, generator=generator, dtype=torch.float32)
         shown = (draws[:, :k] < draws[:, k : k + 1]) & (draws[:, k + 1 :] >= self.drop)
         return torch.where(shown.repeat_interleave(torch.tensor(self.feature_groups), 1), y, math.nan)

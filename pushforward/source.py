@@ -29,8 +29,8 @@ class Source(ABC):
     gaussian: ClassVar[bool] = False
 
     @abstractmethod
-    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
-        """Draws of shape ``(n, *d)`` in ``dtype`` (default: torch's default)."""
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
+        """Draws of shape ``(n, *d)`` in ``dtype`` (default: float32)."""
 
     @abstractmethod
     def log_prob(self, x: Points) -> Float[Tensor, "n"]:
@@ -75,7 +75,7 @@ class Normal(Source):
 
     gaussian: ClassVar[bool] = True
 
-    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
         return torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
 
     def log_prob(self, x: Points) -> Float[Tensor, "n"]:
@@ -100,7 +100,7 @@ class Uniform(Source):
         if not self.low < self.high:
             raise ValueError(f"Uniform(low={self.low}, high={self.high}): low must be below high")
 
-    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
         u = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype)
         return self.low + (self.high - self.low) * u
 
@@ -127,7 +127,7 @@ class Laplace(Source):
         if not self.scale > 0:
             raise ValueError(f"Laplace(scale={self.scale}): scale must be positive")
 
-    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
         u = torch.rand(shape, generator=generator, device=generator.device, dtype=dtype) - 0.5
         # u = -1/2 would give log 0; the inverse distribution function is -sign(u) log(1 - 2|u|)
         tail = (1 - 2 * u.abs()).clamp_min(torch.finfo(u.dtype).tiny)
@@ -166,7 +166,7 @@ class Mixture(Source):
         constant = (0.5 * math.log(2 * math.pi) + stds.log()) * dimension(x)
         return self._log_weights(x) - 0.5 * squares / stds.square() - constant
 
-    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
         if shape[1:] != self.means.shape[1:]:
             raise ValueError(f"Mixture: means have shape {tuple(self.means.shape[1:])}, asked for {shape[1:]}")
         eps = torch.randn(shape, generator=generator, device=generator.device, dtype=dtype)
@@ -194,12 +194,12 @@ class Empirical(Source):
 
     data: Float[Tensor, "n *d"]
 
-    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
         if shape[1:] != self.data.shape[1:]:
             raise ValueError(f"Empirical: rows have shape {tuple(self.data.shape[1:])}, asked for {shape[1:]}")
         rows = torch.randint(len(self.data), shape[:1], generator=generator, device=generator.device)
         picked = self.data[rows.to(self.data.device)].to(generator.device)
-        return picked if dtype is None else picked.to(dtype)
+        return picked.to(dtype)
 
     def components(self, x: Points) -> tuple[Tensor, Tensor, Tensor]:
         data = self.data.to(x).flatten(1)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -34,6 +35,7 @@ __all__ = [
     "dimension",
     "divergence",
     "generator",
+    "initialized",
     "jvp",
     "laplacian",
     "per_sample",
@@ -140,6 +142,19 @@ def generator(*key: int | str) -> torch.Generator:
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+@contextmanager
+def initialized(*key: int | str) -> Iterator[None]:
+    """Make weights a function of a key alone: torch's global stream and default dtype are set, and put back after."""
+    before = torch.get_default_dtype()
+    with torch.random.fork_rng(devices=[]):
+        torch.random.set_rng_state(generator(*key).get_state())
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
 
 
 def per_sample(

@@ -201,7 +201,7 @@ def network(config: Config, data: DataSpec) -> nn.Module:
 
     from pushforward.nn import Classes, ColumnPriors, Scalar, SpatialCondition, TwoHeads, sized
     from pushforward.path import prediction_coefficients
-    from pushforward.tensor import generator
+    from pushforward.tensor import initialized
 
     config = resolve(config, data)
     kinds: dict[str, Conditions] = {
@@ -218,9 +218,7 @@ def network(config: Config, data: DataSpec) -> nn.Module:
         priors = ColumnPriors(data.marginals, lambda t: prediction_coefficients(path, t, predicts))
     # a network of two heads is a plain one of twice the entries
     shape = (2 * data.shape[0], *data.shape[1:]) if field == "joint" else data.shape
-    # weights come from torch's global stream, which is put back as it was
-    with torch.random.fork_rng(devices=[]):
-        torch.random.set_rng_state(generator(config.train.seed, "weights").get_state())
+    with initialized(config.train.seed, "weights"):
         try:
             # less than the network holds: refused at once, where layer after layer would fill the memory first
             torch.empty(depth, width, width)

@@ -116,7 +116,7 @@ class _Random(Divergence):
 
         def draw(n: int, g: torch.Generator) -> Tensor:
             if self.noise == "gaussian":
-                return torch.randn(n, *shape, generator=g)
+                return torch.randn(n, *shape, generator=g, dtype=torch.float32)
             return 2.0 * torch.randint(2, (n, *shape), generator=g) - 1
 
         return per_sample(draw, first, len(x), seed, "divergence").transpose(0, 1).to(x)

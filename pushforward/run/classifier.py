@@ -42,7 +42,7 @@ def train_classifier(
     from pushforward.coupling import independent
     from pushforward.data import DataSpec
     from pushforward.nn import Logits, sized
-    from pushforward.tensor import generator
+    from pushforward.tensor import initialized
     from pushforward.times import TIMES
     from pushforward.training import Budget, OptimizerConfig, TrainingOptions, fit
 
@@ -53,8 +53,7 @@ def train_classifier(
     # a body as for such data, with weights that are a function of the seed alone
     shape, on = tuple(x.shape[1:]), torch.device(device)
     kind = resolve(Config(), DataSpec(shape)).net.net
-    with torch.random.fork_rng(devices=[]):
-        torch.random.set_rng_state(generator(seed, "classifier").get_state())
+    with initialized(seed, "classifier"):
         net = Logits(sized(kind, shape, size), shape, classes).to(on)
 
     def loss(net: nn.Module, rows: tuple[Draw, Tensor | None], g: torch.Generator) -> Tensor:

@@ -215,7 +215,7 @@ def _check(
 def _inputs(model: Model, batch: int | None) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Example rows, and their classes where classes were learned."""
     # two rows, as a batch of one is taken for a constant
-    x = torch.zeros(batch or 2, *model.transform.shape, device=model.device)
+    x = torch.zeros(batch or 2, *model.transform.shape, device=model.device, dtype=torch.float32)
     y = torch.zeros(len(x), dtype=torch.int64, device=model.device)
     return x, (y,) if model.run.config.condition.condition == "labels" else ()
 
@@ -226,7 +226,7 @@ def _net_program(model: Model, batch: int | None) -> _Program:
     x, y = _inputs(model, batch)
     about = {"inputs": ["x", "t", *["y"] * len(y)], "predicts": model.field.predicts}
     about |= {"path": repr(model.field.path), "output": "model units"}
-    return _Program(Net(model.net), (x, torch.zeros(len(x), device=model.device), *y), about)
+    return _Program(Net(model.net), (x, torch.zeros(len(x), device=model.device, dtype=torch.float32), *y), about)
 
 
 def _sampler_program(model: Model, sampler: Sampler, guidance: float | None, batch: int | None) -> _Program:

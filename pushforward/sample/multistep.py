@@ -234,11 +234,12 @@ def half_taylor(known: Tensor, start: float, end: float) -> list[float]:
     h = end - start
     r0, r1 = float(known[0] - known[1]) / h, float(known[1] - known[2]) / h
     # divided differences of the three values, newest first
-    near, far = torch.tensor([1 / r0, -1 / r0, 0.0]), torch.tensor([0.0, 1 / r1, -1 / r1])
+    single = torch.float32  # whatever torch's default is
+    near, far = (torch.tensor(w, dtype=single) for w in ([1 / r0, -1 / r0, 0.0], [0.0, 1 / r1, -1 / r1]))
     first, second = near + r0 / (r0 + r1) * (near - far), (near - far) / (r0 + r1)
     phi1 = math.expm1(-h)
     phi2 = phi1 / h + 1
-    weights = torch.tensor([1.0, 0.0, 0.0]) - phi2 / phi1 * first + (phi2 / h - 0.5) / phi1 * second
+    weights = torch.tensor([1.0, 0.0, 0.0], dtype=single) - phi2 / phi1 * first + (phi2 / h - 0.5) / phi1 * second
     return [float(w) for w in weights]
 
 

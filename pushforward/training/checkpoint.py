@@ -46,7 +46,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         for part in self.weights.parts:
-            self.optimizer.state[part] |= {"step": torch.zeros((), device=part.device)}
+            self.optimizer.state[part] |= {"step": torch.zeros((), device=part.device, dtype=torch.float32)}
             self.optimizer.state[part] |= {key: torch.zeros_like(part, requires_grad=False) for key in _MOMENTS}
 
     @property

@@ -102,7 +102,7 @@ class Feed(Generic[Batch]):
         g = generator(self.seed, "pool", number)
         x1 = self.x[index]
         if self.dequantize is not None:
-            x1 = self.dequantize(x1, torch.rand(x1.shape, generator=g))
+            x1 = self.dequantize(x1, torch.rand(x1.shape, generator=g, dtype=torch.float32))
         return self.stages.prepare(x1, None if self.y is None else self.y[index], g), g
 
     def _solved(self, parts: Iterable[Any], g: torch.Generator) -> Ready:

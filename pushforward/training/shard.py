@@ -74,7 +74,7 @@ class Sharded(Weights):
         self.parts = [nn.Parameter(_local(p)) for p in self._params]
         self.average = [_local(p) for p, trains in zip(self.ema.parameters(), trained, strict=True) if trains]
         self.sharp = [part.clone() for part in self.average]
-        self._numbers = torch.zeros(TAIL + 1, device=self.parts[0].device)
+        self._numbers = torch.zeros(TAIL + 1, device=self.parts[0].device, dtype=torch.float32)
         self.numbers = self._numbers[:TAIL]
 
     def zero(self) -> None:
