@@ -86,7 +86,8 @@ REFUSED = [
     (pf.SCHEDULES, "ddpm:betas=3", "betas needs tensors or functions: use it from Python"),
     (pf.SCHEDULES, "custom", "'custom' needs tensors or functions: use it from Python"),
     (pf.SOURCES, "mixture", "'mixture' needs tensors or functions: use it from Python"),
-    (pf.COUPLINGS, "semidiscrete:1.5", "steps is a whole number"),
+    (pf.COUPLINGS, "semidiscrete:1.5", "steps is a whole number, not '1.5'; write semidiscrete:steps=0,batch=512$"),
+    (pf.COUPLINGS, "sinkhorn:space=euclidean", "space needs tensors or functions: use it from Python"),
     (pf.COUPLINGS, "independent:1", "takes no arguments, write independent"),
 ]  # fmt: skip
 

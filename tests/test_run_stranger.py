@@ -229,7 +229,7 @@ def tree(folder):
 @pytest.mark.slow
 def test_no_command_writes_through_a_link(trained, tmp_path):
     """Every file and folder of a run, and names that scratch files once had, are links to what is not of the run."""
-    for name in ("sample", "score", "tune", "evaluate", "push", "export", "train"):
+    for name in ("sample", "tune", "evaluate", "push", "train"):
         folder = tmp_path / name.replace(" ", "-")
         run, outside, out, rows = folder / "run", folder / "outside", folder / "out", folder / "rows.csv"
         shutil.copytree(trained / "run", run)

@@ -148,7 +148,8 @@ def _reader(annotation: Any, registry: Mapping[str, Any], part: str) -> Argument
         return None
     if annotation.__name__ in ARGUMENT_READERS:
         return ARGUMENT_READERS[annotation.__name__]
-    if registry and inspect.isabstract(annotation):  # a Stepper, say, that another one is made from
+    kin = any(isinstance(entry, type) and issubclass(entry, annotation) for entry in registry.values())
+    if kin and inspect.isabstract(annotation):  # a Stepper, say, that another one is made from
         return ArgumentReader(f"the name of a {part}", lambda text: _named(text, annotation, registry, part))
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import torch
@@ -190,7 +190,7 @@ class Transport(ABC):
 
     conditions: Literal["keep", "ignore"] = "keep"
     weight: float = 100.0
-    space: Space = EUCLIDEAN
+    space: Space = field(default=EUCLIDEAN, repr=False)
 
     def __post_init__(self) -> None:
         name = type(self).__name__

@@ -36,7 +36,7 @@ class Immiscible:
     """
 
     k: int = 4
-    space: Space = field(default=EUCLIDEAN, kw_only=True)
+    space: Space = field(default=EUCLIDEAN, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         if self.k < 1 or self.k != int(self.k):

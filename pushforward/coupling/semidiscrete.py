@@ -46,7 +46,7 @@ class Semidiscrete:
 
     steps: int = 0
     batch: int = 512
-    space: Space = field(default=EUCLIDEAN, kw_only=True)
+    space: Space = field(default=EUCLIDEAN, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         if not self.space.flat:

@@ -66,7 +66,12 @@ def row_likelihood(
         point = x
         if rounded:
             noise = per_sample(
-                lambda n, g: torch.rand(n, *x.shape[1:], generator=g, dtype=torch.float32), 0, len(x), options.seed, "jitter", k
+                lambda n, g: torch.rand(n, *x.shape[1:], generator=g, dtype=torch.float32),
+                0,
+                len(x),
+                options.seed,
+                "jitter",
+                k,
             )
             point = transform.dequantize(x, noise)
         log_dets.append(transform.log_dets(point))
