@@ -292,9 +292,8 @@ def improve(
     size = 0.3
     for _ in range(ATTEMPTS):
         noise = torch.randn(len(steps), generator=g, dtype=torch.float64)
-        if (
-            len(steps) > 4 and torch.rand((), generator=g, dtype=torch.float32) < 0.5
-        ):  # a smooth change of many steps together
+        # half of the changes are smooth, of many steps together
+        if len(steps) > 4 and torch.rand((), generator=g, dtype=torch.float32) < 0.5:
             waves = torch.arange(1, 4, dtype=torch.float64)
             phase = math.pi * (torch.arange(len(steps)) + 0.5) / len(steps)
             noise = (torch.cos(waves[:, None] * phase) * torch.randn(3, 1, generator=g, dtype=torch.float64)).sum(0)
