@@ -30,7 +30,7 @@ class Source(ABC):
 
     @abstractmethod
     def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
-        """Draws of shape ``(n, *d)`` in ``dtype`` (default: float32)."""
+        """Draws of shape ``(n, *d)`` in ``dtype`` (default: float32; of rows of a data set, theirs)."""
 
     @abstractmethod
     def log_prob(self, x: Points) -> Float[Tensor, "n"]:
@@ -194,12 +194,12 @@ class Empirical(Source):
 
     data: Float[Tensor, "n *d"]
 
-    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Points:
+    def sample(self, shape: tuple[int, ...], generator: torch.Generator, dtype: torch.dtype | None = None) -> Points:
         if shape[1:] != self.data.shape[1:]:
             raise ValueError(f"Empirical: rows have shape {tuple(self.data.shape[1:])}, asked for {shape[1:]}")
         rows = torch.randint(len(self.data), shape[:1], generator=generator, device=generator.device)
         picked = self.data[rows.to(self.data.device)].to(generator.device)
-        return picked.to(dtype)
+        return picked if dtype is None else picked.to(dtype)
 
     def components(self, x: Points) -> tuple[Tensor, Tensor, Tensor]:
         data = self.data.to(x).flatten(1)
