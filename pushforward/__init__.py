@@ -1,17 +1,14 @@
 """pushforward: flow matching and diffusion models, every part tested against a closed-form answer.
 
 Names are imported when they are first used, so that the command line starts without waiting for torch. The imports
-below are never run: type checkers read them, and so does ``__getattr__``.
+below are never run: type checkers read them, and so does `on_first_use`.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from pathlib import Path as _FilePath
 from typing import TYPE_CHECKING
 
-from pushforward.registry import exports
+from pushforward.registry import on_first_use
 from pushforward.version import __version__
 
 if TYPE_CHECKING:
@@ -135,23 +132,5 @@ if TYPE_CHECKING:
     from pushforward.times import TIMES as TIMES
     from pushforward.times import Importance as Importance
 
-_HOME = exports(__file__)
-__all__ = ["__version__", *sorted(_HOME)]
-
-
-# every room and file of the ground floor: pf.sample.tune, pf.metrics.mmd, ...
-_ROOMS = {entry.name for entry in pkgutil.iter_modules([str(_FilePath(__file__).parent)]) if entry.name[0] != "_"}
-
-
-def __getattr__(name: str) -> object:
-    if name in _ROOMS:
-        return importlib.import_module(f"pushforward.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'pushforward' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
+_names, __getattr__, __dir__ = on_first_use(__name__)
+__all__ = ["__version__", *_names]

@@ -18,6 +18,7 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ TENSORS, VALUES, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 LARGEST_JSON = 2**16
 HEADER = 2**12  # bytes of a safetensors header per tensor, at most
 _NEW = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
+_WRITING: set[str] = set()  # names of scratch folders of this process, by whichever thread
+_SCRATCH = threading.Lock()  # one is made or swept at a time, so that none is swept before it is known
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -79,8 +82,18 @@ def sweep(folder: Path) -> None:
     """Delete what processes of this machine that were killed have left half written; what others write now stays."""
     for left in folder.glob(".*"):
         writer = re.fullmatch(rf"\..+\.{_host()}-([0-9]+)-[A-Za-z0-9_]+", left.name)
-        if writer is not None and left.is_dir() and not left.is_symlink() and not _alive(int(writer[1])):
+        if writer is None or left.is_symlink() or not left.is_dir():
+            continue
+        # in a container every trainer may have the number of the one that was killed
+        ours = int(writer[1]) == os.getpid()
+        if (ours and not _writing(left.name)) or not _alive(int(writer[1])):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _writing(name: str) -> bool:
+    """Whether this process is writing in a scratch folder of that name now."""
+    with _SCRATCH:
+        return name in _WRITING
 
 
 @functools.cache
@@ -90,14 +103,16 @@ def _host() -> str:
 
 
 def _alive(process: int) -> bool:
-    """Whether a process of that number runs, as far as this machine knows."""
+    """Whether a process of that number runs, as far as this machine can tell."""
+    if os.name != "posix":  # where the question itself would interrupt it
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:
-        return True
-    return process != os.getpid()
+    except OSError:  # another user's
+        pass
+    return True
 
 
 @contextlib.contextmanager
@@ -111,7 +126,9 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
     if root is not None:
         stays_inside(path, root)
     sweep(path.parent)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_host()}-{os.getpid()}-", dir=path.parent))
+    with _SCRATCH:
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_host()}-{os.getpid()}-", dir=path.parent))
+        _WRITING.add(scratch.name)
     try:
         yield scratch / path.name
         for file in [*(scratch / path.name).glob("*"), scratch / path.name]:
@@ -122,6 +139,7 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        _WRITING.discard(scratch.name)
 
 
 @contextlib.contextmanager
@@ -137,15 +155,12 @@ def locked(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise InputError(
-            f"{folder}: another process trains here now; wait until it is done, or choose another --out"
-        ) from error
-    except OSError:  # no locks on this file system
-        pass
-    try:
+        with contextlib.suppress(OSError):  # no locks on this file system
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                words = "another process trains here now; wait until it is done, or choose another --out"
+                raise InputError(f"{folder}: {words}") from error
         yield
     finally:
         os.close(handle)

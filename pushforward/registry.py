@@ -12,11 +12,12 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["configurable", "exports", "merged", "names"]
+__all__ = ["configurable", "merged", "names", "on_first_use"]
 
 PACKAGE = Path(__file__).parent
 
@@ -44,15 +45,33 @@ def names(room: str, name: str) -> tuple[str, ...]:
     return tuple(entry for file in files for entry in _keys(file, name))
 
 
-def exports(file: str) -> dict[str, str]:
-    """The names that an ``__init__.py`` imports for type checkers alone, ``name -> module``: given on first use."""
-    return {
+def on_first_use(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """``__all__``, ``__getattr__`` and ``__dir__`` of a package whose names are imported when they are first used.
+
+    The names are those that its ``__init__.py`` imports for type checkers alone, ``from module import name as name``;
+    its own files are attributes too, whatever was imported before.
+    """
+    module = sys.modules[package]
+    text = Path(str(module.__file__)).read_text(encoding="utf-8")
+    homes = {
         alias.name: node.module
-        for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pushforward.")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
         if alias.asname == alias.name
     }
+    files = {entry.name for entry in pkgutil.iter_modules(module.__path__) if entry.name[0] != "_"}
+
+    def get(name: str) -> Any:
+        if name in files:
+            return importlib.import_module(f"{package}.{name}")
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(homes[name]), name)
+        setattr(module, name, value)
+        return value
+
+    return sorted(homes), get, lambda: sorted({*vars(module), *homes, *files})
 
 
 def configurable(function: Callable[..., Any], given: int) -> Callable[..., Any]:

@@ -60,8 +60,9 @@ def _keep_new_secret(file: Path) -> None:
 
 
 def _read_secret(file: Path) -> bytes | None:
-    """The secret of a file; None for one that others can write to, or that is none."""
+    """The secret of a file; None for one that others can read or change, or that is none."""
     status = file.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size != BYTES or status.st_mode & 0o022:
+    open_to_others = os.name == "posix" and status.st_mode & 0o077
+    if not stat.S_ISREG(status.st_mode) or status.st_size != BYTES or open_to_others:
         return None
     return file.read_bytes()

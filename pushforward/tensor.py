@@ -46,7 +46,7 @@ Points: TypeAlias = Float[Tensor, "n *d"]
 Times: TypeAlias = Float[Tensor, "n"] | Float[Tensor, ""]
 Time: TypeAlias = float | Times
 Pairs: TypeAlias = Float[Tensor, "n 2"]  # two times for each point: now and then, of a flow map
-NetTimes: TypeAlias = Float[Tensor, "n"] | Float[Tensor, "n 2"]  # as a network is given them: one, or such a pair
+NetTimes: TypeAlias = Float[Tensor, "n"] | Pairs  # as a network is given them: one, or such a pair
 ClockTimes: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
 Dequantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
 

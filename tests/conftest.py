@@ -1,7 +1,9 @@
 """What every test shares: exact problems and the reference figures."""
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,9 @@ import torch
 
 import pushforward as pf
 
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pushforward-tests-")  # not the user's own
+STATE = tempfile.mkdtemp(prefix="pushforward-tests-")
+os.environ["XDG_STATE_HOME"] = STATE  # not the user's own
+atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 GOLDEN = Path(__file__).parent / "golden"
 # one process per core (make test): threads of their own would stand in each other's way
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
@@ -57,6 +61,21 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def one_thread_throughout():
+    """Networks this small gain nothing from two, and two wait for each other on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_previews(monkeypatch):
+    """Drawing takes longer than training here."""
+    monkeypatch.setattr(pf.run.callbacks, "preview", lambda *_: None)
 
 
 def mixture(path=None, d=2, k=3, seed=0, **how):

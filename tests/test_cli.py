@@ -33,19 +33,7 @@ from pushforward.errors import InputError
 TINY = ["--width", "32", "--depth", "1", "--batch", "64", "--device", "cpu"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Networks this small gain nothing from two, and two wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def no_previews(monkeypatch):
-    """Drawing takes longer than training here."""
-    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
 
 
 def call(*args):

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_data import FORMAT
 
 import pushforward as pf
 
@@ -212,25 +213,6 @@ def distance_of_means(x: torch.Tensor, y: torch.Tensor) -> float:
 
 METRICS = {"novel_metric": Metric(distance_of_means, "Distance of means", "whether means agree; less is better")}
 """
-FORMAT = """
-import json
-
-from pushforward.data.files.formats import Contents, Format
-from pushforward.data.files.stream import Stream
-
-
-def read_lines(source):
-    from pyarrow.json import read_json
-
-    return Contents(Stream.of(read_json(source.files[0]), source.origin))
-
-
-def write_lines(file, table, labels):
-    file.writelines(json.dumps(row).encode() + b"\\n" for row in table.to_pylist())
-
-
-FORMATS = {".novel_format": Format("table", read_lines, write_lines)}
-"""
 NEW_FILES = {
     "schedule": SCHEDULE,
     "path": PATH,
@@ -239,7 +221,7 @@ NEW_FILES = {
     "sample": STEPPER,
     "nn": NET,
     "metrics": METRIC,
-    "data/files": FORMAT,
+    "data/files": FORMAT.replace(".jsonl", ".novel_format"),
 }
 # file, the definition, the registry before which it goes, and the word in it
 EDITS = (

@@ -48,13 +48,7 @@ CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, wa
 MEANS, STDS, WEIGHTS = [[-2.0, 0.0], [1.0, 1.5], [2.0, -2.0]], [0.3, 0.5, 0.4], [0.3, 0.4, 0.3]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Networks this small gain nothing from two, and two wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -47,19 +47,7 @@ CONFIG = Config(net=NetConfig(width=32, depth=1), train=TrainConfig(batch=64, wa
 PREVIEW = run.preview
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Networks this small gain nothing from two, and two wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def _no_previews(monkeypatch):
-    """Drawing takes longer than training here; the test of the previews puts it back."""
-    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("one_thread_throughout", "no_previews")
 
 
 def train(folder, steps=60, data=ROWS, config=CONFIG, **how):

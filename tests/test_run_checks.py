@@ -15,17 +15,13 @@ from pushforward.distributed import Processes
 from pushforward.errors import InputError
 from pushforward.run.checks import check, check_counts, check_request
 
+pytestmark = pytest.mark.usefixtures("no_previews")
 SMALL = {"net": {"width": 8, "depth": 1}, "train": {"batch": 16, "warmup": 2}}
 TWO = Processes(0, 2)
 
 
 def config(**sections):
     return Config(**(SMALL | sections))
-
-
-@pytest.fixture(autouse=True)
-def _no_previews(monkeypatch):
-    monkeypatch.setattr(run.callbacks, "preview", lambda *_: None)
 
 
 @pytest.mark.parametrize(

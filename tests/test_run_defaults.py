@@ -15,7 +15,7 @@ from conftest import draw_mixture, mixture
 import pushforward as pf
 from pushforward.config import Config, NetConfig, TrainConfig
 
-pytestmark = pytest.mark.usefixtures("one_thread", "unchecked")
+pytestmark = pytest.mark.usefixtures("one_thread", "unchecked", "no_previews")
 rng = np.random.default_rng(0)
 DATA = {
     "vectors": (rng.normal(size=(120, 3)).astype(np.float32), "mlp"),
@@ -26,11 +26,6 @@ DATA = {
     "pictures": ((rng.random((40, 6, 6)) * 255).astype(np.uint8), "unet"),
     "patches": ((rng.random((40, 6, 6)) * 255).astype(np.uint8), "dit"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_previews(monkeypatch):
-    monkeypatch.setattr(pf.run.callbacks, "preview", lambda *_: None)
 
 
 @pytest.fixture(params=[torch.float64], ids=str)

@@ -36,12 +36,7 @@ RNG = np.random.default_rng(0)
 TABLE = pa.table({"secret <b>height</b>": RNG.normal(170, 10, 60), "n": RNG.integers(0, 9, 60)})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
 
 
 def trained(folder, data, **sections):

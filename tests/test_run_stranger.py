@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pushforward as pf
 from pushforward import files, signature
 from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig
+from pushforward.evaluation import reference
 from pushforward.files import append_line, written_whole
 
 pytestmark = pytest.mark.usefixtures("unchecked", "one_thread")
@@ -162,6 +164,13 @@ def test_data_that_the_user_named_are_found_again(trained, tmp_path, capsys):
     assert "note:" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("schema", [{"*": {"scaling": "linear"}}, {"b": "drop"}])
+def test_held_out_rows_are_found_for_columns_that_were_described(schema, trained, tmp_path):
+    """As the run reads them, not as a fresh look at the file would infer."""
+    pf.train(trained / "data.csv", tmp_path / "run", config=CONFIG, steps=2, schema=schema)
+    assert reference.own_parts(pf.load(tmp_path / "run")) is not None
+
+
 def test_another_user_is_asked_to_name_the_data(trained, tmp_path, monkeypatch, capsys):
     run = tmp_path / "run"
     shutil.copytree(trained / "run", run)
@@ -184,9 +193,9 @@ def test_a_pair_run_of_a_stranger_is_not_signed_by_training_on(trained, tmp_path
     shutil.copytree(trained / "run", run)
     rename_source(run, "/etc/passwd")
     pf.train(None, tmp_path / "pairs", config=CONFIG, steps=2, reflow=run)
-    assert not pf.run.read(tmp_path / "pairs").data.is_signed
+    assert not pf.run.read(tmp_path / "pairs").data.named_here
     pf.train(None, tmp_path / "own", config=CONFIG, steps=2, reflow=trained / "run")
-    assert pf.run.read(tmp_path / "own").data.is_signed
+    assert pf.run.read(tmp_path / "own").data.named_here
 
 
 CHAINS = ("zip://a.csv::http://h/x.zip", "simplecache::s3://b/x.csv", "file://x.csv::memory://y")
@@ -271,6 +280,32 @@ def test_scratch_of_the_dead_is_swept_and_that_of_the_living_stays(tmp_path):
     assert living.is_dir() and other.is_dir() and elsewhere.is_dir()
 
 
+def test_files_that_are_written_at_once_leave_each_other_alone(tmp_path):
+    """In one process: a file within a file, and by several threads, each of which sweeps the folder."""
+    with written_whole(tmp_path / "a") as first:
+        first.write_text("a")
+        with written_whole(tmp_path / "b") as second:
+            second.write_text("b")
+
+    def write(i):
+        for k in range(20):
+            with written_whole(tmp_path / f"{i}-{k}") as scratch:
+                scratch.write_text(str(k))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(list(tmp_path.iterdir())) == 82 and (tmp_path / "a").read_text() == "a"
+
+
+def test_the_dead_may_have_had_our_number(tmp_path):
+    """In a container every trainer has the same one."""
+    left = tmp_path / f".x.{files._host()}-{os.getpid()}-ab12"
+    left.mkdir()
+    with written_whole(tmp_path / "x") as scratch:
+        scratch.write_text("x")
+    assert not left.exists()
+
+
 def test_what_a_kill_in_the_first_second_leaves_goes_on(trained, tmp_path):
     """A folder that was just made, the scratch of its record, pairs that were made: the same command continues."""
     for left in ((), ("config.json",), ("config.json", "model.safetensors")):
@@ -306,37 +341,64 @@ WRITES = {
     *("write_text", "write_bytes", "savefig", "save_file", "copyfile", "copy", "copy2", "copytree"),
     *("mkstemp", "rename", "replace", "symlink_to", "touch"),
 }
-SAFE = {"files.py", "signature.py"}  # where the one function is, and a secret that no run knows of
-
-
 MODES = {letter + rest for letter in "wax" for rest in ("", "b", "+", "b+", "+b")} | {"r+", "r+b", "rb+"}
+GIVEN = {"written_whole", "whole", "TemporaryDirectory"}  # what gives a fresh scratch path
+SAFE = {"files.py", "signature.py"}  # where that is written, and a secret that no run knows of
 
 
-def opened_to_write(call):
-    """Whether a call opens a file to write into it."""
-    modes = [a.value for a in [*call.args, *(k.value for k in call.keywords)] if isinstance(a, ast.Constant)]
-    return any(isinstance(mode, str) and mode in MODES for mode in modes)
+def writes(call):
+    """The name of a call that makes or fills a file, None for any other."""
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute | ast.Name):
+        return None
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id
+    if name == "open":
+        modes = [a.value for a in [*call.args, *(k.value for k in call.keywords)] if isinstance(a, ast.Constant)]
+        return name if any(isinstance(mode, str) and mode in MODES for mode in modes) else None
+    if name in ("replace", "rename", "copy"):  # of text and of records too
+        owner = getattr(call.func, "value", None)
+        return name if isinstance(owner, ast.Name) and owner.id in ("os", "shutil") else None
+    return name if name in WRITES else None
+
+
+def stray_writes(text):
+    """Writes of a module that are not at a path which a ``with written_whole(...) as name`` around them gave."""
+    found = []
+
+    def visit(node, scratch):
+        if isinstance(node, ast.FunctionDef):
+            scratch = {a.arg for a in node.args.args if a.arg in ("scratch", "temporary")}  # handed on by who has it
+        if isinstance(node, ast.With):
+            for item in node.items:
+                made = getattr(item.context_expr, "func", None)
+                name = getattr(made, "attr", getattr(made, "id", ""))
+                if name in GIVEN and item.optional_vars is not None:
+                    scratch = scratch | {n.id for n in ast.walk(item.optional_vars) if isinstance(n, ast.Name)}
+        if (name := writes(node)) and not scratch & {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}:
+            found.append((node.lineno, name))
+        for child in ast.iter_child_nodes(node):
+            visit(child, scratch)
+
+    visit(ast.parse(text), set())
+    return found
 
 
 def test_every_write_of_the_package_is_at_a_scratch_path():
-    """Calls that make or fill files get a path that `written_whole` gave, by that name."""
-    scratch = {"scratch", "temporary", "handle"}
-    found = []
     for file in sorted(PACKAGE.rglob("*.py")):
-        if file.name in SAFE and file.parent == PACKAGE:
-            continue
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute | ast.Name):
-                continue
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
-            module = isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
-            if name in ("replace", "rename", "copy") and not (module and node.func.value.id in ("os", "shutil")):
-                continue  # of text, of records
-            if name in WRITES or (name == "open" and opened_to_write(node)):
-                named = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-                if not named & scratch:
-                    found.append(f"{file.relative_to(PACKAGE)}:{node.lineno} {name}")
-    assert found == [], found
+        if not (file.name in SAFE and file.parent == PACKAGE):
+            assert stray_writes(file.read_text()) == [], file
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def save(path):\n    temporary = path.with_name('.x')\n    with temporary.open('wb') as file:\n        pass",
+        "def save(path):\n    with written_whole(path) as scratch:\n        path.write_text('a')",
+        "def log(path, scratch2):\n    open(path, mode='a')",
+        "import shutil\ndef push(a, b):\n    shutil.copyfile(a, b)",
+    ],
+)
+def test_a_stray_write_is_found(text):
+    assert len(stray_writes(text)) == 1
 
 
 # -- what a run says of itself -----------------------------------------------------------------------------------------
@@ -377,6 +439,8 @@ LINES = [
     '{"step": true, "loss": 1, "seconds": 1, "held_out": 2}',
     '{"step": 4, "loss": [1], "seconds": {}, "held_out": null}',
     '{"step": 5, "floor": 1}',
+    '{"step": 5, "floor": null, "excess": 1, "held_out_floor": 1, "held_out_excess": 1}',
+    '{"step": 5, "seconds": null, "loss": null, "held_out": 1}',
     '{"step": 5, "floor_note": 3}',
     '{"step": 6}',
     "[" * 3000,

@@ -24,7 +24,7 @@ from pushforward.cli.looking import info, inspect, verify
 from pushforward.cli.sampling import sample, tune
 from pushforward.cli.scoring import encode, score
 from pushforward.cli.sharing import export, push
-from pushforward.cli.terminal import progress_bar, say
+from pushforward.cli.terminal import discard, progress_bar, say
 from pushforward.cli.training import train
 from pushforward.errors import InputError, nearest
 
@@ -57,7 +57,7 @@ def main(args: list[str] | None = None) -> None:
             sys.stdout.flush()
     except BrokenPipeError:  # who reads the output, head say, has seen enough
         for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            discard(stream)
         raise SystemExit(1) from None
 
 

@@ -31,9 +31,10 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
         say(f"{name:11s} " + ", ".join(f"{key} {value}" for key, value in section))
     if lines:
         last = lines[-1]
+        held_out = "not measured" if last["held_out"] is None else f"{last['held_out']:.4f}"
         say(
-            f"training    {last['step']:,} steps in {last['seconds'] or 0:,.0f} s; loss {_loss(last['loss'])}, "
-            f"held-out {_loss(last['held_out'])}"
+            f"training    {last['step']:,} steps in {last['seconds']:,.0f} s; loss {last['loss']:.4f}, "
+            f"held-out {held_out}"
         )
     for line in floor_lines(history(run, "floor.jsonl")):
         say(f"floor       {line}")
@@ -42,10 +43,6 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     for tuned in read_tuned(run):
         say(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
     say(f"convention  {file.convention}")
-
-
-def _loss(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4f}"
 
 
 def floor_lines(rows: list[dict[str, float]]) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from pushforward.errors import InputError, printable
 
-__all__ = ["pick_device", "print_table", "progress_bar", "say", "tell"]
+__all__ = ["discard", "pick_device", "print_table", "progress_bar", "say", "tell"]
 
 
 def say(line: str, *, error: bool = False) -> None:
@@ -20,16 +22,16 @@ def say(line: str, *, error: bool = False) -> None:
 
 def tell(line: str) -> None:
     """Print a line on standard error while a command goes on; where nobody reads it, stop as Ctrl-C does: saved."""
-    global _unread
     try:
         say(line, error=True)
     except BrokenPipeError:
-        if not _unread:
-            _unread = True
-            signal.raise_signal(signal.SIGINT)
+        discard(sys.stderr)  # no line more is refused
+        signal.raise_signal(signal.SIGINT)
 
 
-_unread = False
+def discard(stream: TextIO) -> None:
+    """Let what is written to a stream from now on be lost: nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager

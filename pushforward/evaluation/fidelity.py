@@ -95,7 +95,6 @@ def table_fidelity(
 ) -> TableFindings:
     """Measure columns and pairs, closest records, and training on samples; points are model rows of ``transform``."""
     # the floor is of as many training rows as there are samples; records are looked for among many more
-    # tables of numbers, of as many rows each as there are samples
     n = min(len(samples), len(train))
     records = subsample(train if trained is None else trained, RECORDS, seed, "records")
     views = (samples, held_out, subsample(train, n, seed, "tables"), records)

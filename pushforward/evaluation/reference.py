@@ -19,7 +19,7 @@ from pushforward.metrics.base import subsample
 if TYPE_CHECKING:
     from pushforward.run.model import Model
 
-__all__ = ["LEAST", "Reference", "load_reference", "trained_rows"]
+__all__ = ["LEAST", "Reference", "load_reference", "own_parts"]
 
 LEAST = 20  # rows on either side: nearest neighbours and cross-validation need as many, in halves too
 
@@ -60,13 +60,18 @@ def load_dataset(source: DataSource, transform: Transform) -> Dataset:
     return Dataset(raw.name, transform.forward(raw.rows, raw.origin), y, transform, classes)
 
 
-def trained_rows(model: Model) -> Tensor | None:
-    """The rows that a run was trained on; None when its data are gone or have changed."""
+def own_parts(model: Model, source: DataSource | None = None) -> tuple[Dataset, Dataset] | None:
+    """The rows that a run was trained on, and those that it held out, as it names them or from ``source``.
+
+    None for other data. Without a source, None too where the data are gone or not to be opened.
+    """
     try:
-        data = load_dataset(model.run.data.readable_source(), model.transform)
+        data = load_dataset(model.run.data.readable_source() if source is None else source, model.transform)
     except (InputError, OSError):
+        if source is not None:
+            raise
         return None
-    return data.split(*split_settings(model))[0].x[:] if fingerprint(data) == model.run.data.fingerprint else None
+    return data.split(*split_settings(model)) if fingerprint(data) == model.run.data.fingerprint else None
 
 
 def load_reference(models: Sequence[Model], source: DataSource | None, n: int, seed: int) -> Reference:
@@ -117,7 +122,8 @@ def load_reference(models: Sequence[Model], source: DataSource | None, n: int, s
             if mark == model.run.data.fingerprint:
                 notes.append(f"{model.folder} was trained on rows of {name}: it may look better than it is")
         train, held_out = (part.x[:] for part in (data.split(0.5, seed) if len(data) > 1 else (data, data)))
-        trained = trained_rows(first) if same_data else None
+        parts = own_parts(first) if same_data else None
+        trained = None if parts is None else parts[0].x[:]
         if same_data and trained is None:
             notes.append("the training data are gone, changed or not to be opened: copies of them cannot be found")
     # too few rows on either side would measure nothing but themselves

@@ -9,11 +9,9 @@ Names are imported when they are first used, as those of the package are: `read`
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING
 
-from pushforward.registry import exports
+from pushforward.registry import on_first_use
 
 if TYPE_CHECKING:
     from pushforward.run.classifier import train_classifier as train_classifier
@@ -35,20 +33,4 @@ if TYPE_CHECKING:
     from pushforward.run.training import train_run as train_run
     from pushforward.run.training import training_budget as training_budget
 
-_HOME = exports(__file__)
-_FILES = {entry.name for entry in pkgutil.iter_modules(__path__)}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> object:
-    if name in _FILES:
-        return importlib.import_module(f"pushforward.run.{name}")
-    if name not in _HOME:
-        raise AttributeError(f"module 'pushforward.run' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_FILES})
+__all__, __getattr__, __dir__ = on_first_use(__name__)

@@ -52,7 +52,7 @@ class DataRecord(Section):
         return self.model_copy(update={"signature": sign(self._claim)})
 
     @property
-    def is_signed(self) -> bool:
+    def named_here(self) -> bool:
         """Whether this user, on this machine, has named the source in training."""
         return is_signed(self._claim, self.signature)
 
@@ -71,7 +71,7 @@ class DataRecord(Section):
 
         if is_url(self.source):
             raise InputError(f"{self.source[:200]!r} is a URL, and none is followed on the word of a run")
-        if self.is_signed or (self.source in BUILTIN and not Path(self.source).exists()):
+        if self.named_here or (self.source in BUILTIN and not Path(self.source).exists()):
             return self.source
         raise InputError(f"{self.source[:200]!r} is not opened on the word of a run that was not trained here by you")
 
@@ -189,9 +189,13 @@ def _is_report(row: Any, name: str) -> bool:
         return False
     if name == "floor.jsonl" and not has & {"floor", "floor_note"}:
         return False
-    return all(isinstance(value, str) if key.endswith("_note") else _is_number(value) for key, value in row.items())
+    return all(_fits(key, value) for key, value in row.items())
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value of a history is a number that can be printed and drawn, or one that was not measured."""
-    return value is None or type(value) is float or (type(value) is int and abs(value) < 2**63)
+def _fits(key: str, value: Any) -> bool:
+    """Whether a value of a history is of its kind: a note, a number to print, or a loss that was not measured."""
+    if key.endswith("_note"):
+        return isinstance(value, str)
+    if value is None:
+        return key == "held_out"
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)

@@ -50,7 +50,7 @@ def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution
     read_pairs = partial(make_pairs, request.reflow, folder, seed, execution.device)
     made = execution.processes.on_main(lambda: read_pairs(watcher.preparing("pairs of the model"))) or read_pairs()
     record = read(request.reflow).data
-    return RunRows(made.data, record.source, made.partners, record.is_signed)
+    return RunRows(made.data, record.source, made.partners, record.named_here)
 
 
 class RunBatches:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pushforward.batches import fingerprint
 from pushforward.errors import InputError
 from pushforward.progress import SILENT, Progress
 from pushforward.run.folder import SamplerFile, TunedSampler
@@ -60,18 +59,9 @@ def tune_model(
 
 def _held_out(model: Model, against: DataSource | None) -> Tensor | None:
     """The held-out rows of the training data, on the model's device; None where they are not what they were."""
-    from pushforward.evaluation.reference import load_dataset
+    from pushforward.evaluation.reference import own_parts
 
-    try:
-        data = load_dataset(model.run.data.readable_source() if against is None else against, model.transform)
-    except (InputError, OSError):
-        if against is not None:
-            raise
-        return None
-    if fingerprint(data) == model.run.data.fingerprint:
-        config = model.run.config.train
-        rows: Tensor = data.split(config.held_out, config.seed)[1].x[:]
-        return rows.to(model.device)
-    if against is not None:
-        raise InputError(f"{data.name}: not the rows that the run was trained on; without them flows alone are tried")
-    return None
+    parts = own_parts(model, against)
+    if parts is None and against is not None:
+        raise InputError(f"{against}: not the rows that the run was trained on; without them flows alone are tried")
+    return None if parts is None else parts[1].x[:].to(model.device)

@@ -181,13 +181,13 @@ def tune(
     finite. References: Sabour et al. 2024, Chen et al. 2024 (GITS), Tong et al. 2024 (LD3), for the idea of tuned
     grids.
     """
-    # exact trajectories of the field, to which every choice is compared
     if nfe < 1:
         raise ValueError(f"nfe={nfe}: at least one evaluation is needed")
     field.path.affine_schedule("data", "noise")
     shape = field.shape if shape is None else shape
     if shape is None:
         raise ValueError("tune: say the shape of one sample, shape=(...)")
+    # exact trajectories of the field, to which every choice is compared
     show = Progress.of(progress)
     show(0.0, "reference trajectories")
     states = field.path.begin((1 + DECIDING) * n, shape, seed=seed, stream="tune", device=device, dtype=dtype)

@@ -131,8 +131,9 @@ def decode_pictures(
 
 @contextmanager
 def _opened(source: Path | bytes | None) -> Iterator[Any]:
-    from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin  # noqa: F401  # two are not known
+    from PIL import Image, UnidentifiedImageError
 
+    Image.init()  # without it formats that are named are sought among the commonest five
     if source is None:
         raise ValueError("an empty cell")
     with warnings.catch_warnings():

@@ -23,9 +23,19 @@ PROTOCOLS = ("https", "http", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "
 @final
 @dataclass(frozen=True)
 class Remote:
-    """A file behind a URL, with what is used here of a `Path`."""
+    """A file behind a URL, with what is used here of a `Path`.
+
+    InputError, before anything is asked, for chains of protocols and for those that are not for data.
+    """
 
     url: str
+
+    def __post_init__(self) -> None:
+        if "::" in self.url:
+            raise InputError(f"{self.url}: chains of protocols (::) are not followed; name the file itself")
+        if (protocol := self.url.partition("://")[0].lower()) not in PROTOCOLS:
+            allowed = ", ".join(f"{name}://" for name in PROTOCOLS)
+            raise InputError(f"{self.url}: data are read from {allowed}, not {protocol}://")
 
     @property
     def _last(self) -> PurePosixPath:
@@ -71,13 +81,10 @@ def is_url(name: str) -> bool:
 
 
 def remote_files(url: str) -> list[Remote]:
-    """List the file behind a URL, or those that a pattern with ``*`` finds, in the order of their names.
-
-    InputError for chains of protocols, and for those that are not for data, before anything is asked.
-    """
-    _check_protocol(url)
+    """List the file behind a URL, or those that a pattern with ``*`` finds, in the order of their names."""
+    file = Remote(url)
     if "*" not in url:
-        return [Remote(url)]
+        return [file]
     system, pattern = _file_system(url)
     try:
         matches = [Remote(system.unstrip_protocol(name)) for name in sorted(system.glob(pattern))]
@@ -99,10 +106,9 @@ def reading(file: File) -> Iterator[Any]:
 
 
 def _file_system(url: str) -> tuple[Any, str]:
-    """The file system that a URL is of, and its name there; InputError for protocols that are not for data."""
+    """The file system that the URL of a `Remote` is of, and its name there."""
     from fsspec.core import url_to_fs
 
-    _check_protocol(url)
     try:
         system, path = url_to_fs(url)
     except ImportError as error:  # it says which package
@@ -110,11 +116,3 @@ def _file_system(url: str) -> tuple[Any, str]:
     except Exception as error:
         raise InputError(f"{url}: cannot be reached ({one_line(error)})") from error
     return system, str(path)
-
-
-def _check_protocol(url: str) -> None:
-    if "::" in url:
-        raise InputError(f"{url}: chains of protocols (::) are not followed; name the file itself")
-    if (protocol := url.partition("://")[0].lower()) not in PROTOCOLS:
-        allowed = ", ".join(f"{name}://" for name in PROTOCOLS)
-        raise InputError(f"{url}: data are read from {allowed}, not {protocol}://")
