@@ -19,14 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from helpers import train_into
+from helpers import edit, train_into
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import pushforward as pf
-from pushforward import cli, files, run
+from pushforward import cli, files, run, tensorfile
 from pushforward.batches import BatchRecipe, feed_for, fingerprint
 from pushforward.config import Config, NetConfig, TrainConfig, components, network
 from pushforward.data import DataSpec
@@ -301,7 +301,7 @@ def full_disk(monkeypatch, error, full):
             raise error
         save_file(tensors, path, metadata)
 
-    monkeypatch.setattr(files, "save_file", write)
+    monkeypatch.setattr(tensorfile, "save_file", write)
 
 
 FULL = [
@@ -510,12 +510,7 @@ def test_previews_are_pictures_and_never_stop_training(tmp_path, monkeypatch):
 def test_damaged_run_file_is_one_line_that_names_it(where, value, words, straight, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(straight, folder)
-    file = json.loads((folder / "config.json").read_text())
-    inner = file
-    for key in where[:-1]:
-        inner = inner[key]
-    inner[where[-1]] = value
-    (folder / "config.json").write_text(json.dumps(file))
+    edit(folder, value, *where)
     with pytest.raises(InputError) as caught:
         pf.load(folder)
     message = str(caught.value)

@@ -26,7 +26,7 @@ from pushforward.cli import main
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.data.transform import fit
 from pushforward.errors import InputError
-from pushforward.files import save_weights
+from pushforward.tensorfile import save_tensors
 from pushforward.run.export import ABOUT, Units
 from pushforward.run.fetch import FILES, fetch
 from pushforward.sample import STEPPERS
@@ -48,7 +48,7 @@ def trained(folder, data, **sections):
     net, g = pf.load(folder).field.net, torch.Generator().manual_seed(1)
     for value in net.parameters():
         value.copy_(0.3 * torch.randn(value.shape, generator=g))
-    save_weights(net.state_dict(), folder / "model.safetensors")
+    save_tensors(net.state_dict(), folder / "model.safetensors")
     return folder
 
 

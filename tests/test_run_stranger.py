@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers import edit
 from test_layout import PACKAGE
 
 import pushforward as pf
@@ -106,10 +107,7 @@ def commands(run, rows, out):
 
 
 def rename_source(run, source):
-    file = run / "config.json"
-    record = json.loads(file.read_text())
-    record["data"]["source"] = source
-    file.write_text(json.dumps(record))
+    edit(run, source, "data", "source")
 
 
 @pytest.mark.parametrize("kind", ["chain", "url", "other protocol", "file", "plain path"])
@@ -330,10 +328,10 @@ def test_what_is_written_stays_in_its_folder(tmp_path):
         pass
     (tmp_path / "log").symlink_to(tmp_path / "outside" / "log")
     with pytest.raises(OSError):
-        append_line(tmp_path / "log", "a\n")
+        append_line(tmp_path / "log", "a")
     assert list((tmp_path / "outside").iterdir()) == []
-    append_line(tmp_path / "plain", "a\n")
-    append_line(tmp_path / "plain", "b\n")
+    append_line(tmp_path / "plain", "a")
+    append_line(tmp_path / "plain", "b")
     assert (tmp_path / "plain").read_text() == "a\nb\n"
 
 

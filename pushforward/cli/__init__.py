@@ -13,10 +13,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from inspect import Parameter, Signature
+from typing import Annotated, Any, NoReturn
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg
 
 from pushforward.cli.drawing import gallery
 from pushforward.cli.evaluating import evaluate
@@ -27,8 +28,11 @@ from pushforward.cli.sharing import export, push
 from pushforward.cli.terminal import discard, progress_bar, say
 from pushforward.cli.training import train
 from pushforward.errors import InputError, nearest
+from pushforward.limits import allowing
 
 __all__ = ["COMMANDS", "main", "progress_bar"]
+
+Largest = Annotated[str | None, arg(metavar="SIZE", help="what a file may unpack to: 16GB (2 GiB, 100 times its size)")]
 
 
 def parser_message(boxed: str) -> str:
@@ -98,12 +102,24 @@ def run(args: list[str] | None) -> None:
 
 
 def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
-    """Fill in the arguments of a command without running it, so that parsing errors are told apart from its own."""
+    """Fill in the arguments of a command without running it, so that parsing errors are told apart from its own.
 
-    @functools.wraps(function)
-    def prepare(*args: Any, **options: Any) -> Callable[[], None]:
-        return functools.partial(function, *args, **options)
+    Every command takes ``--largest`` besides: how much a file may unpack to.
+    """
 
+    def prepare(*args: Any, largest: str | None = None, **options: Any) -> Callable[[], None]:
+        def command() -> None:
+            with contextlib.nullcontext() if largest is None else allowing(largest):
+                function(*args, **options)
+
+        return command
+
+    more = Parameter("largest", Parameter.KEYWORD_ONLY, default=None, annotation=Largest)
+    given = [*Signature.from_callable(function, eval_str=True).parameters.values(), more]
+    functools.update_wrapper(prepare, function)
+    del prepare.__wrapped__  # its flags would be taken
+    prepare.__annotations__ = {p.name: p.annotation for p in given}
+    setattr(prepare, "__signature__", Signature(given))  # noqa: B010  (unknown to mypy)
     return prepare
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.errors import InputError
 from pushforward.evaluation.losses import losses, no_floor
+from pushforward.jsonfile import checked_line
 from pushforward.run.drawing import PREVIEW, preview
 from pushforward.run.folder import RunFile, history
 from pushforward.run.model import Model
@@ -87,17 +87,17 @@ class RunCallbacks:
         from pushforward.files import written_whole
 
         for name in ("metrics.jsonl", "floor.jsonl"):
-            lines = [row for row in history(self.folder, name) if row["step"] <= step]
+            lines = [row for row in history(self.folder, name, self.warn) if row["step"] <= step]
             self.floor_steps.update(int(row["step"]) for row in lines if name == "floor.jsonl")
             with written_whole(self.folder / name) as scratch:
-                scratch.write_text("".join(json.dumps(row) + "\n" for row in lines))
+                scratch.write_text("".join(checked_line(row) + "\n" for row in lines))
 
     def on_report(self, status: TrainingStatus) -> None:
         """Append a line to ``metrics.jsonl``, and tell the tracker and whoever watches."""
         from pushforward.files import append_line
 
         try:
-            append_line(self.folder / "metrics.jsonl", json.dumps(asdict(status)) + "\n")
+            append_line(self.folder / "metrics.jsonl", checked_line(asdict(status)))
         except OSError as error:
             self.warn(f"step {status.step} could not be written to metrics.jsonl ({error})")
         self.track(asdict(status))
@@ -107,9 +107,9 @@ class RunCallbacks:
 
     def on_checkpoint(self, weights: dict[str, Tensor], step: int) -> None:
         """Keep the average of the weights, from which the run is loaded."""
-        from pushforward.files import save_weights
+        from pushforward.tensorfile import save_tensors
 
-        save_weights(weights, self.folder / "model.safetensors")
+        save_tensors(weights, self.folder / "model.safetensors", self.record.checksum)
 
     def on_preview(self, ema: nn.Module, step: int) -> None:
         """Measure the floor of the loss and draw samples, by all processes: each may hold but a part of the network."""
@@ -142,14 +142,14 @@ class RunCallbacks:
             return ""
         self.floor_steps.add(step)
         if note := no_floor(config):
-            return json.dumps({"step": step, "floor_note": note}) + "\n"
+            return checked_line({"step": step, "floor_note": note})
         try:
             both = self._rows(self.batches.train_index), self._rows(self.batches.held_out_index)
             result = losses(parts.field_of(ema), parts, config, *both, config.train.seed, FLOOR_DRAWS, FLOOR_WORK)
         except (InputError, ValueError) as error:
             self.warn(f"no floor at step {step}: {error}")
             return ""
-        return json.dumps({"step": step} | result.to_json()) + "\n"
+        return checked_line({"step": step} | result.to_json())
 
     def _rows(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
         """Rows and their labels, on the device."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pushforward.config import Config, Section
 from pushforward.errors import InputError
-from pushforward.run.folder import RunFile, read
+from pushforward.run.folder import RunFile, read, write
 from pushforward.run.reflow import PAIRS
 
 if TYPE_CHECKING:
@@ -79,10 +79,11 @@ def _compiles(device: str) -> bool:
 
 
 @contextmanager
-def claimed(folder: Path, run: RunFile) -> Iterator[None]:
+def claimed(folder: Path, run: RunFile) -> Iterator[RunFile]:
     """Start a run in ``folder``, or check that the one there is this very run, and hold it against other trainers.
 
-    InputError for anything else there, and for a folder that another process trains in.
+    Yields the run as it is written there. InputError for anything else there, and for a folder that another process
+    trains in.
     """
     from pushforward.files import locked, sweep
 
@@ -95,14 +96,15 @@ def claimed(folder: Path, run: RunFile) -> Iterator[None]:
             for inner in (folder, *(folder / name for name in FOLDERS)):
                 sweep(inner)
             _begin_or_go_on(folder, run)
+            written = read(folder)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-        yield
+        yield written
 
 
 def _begin_or_go_on(folder: Path, run: RunFile) -> None:
     """Write the record of a new run, or compare it with the one that is there."""
-    from pushforward.files import no_links, written_whole
+    from pushforward.files import no_links
 
     no_links(folder)
     if (folder / "config.json").exists():
@@ -119,8 +121,7 @@ def _begin_or_go_on(folder: Path, run: RunFile) -> None:
         return
     if any(file.name != PAIRS for file in folder.iterdir()):
         raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
-    with written_whole(folder / "config.json") as scratch:
-        scratch.write_text(run.model_dump_json(indent=1))
+    write(folder / "config.json", run)
 
 
 def differences(old: Section, new: Section) -> list[str]:

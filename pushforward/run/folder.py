@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from pushforward.config import Config, Section
-from pushforward.errors import InputError, printable
+from pushforward.errors import InputError, one_line, printable
+from pushforward.files import size_of, written_whole
+from pushforward.jsonfile import checked_lines, read_sealed, sealed
 from pushforward.signature import is_signed, sign
 
 if TYPE_CHECKING:
@@ -20,13 +22,13 @@ if TYPE_CHECKING:
 
     from pushforward.data import DataSpec, Transform
 
-__all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned"]
+__all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned", "write"]
 
 CONVENTION = "t=0 source (noise), t=1 data; x_t = alpha_t data + beta_t noise; log-densities in nats"
 REPORTED = {"seconds", "loss", "held_out"}  # of a line of metrics.jsonl
 FLOORS = {"floor", "excess", "held_out_floor", "held_out_excess"}  # of a line of floor.jsonl, unless there is a note
 STEPS = 10_000  # of a tuned sampler, at most
-LARGEST = 2**28  # bytes of JSON: a table's categories and quantiles fit in many times over
+LARGEST = 2**28  # bytes of a history, and of what the Hub may send: categories and quantiles fit many times over
 
 
 class DataRecord(Section):
@@ -93,6 +95,8 @@ class RunFile(Section):
     """of one evaluation at one point"""
     config: Config
     data: DataRecord
+    checksum: str = ""
+    """of the file before it, by which checkpoints and weights know their run (`write`)"""
 
 
 class TunedSampler(Section):
@@ -128,6 +132,7 @@ class SamplerFile(Section):
 
     format: Literal[1] = 1
     tuned: tuple[TunedSampler, ...] = ()
+    checksum: str = ""
 
 
 def read(folder: Path) -> RunFile:
@@ -138,16 +143,22 @@ def read(folder: Path) -> RunFile:
             f"{folder}: no run here (there is no config.json); make one with: pushforward train DATA --out RUN"
         )
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"has {path.stat().st_size:,} bytes, more than any run file")
-        return RunFile.model_validate_json(path.read_bytes())
+        return read_sealed(path, RunFile)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         said = f"{printable(where)[:200]}: {' '.join(first['msg'].split())}"
         raise InputError(f"{path}: not a valid run file: {said}") from error
-    except (OSError, InputError) as error:
-        raise InputError(f"{path}: {error}") from error
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {one_line(error)}") from error
+
+
+def write(path: Path, file: RunFile | SamplerFile) -> None:
+    """Write ``config.json`` or ``sampler.json`` whole or not at all, with its checksum; OSError as the disk says."""
+    with written_whole(path, path.parent) as scratch:
+        scratch.write_text(sealed(file))
 
 
 def read_tuned(folder: Path) -> tuple[TunedSampler, ...]:
@@ -156,28 +167,33 @@ def read_tuned(folder: Path) -> tuple[TunedSampler, ...]:
     if not path.is_file():
         return ()
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError("too large")
-        return SamplerFile.model_validate_json(path.read_bytes()).tuned
-    except (ValidationError, OSError, InputError) as error:
-        raise InputError(f"{path}: damaged; delete it, or make it again with: pushforward tune {folder}") from error
+        return read_sealed(path, SamplerFile).tuned
+    except (OSError, ValueError) as error:
+        said = "" if isinstance(error, ValidationError) else f" ({one_line(error)})"
+        advice = f"delete it, or make it again with: pushforward tune {folder}"
+        raise InputError(f"{path}: damaged{said}; {advice}") from error
 
 
-def history(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, float]]:
-    """The lines of ``metrics.jsonl``, or of ``floor.jsonl``; a last line cut short by a crash is left out."""
+def history(
+    folder: Path, name: str = "metrics.jsonl", warn: Callable[[str], None] | None = None
+) -> list[dict[str, float]]:
+    """The lines of ``metrics.jsonl``, or of ``floor.jsonl``; a last line cut short by a crash is left out.
+
+    So is a line that training did not write, or that was changed since, of which ``warn`` is told. InputError for a
+    file that is larger than any history.
+    """
     path = folder / name
-    rows: list[dict[str, float]] = []
     if not path.is_file():
-        return rows
-    if path.stat().st_size > LARGEST:
-        raise InputError(f"{path}: has {path.stat().st_size:,} bytes, more than any history; delete it")
-    with path.open(errors="replace") as file:
-        for line in file:
-            with contextlib.suppress(ValueError, RecursionError):
-                row = json.loads(line)
-                if _is_report(row, name):
-                    rows.append(row)
-    return rows
+        return []
+    try:
+        size_of(path.resolve(), LARGEST)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; delete it") from error
+    rows = [row if _is_report(row, name) else None for row in checked_lines(path)]
+    if None in rows and warn is not None:
+        count, first = rows.count(None), rows.index(None) + 1
+        warn(f"{path}: {count} of {len(rows)} lines were changed since they were written, the first line {first}")
+    return [row for row in rows if row is not None]
 
 
 def _is_report(row: Any, name: str) -> bool:

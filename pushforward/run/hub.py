@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pushforward.errors import InputError, one_line
 from pushforward.run.card import card
 from pushforward.run.fetch import FILES, NAME, PREVIEW, library
-from pushforward.run.folder import SamplerFile
+from pushforward.run.folder import SamplerFile, read, write
 
 if TYPE_CHECKING:
     from pushforward.run.model import Model
@@ -80,15 +80,15 @@ def share(model: Model, destination: Destination, license: str = "unknown") -> s
 
 def _write(model: Model, scratch: Path, name: str, license: str) -> None:
     """Every file that is shared, made from what was loaded and not copied."""
-    from pushforward.files import save_weights
+    from pushforward.tensorfile import save_tensors
 
     # the path of the data on the author's machine is nobody's business
     data = model.run.data.model_copy(update={"source": model.run.data.name, "signature": ""})
     file = model.run.model_copy(update={"data": data})
-    (scratch / "config.json").write_text(file.model_dump_json(indent=1))
-    save_weights(model.net.state_dict(), scratch / "model.safetensors")
+    write(scratch / "config.json", file)
+    save_tensors(model.net.state_dict(), scratch / "model.safetensors", read(scratch).checksum)
     if model.tuned:
-        (scratch / "sampler.json").write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
+        write(scratch / "sampler.json", SamplerFile(tuned=model.tuned))
     pictured = _picture(model.folder, scratch / PREVIEW)
     (scratch / "README.md").write_text(card(model, name, license, pictured), encoding="utf-8")
 

@@ -44,7 +44,7 @@ def load(
     ``pf.load("runs/demo").sample(8, seed=0)``
     """
     from pushforward.data import Transform
-    from pushforward.files import at_most, load_weights
+    from pushforward.tensorfile import at_most, load_weights
     from pushforward.training.average import reaverage
 
     # a folder on this machine
@@ -67,9 +67,9 @@ def load(
     # weights, as saved or averaged over another window
     if not weights.is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
-    load_weights(net, weights)
+    load_weights(net, weights, run.checksum)
     if ema is not None:
-        reaverage(net, folder / "averages", run.config.train.ema, ema)
+        reaverage(net, folder / "averages", run.config.train.ema, ema, run.checksum)
     field = parts.field_of(net.to(device).requires_grad_(False))
     tuned = read_tuned(folder)
     _check_steppers(tuned, folder)

@@ -53,12 +53,9 @@ def make_pairs(run: Path, folder: Path, seed: int, device: str, progress: Progre
     rows, or pairs that are damaged.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
     from pushforward.data import Dataset
-    from pushforward.files import written_whole
     from pushforward.sample import generate
+    from pushforward.tensorfile import load_tensors, save_tensors
 
     model = load(run, device)
     shape, classes = model.transform.shape, model.run.data.classes
@@ -67,16 +64,14 @@ def make_pairs(run: Path, folder: Path, seed: int, device: str, progress: Progre
     x0 = source.draws(n, shape, seed=seed)
     if file.is_file():
         try:
-            x1 = load_file(file)["x1"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise InputError(f"{file}: damaged; delete it, and the pairs are made again") from error
-        if x1.shape != x0.shape:
-            raise InputError(f"{file}: holds pairs of another run; choose another --out")
+            x1 = load_tensors(file, {"x1": x0}, model.run.checksum)["x1"]
+        except ValueError as error:
+            words = "damaged or of another run; delete it, and the pairs are made again"
+            raise InputError(f"{file}: {words} ({error})") from error
     else:
         x1 = generate(model.field, n, shape, seed=seed, y=y, device=device, progress=progress)
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(file) as scratch:
-            save_file({"x1": x1}, scratch)
+        save_tensors({"x1": x1}, file, model.run.checksum)
     labels = torch.full((n,), -2) if y is None else y
     partners = torch.cat([x0.flatten(1), labels[:, None].to(x0)], 1)
     named = () if y is None else classes  # a model of rows without their classes makes none

@@ -133,7 +133,7 @@ def train_run(
     record = describe(config, data, net)
     with ExitStack() as held:
         # one trainer for a folder: whoever is killed lets go of it
-        processes.on_main(lambda: held.enter_context(claimed(folder, record)))
+        record = processes.on_main(lambda: held.enter_context(claimed(folder, record))) or record
         batches = RunBatches(rows, parts, config, folder, execution, watcher)
         return _fit(net, record, batches, budget, options, started)
 
@@ -168,6 +168,7 @@ def _fit(
         seed=c.seed,
         folder=folder / "checkpoints",
         snapshots=folder / "averages",
+        run=record.checksum,
         accumulate=execution.accumulate,
         precision=c.precision,
         processes=processes,

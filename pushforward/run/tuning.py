@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pushforward.errors import InputError
 from pushforward.progress import SILENT, Progress
-from pushforward.run.folder import SamplerFile, TunedSampler
+from pushforward.run.folder import SamplerFile, TunedSampler, write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,6 @@ def tune_model(
     without it those that the run names, where they may be opened and have not changed, and otherwise flows alone are
     tried. InputError for a budget in which no method makes a step, and for other data.
     """
-    from pushforward.files import written_whole
     from pushforward.sample import tune
 
     try:
@@ -52,8 +51,7 @@ def tune_model(
         floor=best.floor,
     )
     model.tuned = (*(t for t in model.tuned if t.nfe != nfe), entry)
-    with written_whole(model.folder / "sampler.json") as scratch:
-        scratch.write_text(SamplerFile(tuned=model.tuned).model_dump_json(indent=1))
+    write(model.folder / "sampler.json", SamplerFile(tuned=model.tuned))
     return best
 
 

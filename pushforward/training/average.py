@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.errors import InputError, one_line
-from pushforward.files import numbered, read_folder, write_folder
+from pushforward.files import numbered
+from pushforward.tensorfile import read_folder, write_folder
 
 __all__ = [
     "Profile",
@@ -95,12 +96,12 @@ def combination(basis: Sequence[Profile], target: Profile) -> tuple[list[float],
     return numbers.tolist(), math.sqrt(max(0.0, error) / square)
 
 
-def take_snapshot(folder: Path, step: int, averages: dict[str, Tensor]) -> None:
+def take_snapshot(folder: Path, step: int, averages: dict[str, Tensor], run: str = "") -> None:
     """Keep the averages of a step in ``folder/step-N``, evenly thinned out if many; OSError as the disk says.
 
     Snapshots of later steps belong to a training that was begun again, and are dropped.
     """
-    write_folder(folder / f"step-{step}", averages, {"step": step})
+    write_folder(folder / f"step-{step}", averages, {"step": step}, run)
     snapshots = numbered(folder)
     drop = [p for p in snapshots if int(p.name[5:]) > step]
     steps = [int(p.name[5:]) for p in snapshots[: len(snapshots) - len(drop)]]
@@ -110,11 +111,11 @@ def take_snapshot(folder: Path, step: int, averages: dict[str, Tensor]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def reaverage(net: nn.Module, folder: Path, main: float, width: float) -> None:
+def reaverage(net: nn.Module, folder: Path, main: float, width: float, run: str = "") -> None:
     """Give ``net`` the average of length ``width``, made from the snapshots in ``folder``.
 
     They are of averages with the exponent ``main``, and of half their length. InputError if there are none, one is
-    damaged, or together they do not fit that length.
+    damaged or of another ``run``, or together they do not fit that length.
     """
     params = [p for p in net.parameters() if p.requires_grad]
     like = torch.cat([p.detach().flatten() for p in params])
@@ -136,7 +137,7 @@ def reaverage(net: nn.Module, folder: Path, main: float, width: float) -> None:
     total = torch.zeros_like(like, dtype=torch.float64)
     for i, path in enumerate(snapshots):
         try:
-            tensors, values = read_folder(path, dict.fromkeys(PROFILES, like))
+            tensors, values = read_folder(path, dict.fromkeys(PROFILES, like), run)
             if values != {"step": int(path.name[5:])}:
                 raise ValueError("it is of another step")
         except (OSError, ValueError) as error:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.errors import InputError, one_line
-from pushforward.files import numbered, read_folder, write_folder
+from pushforward.files import numbered
+from pushforward.tensorfile import read_folder, write_folder
 from pushforward.training.weights import Weights
 
 __all__ = ["Checkpoint", "latest", "restore", "restore_newest", "save"]
@@ -110,14 +111,15 @@ class Checkpoint:
             setattr(self, key, kind(values[key]))
 
 
-def save(tensors: dict[str, Tensor], counters: dict[str, float], folder: Path, keep: int) -> Path:
+def save(tensors: dict[str, Tensor], counters: dict[str, float], folder: Path, keep: int, run: str = "") -> Path:
     """Write ``folder/step-N`` and drop all but the newest ``keep``; OSError when the disk refuses, nothing lost.
 
     A folder of that step is replaced, and those of later steps, of a training that was begun again, are dropped.
+    ``run`` is what a checkpoint of it is known by.
     """
     step = int(counters["step"])
     target = folder / f"step-{step}"
-    write_folder(target, tensors, counters)
+    write_folder(target, tensors, counters, run)
     folders = numbered(folder)
     upto = [path for path in folders if int(path.name[5:]) <= step]
     for old in [*upto[:-keep], *folders[len(upto) :]]:
@@ -131,10 +133,10 @@ def latest(folder: Path) -> Path | None:
     return folders[-1] if folders else None
 
 
-def _read(path: Path, like: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Tensors and counters of a checkpoint; InputError if it is damaged."""
+def _read(path: Path, like: dict[str, Tensor], run: str = "") -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Tensors and counters of a checkpoint; InputError if it is damaged, or of another run."""
     try:
-        tensors, values = read_folder(path, like)
+        tensors, values = read_folder(path, like, run)
         if values.keys() != _COUNTERS.keys():
             raise ValueError("state.json has other fields")
         for key, kind in _COUNTERS.items():
@@ -156,13 +158,13 @@ def restore(state: Checkpoint, path: Path) -> None:
 
 
 def _newest(
-    like: dict[str, Tensor], folder: Path, warn: Callable[[str], None]
+    like: dict[str, Tensor], folder: Path, run: str, warn: Callable[[str], None]
 ) -> tuple[dict[str, Tensor], dict[str, float]] | None:
     """The newest checkpoint that is whole; `warn` of those that are not, InputError if all are damaged."""
     damaged: InputError | None = None
     for path in reversed(numbered(folder)):
         try:
-            return _read(path, like)
+            return _read(path, like, run)
         except InputError as error:
             damaged = error
             warn(f"{error}; the one before is used")
@@ -171,14 +173,15 @@ def _newest(
     return None
 
 
-def restore_newest(state: Checkpoint, folder: Path | None, warn: Callable[[str], None]) -> None:
-    """Go on from the newest checkpoint that is whole, and `warn` of those that are not; from the start without any.
+def restore_newest(state: Checkpoint, folder: Path | None, run: str, warn: Callable[[str], None]) -> None:
+    """Go on from the newest checkpoint that is whole and of this ``run``, if that is given; from the start without any.
 
-    By all processes, from what the main one reads. Raises InputError if there are checkpoints and all are damaged.
+    `warn` of those that are not. By all processes, from what the main one reads. Raises InputError if there are
+    checkpoints and all are damaged or of other runs.
     """
     processes = state.weights.processes
     like = state.like()
-    newest = processes.on_main(lambda: None if folder is None else _newest(like, folder, warn))
+    newest = processes.on_main(lambda: None if folder is None else _newest(like, folder, run, warn))
     counters = torch.tensor(list((state.counters() if newest is None else newest[1]).values()), dtype=torch.float64)
     counters = counters if processes.device is None else counters.to(processes.device)
     if processes.any(newest is not None):

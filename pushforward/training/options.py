@@ -42,8 +42,8 @@ class TrainingOptions:
     """Where a training keeps its state, how often, and how a step is computed.
 
     With a ``folder``, checkpoints are kept there every ``checkpoint_every`` steps, the newest ``keep`` of them, and
-    training goes on from the newest whole one. In ``snapshots`` averages are kept from which those of other lengths are
-    made. The rows of a batch are shared out among ``processes``, and there among ``accumulate`` parts one after the
+    training goes on from the newest whole one, which is one of this ``run``, if that is given: any text. In
+    ``snapshots`` averages are kept from which those of other lengths are made. The rows of a batch are shared out among ``processes``, and there among ``accumulate`` parts one after the
     other; with ``shard`` the weights are shared out too (`Sharded`), the network may be on any device, and the loss
     evaluates it once. With ``precision`` "bf16" products are in bfloat16, and weights in float32.
     """
@@ -51,6 +51,7 @@ class TrainingOptions:
     seed: int = 0
     folder: Path | None = None
     snapshots: Path | None = None
+    run: str = ""
     report_every: int = 100
     checkpoint_every: int = 2000
     keep: int = 2

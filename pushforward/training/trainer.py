@@ -55,7 +55,7 @@ class Trainer(Generic[Batch]):
             self.weights.parts, lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
         )
         self.state = Checkpoint(self.weights, self.adam)
-        restore_newest(self.state, options.folder, self.warn)
+        restore_newest(self.state, options.folder, options.run, self.warn)
 
         self.start = self.state.step  # where this process began
         self.snapshot_step = self.gathered_step = self.start  # of the last snapshot; of the last look at the averages
@@ -233,7 +233,7 @@ class Trainer(Generic[Batch]):
         try:
             if folder is not None and (state.step > self.start or latest(folder) is None):
                 self._keep_snapshot(averages)
-                save(tensors, state.counters(), folder, self.options.keep)
+                save(tensors, state.counters(), folder, self.options.keep, self.options.run)
             if self.hooks.on_checkpoint is not None:
                 weights = {name[4:]: value for name, value in tensors.items() if name.startswith("ema.")}
                 self.hooks.on_checkpoint(weights, state.step)
@@ -256,7 +256,7 @@ class Trainer(Generic[Batch]):
     def _keep_snapshot(self, averages: dict[str, Tensor]) -> None:
         """Write the averages by the main process, once a step; OSError as the disk says."""
         if self.options.snapshots is not None and self.processes.main and self.state.step > self.snapshot_step:
-            take_snapshot(self.options.snapshots, self.state.step, averages)
+            take_snapshot(self.options.snapshots, self.state.step, averages, self.options.run)
             self.snapshot_step = self.state.step
 
     def _last_checkpoint(self) -> str:

@@ -15,6 +15,7 @@ from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.remote import reading
 from pushforward.data.files.rows import Array, require_real
 from pushforward.errors import InputError
+from pushforward.limits import allow
 
 __all__ = ["read_npy", "read_npz", "write_npy", "write_npz"]
 
@@ -34,10 +35,12 @@ def read_npz(source: FileSet) -> Contents:
     try:
         with reading(path) as file, zipfile.ZipFile(file) as archive:
             sizes = {i.filename[:-4]: i.file_size for i in archive.infolist() if i.filename.endswith(".npy")}
+            packed = sum(i.compress_size for i in archive.infolist())
             key = "x" if "x" in sizes or len(sizes) != 1 else next(iter(sizes))
             if key not in sizes:
                 present = ", ".join(map(repr, sizes)) or "none"
                 raise InputError(f"{path}: no array named 'x' (arrays: {present}); save the rows under the key 'x'")
+            allow(sizes[key] + sizes.get("y", 0), packed, path)
             with archive.open(f"{key}.npy") as stream:
                 rows = _read_array(stream, sizes[key], f"{path}[{key!r}]")
             if key == "y" or "y" not in sizes:
@@ -72,19 +75,21 @@ def _class_numbers(labels: Sequence[str]) -> Array:
 
 def _read_array(stream: Any, size: int, origin: str, text: bool = False) -> Array:
     """One .npy file or .npz member of ``size`` bytes; dtype and length are judged before any data are read."""
-    damaged = InputError(f"{origin}: not a readable .npy array (damaged or cut short); save it again with numpy.save")
     try:
         version = npy.read_magic(stream)
         header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, _, dtype = header(stream)
-    except (ValueError, KeyError, EOFError) as error:  # version 3 exists only for structured dtypes
-        raise damaged from error
-    if not (text and dtype.kind in "US"):
-        require_real(dtype, origin)
-    if size - stream.tell() < math.prod(shape) * dtype.itemsize:
-        raise damaged
-    stream.seek(0)
-    return npy.read_array(stream, allow_pickle=False)
+        if not (text and dtype.kind in "US"):
+            require_real(dtype, origin)
+        if min(shape, default=0) < 0 or size - stream.tell() < math.prod(shape) * dtype.itemsize:
+            raise ValueError("more numbers than bytes")
+        stream.seek(0)
+        return npy.read_array(stream, allow_pickle=False)
+    except (InputError, OSError, zipfile.BadZipFile, zlib.error):
+        raise
+    except Exception as error:  # the header is a Python literal, whose parser has errors of its own
+        words = "not a readable .npy array (damaged or cut short); save it again with numpy.save"
+        raise InputError(f"{origin}: {words}") from error
 
 
 FORMATS = {".npy": Format("array", read_npy, write_npy), ".npz": Format("array", read_npz, write_npz)}

@@ -13,6 +13,7 @@ import numpy as np
 from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
+from pushforward.limits import allow
 
 __all__ = ["read_idx"]
 
@@ -40,24 +41,26 @@ def _read(source: FileSet) -> Contents:
 def _read_array(path: Path) -> Array:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    longest = path.stat().st_size * (RATIO if packed else 1)
+    size = path.stat().st_size
     try:
         with gzip.open(path) if packed else path.open("rb") as stream:
-            return _read_stream(stream, longest, path)
+            return _read_stream(stream, size, RATIO * size if packed else size, path)
     except (EOFError, gzip.BadGzipFile, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: damaged or cut short; fetch the file again") from error
 
 
-def _read_stream(stream: Any, longest: int, path: Path) -> Array:
-    """One IDX file of at most ``longest`` bytes; its sizes are judged before any data are read."""
+def _read_stream(stream: Any, packed: int, longest: int, path: Path) -> Array:
+    """One IDX file of ``packed`` bytes, at most ``longest`` unpacked; its sizes are judged before data are read."""
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in TYPES or not start[3]:
         raise InputError(f"{path}: not an IDX file (it begins with {start.hex()})")
     shape = np.frombuffer(stream.read(4 * start[3]), ">u4").tolist()
     dtype = np.dtype(TYPES[start[2]])
     length = math.prod(shape) * dtype.itemsize
+    if len(shape) == start[3] and length <= longest:
+        allow(length, packed, path)
     data = stream.read(length) if len(shape) == start[3] and length <= longest else b""
     if len(data) < length or len(shape) < start[3] or stream.read(1):
         raise InputError(f"{path}: damaged or cut short: it should hold {'x'.join(map(str, shape))} numbers")

@@ -17,6 +17,7 @@ import numpy as np
 from pushforward.data.files.formats import Contents, FileSet, Format, Size
 from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
+from pushforward.limits import allow
 
 __all__ = ["decode_pictures", "read_picture_folder", "read_size", "resize"]
 
@@ -110,6 +111,8 @@ def decode_pictures(
         raise InputError(
             f"{origin}: {len(readable):,} pictures of {height}x{width} do not fit in memory; give a --resize"
         )
+    packed = sum(len(s) if isinstance(s, bytes) else s.stat().st_size for _, s in sources if s is not None)
+    allow(len(readable) * height * width * (1 if grey else 3), packed, origin)
 
     # a picture with a good header may still be cut short: the array is filled from above, and its end cut off
     rows = np.empty((len(readable), height, width, *(() if grey else (3,))), np.uint8)

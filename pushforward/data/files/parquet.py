@@ -9,16 +9,19 @@ from typing import IO, Any
 
 import numpy as np
 
+from pushforward.data.files.cells import ArrowColumn, is_number, is_text, is_time
 from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.images import decode_pictures
 from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
 from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
 from pushforward.errors import InputError
+from pushforward.limits import allow
 
 __all__ = ["picture_column", "read_parquet", "write_parquet"]
 
-ROWS = 1 << 18  # read together
+ROWS = 1 << 18  # read together, if they are numbers
+TEXTS, PICTURES = 1 << 12, 1 << 6  # and if they are text or pictures, which a file may hold once and repeat
 LABELS = ("label", "labels", "y", "class", "fine_label")  # columns that may hold the labels of pictures
 
 
@@ -83,7 +86,8 @@ def _read_table(source: FileSet) -> Contents:
     def read_parts(path: File) -> Iterator[ArrowTable]:
         try:
             with reading(path) as opened, parquet.ParquetFile(opened) as file:
-                for batch in file.iter_batches(ROWS):
+                plain = all(is_number(kind) or is_time(kind) for kind in kinds.types)
+                for batch in _allowed(file, path, ROWS if plain else TEXTS):
                     yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable .parquet file: {_first_line(error)}") from error
@@ -95,6 +99,31 @@ def _read_table(source: FileSet) -> Contents:
 
     name_row = partial(_name_row, paths, [partial(_count, path) for path in paths])
     return Contents(Stream(source.origin, tuple(kinds.names), keep_if_small(read), name_row))
+
+
+def _allowed(file: Any, path: File, rows: int, columns: list[str] | None = None) -> Iterator[Any]:
+    """Batches of a file, which may unpack to so much only (`limits`): runs of one value take no room in it."""
+    metadata = file.metadata
+    packed = metadata.serialized_size
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        packed += sum(group.column(j).total_compressed_size for j in range(group.num_columns))
+    allow(8 * metadata.num_rows * len(columns or metadata.schema), packed, path)
+    total = 0
+    for batch in file.iter_batches(rows, columns=columns):
+        total += sum(map(_bytes, batch.columns))
+        allow(total, packed, path)
+        yield batch
+
+
+def _bytes(cells: ArrowColumn) -> int:
+    """The bytes of a column, each cell with its own value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(cells.type) or not is_text(cells.type.value_type):
+        return int(cells.nbytes)
+    return pc.sum(pc.binary_length(cells.dictionary).take(cells.indices)).as_py() or 0
 
 
 def _schema_of(path: File) -> Any:
@@ -131,8 +160,11 @@ def _read_pictures(source: FileSet) -> Contents:
     from pyarrow import parquet
 
     def read_file(path: File) -> Any:
-        with reading(path) as opened:
-            return parquet.read_table(opened)
+        with reading(path) as opened, parquet.ParquetFile(opened) as file:
+            schema = file.schema_arrow
+            columns = [name for name in schema.names if name in (*LABELS, picture_column(schema))]
+            batches = list(_allowed(file, path, PICTURES, columns))
+            return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in columns], schema.metadata))
 
     origin = source.origin
     try:

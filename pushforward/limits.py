@@ -1,0 +1,45 @@
+"""How much a file may unpack to: a small one, which may come from a stranger, cannot ask for all memory or disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from pushforward.errors import InputError
+
+__all__ = ["allow", "allowing"]
+
+SIZE = 2**31  # bytes that any file may unpack to
+RATIO = 100  # and how many times its own size, if that is more: what people pack seldom shrinks as much
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_size: ContextVar[int] = ContextVar("size", default=SIZE)
+
+
+@contextmanager
+def allowing(size: str | int) -> Iterator[None]:
+    """Let files unpack to so many bytes, ``"16GB"`` say, while the block runs: ``with allowing("16GB"): ...``.
+
+    InputError for a text that is no size.
+    """
+    match = re.fullmatch(r"(\d{1,15})([KMGT]B|)", str(size).upper().replace(" ", ""))
+    if match is None:
+        raise InputError(f"--largest {size}: write a size, such as 16GB or 500MB")
+    before = _size.set(int(match[1]) * UNITS[match[2]])
+    try:
+        yield
+    finally:
+        _size.reset(before)
+
+
+def allow(size: int, packed: int, origin: object) -> None:
+    """InputError where a file of ``packed`` bytes, which ``origin`` names, would unpack to more than is allowed.
+
+    Allowed are 2 GiB, or another size of `allowing`, and always 100 times its own: 3 GB of rows in 30 MB.
+    """
+    if size > max(_size.get(), RATIO * packed):
+        raise InputError(
+            f"{origin}: unpacks to {size / 1e9:,.1f} GB, more than is taken unasked; where you trust it, allow so much: "
+            f"--largest {-(-size // 10**9)}GB"
+        )
