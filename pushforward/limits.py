@@ -40,6 +40,6 @@ def allow(size: int, packed: int, origin: object) -> None:
     """
     if size > max(_size.get(), RATIO * packed):
         raise InputError(
-            f"{origin}: unpacks to {size / 1e9:,.1f} GB, more than is taken unasked; where you trust it, allow so much: "
-            f"--largest {-(-size // 10**9)}GB"
+            f"{origin}: unpacks to {size / 1e9:,.1f} GB, more than is taken unasked; where you trust it, allow so "
+            f"much: --largest {-(-size // 10**9)}GB"
         )

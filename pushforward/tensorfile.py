@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def _write(tensors: dict[str, Tensor], scratch: Path, metadata: dict[str, str] |
     try:
         save_file(tensors, scratch, metadata)
     except SafetensorError as error:  # how safetensors reports a full disk
-        raise OSError(one_line(error)) from error
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(*([int(number[1])] if number else []), one_line(error)) from error
 
 
 def _file_digest(path: Path) -> str:

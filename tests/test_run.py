@@ -325,8 +325,10 @@ def test_full_disk_for_a_while(error, straight, tmp_path, monkeypatch):
         steps.append(progress.step)
 
     assert train(folder, on_report=check, warn=warnings.append)
-    assert "step 40 could not be saved" in warnings[0] and "averages of step 50" in warnings[1] and len(warnings) == 2
-    assert all("No space left" in words and "\n" not in words for words in warnings)
+    told = [words for words in warnings if "averages of earlier steps were dropped" not in words]
+    assert "step 40 could not be saved" in told[0] and "averages of step 50" in told[1] and len(told) == 2
+    assert "the checkpoint before it is kept, step-20" in told[0]
+    assert all("No space left" in words and "\n" not in words for words in told)
     assert_same_run(straight, folder)
     assert scratch_left(folder) == []
 
@@ -338,7 +340,7 @@ def test_full_disk_to_the_end_is_an_error_and_freeing_it_goes_on(straight, tmp_p
         full_disk(patch, FULL[0], lambda: len(reports) >= 4)
         with pytest.raises(InputError, match=r"step 60.*could not be saved.*No space left.*free some space"):
             train(folder, on_report=reports.append, warn=warnings.append)
-    assert "step 40" in warnings[0]
+    assert any("step 40 could not be saved" in words for words in warnings)
     assert latest(folder / "checkpoints").name == "step-20" and scratch_left(folder) == []
     assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
     assert train(folder)
@@ -358,24 +360,31 @@ def small_disk(tmp_path):
 
 
 def test_full_disk_for_real(small_disk, straight):
+    """What averages take makes room for the checkpoint of step 40; where there are none, step 20 is kept."""
     folder, warnings, filler = small_disk / "run", [], small_disk / "filler"
+    without = small_disk / "without"
 
-    def fill(progress):
+    def fill(progress, folder=folder, newest="step-40"):
         if progress.step == 30:
+            if newest == "step-20":
+                shutil.rmtree(folder / "averages")
             with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
                 while True:
                     file.write(b"0" * 4096)
         if progress.step == 50:
-            assert latest(folder / "checkpoints").name == "step-20" and scratch_left(folder) == []
+            assert latest(folder / "checkpoints").name == newest and scratch_left(folder) == []
             assert pf.load(folder).sample(2, steps=1).shape == (2, 2)
             filler.unlink()
 
     assert train(folder, on_report=fill, warn=warnings.append)
-    assert any("step 40 could not be saved" in words for words in warnings)
-    assert all("No space left" in words for words in warnings)
-    first, second = saved(straight), saved(folder)
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
-    assert scratch_left(folder) == []
+    assert any("averages of earlier steps were dropped to keep step 40" in words for words in warnings)
+    shutil.rmtree(small_disk / "run" / "averages")
+    assert train(without, on_report=lambda progress: fill(progress, without, "step-20"), warn=warnings.append)
+    assert any("step 40 could not be saved" in words and "No space left" in words for words in warnings)
+    for run_folder in (folder, without):
+        first, second = saved(straight), saved(run_folder)
+        assert all(torch.equal(value, second[key]) for key, value in first.items())
+        assert scratch_left(run_folder) == []
 
 
 def test_what_a_killed_process_left_beside_a_whole_checkpoint_is_removed(straight, tmp_path):

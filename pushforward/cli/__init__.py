@@ -7,7 +7,6 @@ Nothing here imports torch before a command needs it.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import re
@@ -116,8 +115,7 @@ def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]
 
     more = Parameter("largest", Parameter.KEYWORD_ONLY, default=None, annotation=Largest)
     given = [*Signature.from_callable(function, eval_str=True).parameters.values(), more]
-    functools.update_wrapper(prepare, function)
-    del prepare.__wrapped__  # its flags would be taken
+    prepare.__doc__ = function.__doc__
     prepare.__annotations__ = {p.name: p.annotation for p in given}
     setattr(prepare, "__signature__", Signature(given))  # noqa: B010  (unknown to mypy)
     return prepare

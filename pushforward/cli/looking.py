@@ -19,7 +19,8 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     """What a run is: configuration, data, training so far, conventions."""
     from pushforward.run import history, read, read_tuned
 
-    file, lines = read(run), [row for row in history(run) if "loss" in row]
+    notes: list[str] = []
+    file, lines = read(run), [row for row in history(run, warn=notes.append) if "loss" in row]
     data, config = file.data, file.config
     cost = f", {file.flops / 1e6:,.3g} MFLOP per evaluation" if file.flops else ""
     say(f"{run}: {file.parameters:,} parameters{cost}, made by pushforward {file.pushforward} with torch {file.torch}")
@@ -36,13 +37,15 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
             f"training    {last['step']:,} steps in {last['seconds']:,.0f} s; loss {last['loss']:.4f}, "
             f"held-out {held_out}"
         )
-    for line in floor_lines(history(run, "floor.jsonl")):
+    for line in floor_lines(history(run, "floor.jsonl", notes.append)):
         say(f"floor       {line}")
     weights = "model.safetensors (averaged weights)" if (run / "model.safetensors").is_file() else "not saved yet"
     say(f"weights     {weights}")
     for tuned in read_tuned(run):
         say(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
     say(f"convention  {file.convention}")
+    for note in notes:
+        say(f"note        {note}")
 
 
 def floor_lines(rows: list[dict[str, float]]) -> list[str]:

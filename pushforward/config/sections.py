@@ -47,7 +47,7 @@ class Section(BaseModel):
         return _named(value, *cast("Any", extra["named"])) if isinstance(extra, dict) else value
 
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 def registered(default: str, help: str, room: str, registry: str, part: str, arguments: bool = True, *more: str) -> Any:
@@ -112,15 +112,15 @@ class TrainConfig(Section):
 
     batch: Positive | None = None
     """rows per optimiser step (256; of a table 512, of pictures 64)"""
-    lr: Annotated[float, Field(gt=0)] | None = None
+    lr: Annotated[float, Field(gt=0, le=1e38)] | None = None
     """peak learning rate (0.001; of tables and pictures by the width of the network)"""
-    warmup: Annotated[int, Field(ge=0)] = 500
+    warmup: Annotated[int, Field(ge=0, lt=2**53)] = 500
     """steps over which the learning rate rises"""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e38)] = 0.0
     """AdamW's weight decay"""
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    clip: Annotated[float, Field(gt=0, le=1e30)] = 1.0
     """largest norm of a gradient"""
-    ema: Annotated[float, Field(ge=0)] = 7.0
+    ema: Annotated[float, Field(ge=0, le=1e4)] = 7.0
     """exponent of the power-function average of the weights; larger forgets faster"""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """share of the rows kept for measuring, never trained on"""

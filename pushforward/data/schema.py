@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from pushforward.errors import InputError, nearest
+from pushforward.jsonfile import read_json
 
 __all__ = ["Bounds", "ColumnKind", "ColumnSchema", "Schema", "read_schema"]
 
@@ -52,9 +53,11 @@ def read_schema(source: str | Path | Mapping[str, Any] | None) -> Schema:
     if isinstance(source, str | Path):
         origin = f"schema {source}"
         try:
-            data = json.loads(Path(source).read_bytes())
+            data = json.loads(read_json(Path(source)))
         except OSError as error:
             raise InputError(f"{origin}: cannot read: {error.strerror or error}; check the path") from error
+        except InputError:
+            raise
         except (ValueError, RecursionError) as error:
             raise InputError(f"{origin}: not valid JSON ({error}); see docs/how-to/describe-columns.md") from error
     if data is None:

@@ -43,7 +43,9 @@ class RunCallbacks:
     execution: Execution
     watcher: Watcher
     track: Callable[[dict[str, Any]], None] = lambda values: None
-    floor_steps: set[int] = field(default_factory=set)  # of which floor.jsonl has a line
+    reported: set[int] = field(default_factory=set)  # steps of which metrics.jsonl has a line
+    floor_steps: set[int] = field(default_factory=set)  # and floor.jsonl
+    resumed: int = -1  # the step that training goes on from
 
     def hooks(self) -> Hooks:
         """The hooks of a training; their cost is counted in evaluations, of which a step takes three for each row."""
@@ -86,16 +88,21 @@ class RunCallbacks:
         """Cut the logs to what was reported up to ``step``: what a crash lost will be measured again."""
         from pushforward.files import written_whole
 
+        self.resumed = step
         for name in ("metrics.jsonl", "floor.jsonl"):
             lines = [row for row in history(self.folder, name, self.warn) if row["step"] <= step]
-            self.floor_steps.update(int(row["step"]) for row in lines if name == "floor.jsonl")
+            known = self.floor_steps if name == "floor.jsonl" else self.reported
+            known.update(int(row["step"]) for row in lines)
             with written_whole(self.folder / name) as scratch:
                 scratch.write_text("".join(checked_line(row) + "\n" for row in lines))
 
     def on_report(self, status: TrainingStatus) -> None:
-        """Append a line to ``metrics.jsonl``, and tell the tracker and whoever watches."""
+        """Append a line to ``metrics.jsonl``, unless it has one, and tell the tracker and whoever watches."""
         from pushforward.files import append_line
 
+        if status.step in self.reported:
+            return
+        self.reported.add(status.step)
         try:
             append_line(self.folder / "metrics.jsonl", checked_line(asdict(status)))
         except OSError as error:
@@ -113,24 +120,33 @@ class RunCallbacks:
 
     def on_preview(self, ema: nn.Module, step: int) -> None:
         """Measure the floor of the loss and draw samples, by all processes: each may hold but a part of the network."""
-        from pushforward.files import append_line, stays_inside
+        from pushforward.files import append_line
 
         folder, main = self.folder, self.execution.processes.main
+        file = folder / "previews" / f"step-{step}.png"
+        if not self.execution.processes.any(main and (step != self.resumed or not file.is_file())):
+            return  # shown before the training that goes on was killed
         field = self.batches.parts.field_of(ema)
         model = Model(field, self.batches.rows.data.transform, self.record, folder, self.execution.device)
         line = self._floor(ema, step)
-        if main:
-            with suppress(OSError):  # which the picture will meet again, after its samples are made
-                (folder / "previews").mkdir(exist_ok=True)
         try:
-            file = folder / "previews" / f"step-{step}.png"
-            stays_inside(file, folder)
-            preview(model, file if main else None)
-        except InputError as error:  # samples that are not finite may become so: no reason to stop
-            self.warn(f"no preview of step {step}: {error}")
-        finally:
             if main and line:
                 append_line(folder / "floor.jsonl", line)
+        finally:  # the picture is the last, by which it is known that this step was shown
+            self._draw(model, file if main else None, step)
+
+    def _draw(self, model: Model, file: Path | None, step: int) -> None:
+        """Draw samples by all processes, into the file of the main one."""
+        from pushforward.files import stays_inside
+
+        try:
+            if file is not None:
+                with suppress(OSError):  # which the picture will meet again, after its samples are made
+                    file.parent.mkdir(exist_ok=True)
+                stays_inside(file, self.folder)
+            preview(model, file)
+        except InputError as error:  # samples that are not finite may become so: no reason to stop
+            self.warn(f"no preview of step {step}: {error}")
 
     def _floor(self, ema: nn.Module, step: int) -> str:
         """The loss beside its floor, as a line of JSON; empty where there is none, which `info` says then."""

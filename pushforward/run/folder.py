@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pushforward.config import Config, Section
 from pushforward.errors import InputError, one_line, printable
@@ -36,18 +36,24 @@ class DataRecord(Section):
 
     source: str
     name: str
-    rows: int
-    shape: tuple[int, ...]
+    rows: Annotated[int, Field(ge=1, lt=2**53)]
+    shape: tuple[Annotated[int, Field(ge=1, lt=2**53)], ...]
     fingerprint: str
     transform: dict[str, Any]
     classes: tuple[str, ...] = ()
     """names of the classes, if the rows have labels"""
-    shares: tuple[float, ...] = ()
+    shares: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     """how frequent each class is"""
     pairs: bool = False
     """whether the rows came in pairs with their source points (--reflow)"""
     signature: str = ""
     """of the user who named ``source`` in training (`pushforward.signature`)"""
+
+    @model_validator(mode="after")
+    def _one_share_for_each_class(self) -> DataRecord:
+        if self.shares and (len(self.shares) != len(self.classes) or abs(sum(self.shares) - 1) > 1e-3):
+            raise ValueError("shares: one for each class, of sum 1")
+        return self
 
     def signed(self) -> DataRecord:
         """The record with the signature of this user, who has named its source."""
@@ -90,8 +96,8 @@ class RunFile(Section):
     pushforward: str
     torch: str
     convention: str = CONVENTION
-    parameters: int
-    flops: int = 0
+    parameters: Annotated[int, Field(ge=0, lt=2**53)]
+    flops: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """of one evaluation at one point"""
     config: Config
     data: DataRecord

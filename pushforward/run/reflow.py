@@ -53,6 +53,7 @@ def make_pairs(run: Path, folder: Path, seed: int, device: str, progress: Progre
     rows, or pairs that are damaged.
     """
     import torch
+
     from pushforward.data import Dataset
     from pushforward.sample import generate
     from pushforward.tensorfile import load_tensors, save_tensors

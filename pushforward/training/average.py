@@ -30,6 +30,7 @@ __all__ = [
     "exponent",
     "length",
     "longest",
+    "make_room",
     "reaverage",
     "sharper",
     "step_weight",
@@ -109,6 +110,14 @@ def take_snapshot(folder: Path, step: int, averages: dict[str, Tensor], run: str
         drop.append(snapshots[min(range(1, len(steps) - 1), key=lambda i: steps[i + 1] / steps[i - 1])])
     for path in drop:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def make_room(folder: Path) -> bool:
+    """Drop every other snapshot, the newest first, where a checkpoint needs the room; whether there was one."""
+    snapshots = numbered(folder)
+    for path in snapshots[::-2]:
+        shutil.rmtree(path, ignore_errors=True)
+    return bool(snapshots)
 
 
 def reaverage(net: nn.Module, folder: Path, main: float, width: float, run: str = "") -> None:

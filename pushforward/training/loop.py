@@ -41,6 +41,7 @@ def fit(
     """
     trainer = Trainer(net, loss, feed, budget, optimizer, hooks, options)
     with _stop_signals() as trainer.stop_requested, trainer.weights.watched():
+        trainer.catch_up()
         while trainer.spent < 1 and not trainer.stopped:
             trainer.step()
             if trainer.state.step % options.report_every == 0:
@@ -49,7 +50,7 @@ def fit(
                 trainer.save(last=False, hurry=False)
         # saved before it is reported: if the report takes too long, nothing is lost
         trainer.save(last=True, hurry=trainer.stopped)
-        if trainer.state.step > max(trainer.state.reported, trainer.start):
+        if trainer.state.step > trainer.state.reported:
             trainer.report()
     return trainer.state, trainer.spent >= 1
 

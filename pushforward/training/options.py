@@ -43,9 +43,10 @@ class TrainingOptions:
 
     With a ``folder``, checkpoints are kept there every ``checkpoint_every`` steps, the newest ``keep`` of them, and
     training goes on from the newest whole one, which is one of this ``run``, if that is given: any text. In
-    ``snapshots`` averages are kept from which those of other lengths are made. The rows of a batch are shared out among ``processes``, and there among ``accumulate`` parts one after the
-    other; with ``shard`` the weights are shared out too (`Sharded`), the network may be on any device, and the loss
-    evaluates it once. With ``precision`` "bf16" products are in bfloat16, and weights in float32.
+    ``snapshots`` averages are kept from which those of other lengths are made. The rows of a batch are shared out among
+    ``processes``, and there among ``accumulate`` parts one after the other; with ``shard`` the weights are shared out
+    too (`Sharded`), the network may be on any device, and the loss evaluates it once. With ``precision`` "bf16"
+    products are in bfloat16, and weights in float32.
     """
 
     seed: int = 0
@@ -87,7 +88,8 @@ class Hooks:
 
     All processes call ``held_out(ema)``, the loss that stands in a report, and ``on_preview(ema, step)``, after a
     checkpoint unless there is a hurry. The main one alone calls ``on_resume(step)``, before the first step,
-    ``on_report(status)``, ``on_checkpoint(weights, step)``, with the average by name, and ``warn(message)``.
+    ``on_report(status)``, ``on_checkpoint(weights, step)``, with the average by name, and ``warn(message)``. A training
+    that goes on may report and show the step that it goes on from again: a kill may have come between.
     ``closing_cost`` is what ``held_out`` and ``on_preview`` take, in steps, for the first time that they are called:
     the minutes of a budget include them.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from pushforward.distributed import LostProcess, count_rows, partition, slice_batch
 from pushforward.errors import InputError, one_line
 from pushforward.tensor import generator
-from pushforward.training.average import sharper, step_weight, take_snapshot
+from pushforward.training.average import make_room, sharper, step_weight, take_snapshot
 from pushforward.training.budget import Budget, TimeBudget
 from pushforward.training.checkpoint import Checkpoint, latest, restore_newest, save
 from pushforward.training.health import LossMonitor
@@ -26,6 +27,7 @@ __all__ = ["Trainer"]
 
 Batch = TypeVar("Batch")
 APART = 1.12  # ratio of the steps of which snapshots are kept, besides those of checkpoints
+FULL = (errno.ENOSPC, errno.EDQUOT)
 SLOW = 0.25  # seconds; where steps are faster, a device is asked for the votes at every eighth only
 
 
@@ -169,11 +171,7 @@ class Trainer(Generic[Batch]):
         health.flush(step)
         now = time.monotonic()
         if step >= APART * self.gathered_step:
-            averages = self._averages()
-            try:
-                self._keep_snapshot(averages)
-            except OSError as error:
-                self.warn(f"the averages of step {step} could not be saved ({error})")
+            self._keep_snapshot(self._averages())
         held_out = None if hooks.held_out is None else hooks.held_out(self.state.ema)
         if hooks.on_report is not None and self.processes.main:
             speed = (step - max(self.state.reported, self.start)) / max(now - self.report_time, 1e-9)
@@ -215,13 +213,29 @@ class Trainer(Generic[Batch]):
             self.processes.on_main(lambda: self._write(tensors, averages, last))
         del tensors, averages  # a copy of the weights and their moments, where these are on a device
 
-        if self.hooks.on_preview is not None and not hurry:
-            try:
-                self.hooks.on_preview(self.state.ema, step)
-            except OSError as error:
-                self.warn(f"what there is to see of step {step} could not be saved ({error})")
+        if not hurry:
+            self._show()
         self.clock.saving = time.monotonic() - before
         self.clock.resume()
+
+    def catch_up(self) -> None:
+        """Show the average of the step that training goes on from, and keep its snapshot: a kill may have come between.
+
+        By all processes, and nothing for a step that was saved in a hurry.
+        """
+        if self.start and (self.spent >= 1 or self.start % self.options.checkpoint_every == 0):
+            self.snapshot_step = 0
+            self._keep_snapshot(self._averages())
+            self._show()
+            self.clock.resume()
+
+    def _show(self) -> None:
+        """Show the average, by all processes."""
+        if self.hooks.on_preview is not None:
+            try:
+                self.hooks.on_preview(self.state.ema, self.state.step)
+            except OSError as error:
+                self.warn(f"what there is to see of step {self.state.step} could not be saved ({error})")
 
     def _write(self, tensors: dict[str, Tensor], averages: dict[str, Tensor], last: bool) -> None:
         """Write a checkpoint, a snapshot and the average; InputError where the disk refuses the ``last``."""
@@ -230,20 +244,32 @@ class Trainer(Generic[Batch]):
         if self.spent >= 1 and self.budget.minutes is not None:
             state.seconds = max(state.seconds, 60 * self.budget.minutes)  # what was left of them was left for this
         state.loss, state.good, state.skipped = health.total, health.good, health.skipped
+        what = f"step {state.step}"
         try:
             if folder is not None and (state.step > self.start or latest(folder) is None):
                 self._keep_snapshot(averages)
-                save(tensors, state.counters(), folder, self.options.keep, self.options.run)
-            if self.hooks.on_checkpoint is not None:
+                self._with_room(lambda: save(tensors, state.counters(), folder, self.options.keep, self.options.run))
+            what = f"the weights of step {state.step}"
+            if (on_checkpoint := self.hooks.on_checkpoint) is not None:
                 weights = {name[4:]: value for name, value in tensors.items() if name.startswith("ema.")}
-                self.hooks.on_checkpoint(weights, state.step)
+                self._with_room(lambda: on_checkpoint(weights, state.step))
         except OSError as error:
+            said = f"{what}{', the last,' if last else ''} could not be saved ({error}); {self._kept()}"
             if last:
-                raise InputError(
-                    f"step {state.step}, the last, could not be saved ({error}); the checkpoint before it is kept: "
-                    "free some space and give the same command again"
-                ) from error
-            self.warn(f"step {state.step} could not be saved ({error}); the checkpoint before it is kept")
+                raise InputError(f"{said}: free some space and give the same command again") from error
+            self.warn(said)
+
+    def _with_room(self, write: Callable[[], object]) -> None:
+        """Write what matters more than averages, which make room for it on a full disk; OSError as the disk says."""
+        while True:
+            try:
+                write()
+                return
+            except OSError as error:
+                folder = self.options.snapshots
+                if error.errno not in FULL or folder is None or not make_room(folder):
+                    raise
+                self.warn(f"the disk is full: averages of earlier steps were dropped to keep step {self.state.step}")
 
     def _averages(self, sharp: Tensor | None = None) -> dict[str, Tensor]:
         """The two averages of the weights, whole, gathered by all processes; nothing where no snapshots are kept."""
@@ -254,10 +280,23 @@ class Trainer(Generic[Batch]):
         return {"ema": self.weights.joined(self.weights.average), "sharp": sharp}
 
     def _keep_snapshot(self, averages: dict[str, Tensor]) -> None:
-        """Write the averages by the main process, once a step; OSError as the disk says."""
-        if self.options.snapshots is not None and self.processes.main and self.state.step > self.snapshot_step:
-            take_snapshot(self.options.snapshots, self.state.step, averages, self.options.run)
-            self.snapshot_step = self.state.step
+        """Write the averages by the main process, once a step; a disk that refuses them is told, and no more."""
+        step, folder = self.state.step, self.options.snapshots
+        if folder is None or not self.processes.main or step <= self.snapshot_step:
+            return
+        try:
+            take_snapshot(folder, step, averages, self.options.run)
+            self.snapshot_step = step
+        except OSError as error:
+            self.warn(f"the averages of step {step} could not be saved ({error})")
+
+    def _kept(self) -> str:
+        """Which checkpoint is kept where something could not be saved, in words."""
+        newest = None if self.options.folder is None else latest(self.options.folder)
+        if newest is None:
+            return "nothing was saved yet"
+        here = newest.name == f"step-{self.state.step}"
+        return "its checkpoint is kept" if here else f"the checkpoint before it is kept, {newest.name}"
 
     def _last_checkpoint(self) -> str:
         """Where the last good checkpoint is, in words."""

@@ -56,7 +56,7 @@ def write_parquet(file: IO[bytes], table: ArrowTable, labels: Sequence[str] | No
     """Write a table; labels are left out."""
     from pyarrow import parquet
 
-    parquet.write_table(table, file)
+    parquet.write_table(table, file, write_page_checksum=True)
 
 
 # ---- tables
@@ -85,7 +85,7 @@ def _read_table(source: FileSet) -> Contents:
 
     def read_parts(path: File) -> Iterator[ArrowTable]:
         try:
-            with reading(path) as opened, parquet.ParquetFile(opened) as file:
+            with reading(path) as opened, parquet.ParquetFile(opened, page_checksum_verification=True) as file:
                 plain = all(is_number(kind) or is_time(kind) for kind in kinds.types)
                 for batch in _allowed(file, path, ROWS if plain else TEXTS):
                     yield pa.Table.from_batches([batch])
@@ -160,7 +160,7 @@ def _read_pictures(source: FileSet) -> Contents:
     from pyarrow import parquet
 
     def read_file(path: File) -> Any:
-        with reading(path) as opened, parquet.ParquetFile(opened) as file:
+        with reading(path) as opened, parquet.ParquetFile(opened, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             columns = [name for name in schema.names if name in (*LABELS, picture_column(schema))]
             batches = list(_allowed(file, path, PICTURES, columns))
@@ -196,7 +196,7 @@ def _class_names(metadata: dict[bytes, bytes] | None, column: str) -> tuple[str,
     """The names that the datasets library leaves beside a column of class numbers."""
     try:
         names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
     plain: Iterable[Any] = names if isinstance(names, list) else ()
     return tuple(map(str, plain))

@@ -78,7 +78,8 @@ def keep_if_small(read: Parts) -> Parts:
 def require_distinct(names: Sequence[str], origin: str) -> None:
     """Raise InputError if two columns have one name."""
     if len(set(names)) < len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        repeated = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise InputError(f"{origin}: column {repeated!r} appears twice; give every column its own name")
 
 
