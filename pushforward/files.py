@@ -40,6 +40,7 @@ __all__ = [
     "numbered",
     "read_folder",
     "save_weights",
+    "scratch_folder",
     "stays_inside",
     "sweep",
     "write_folder",
@@ -115,6 +116,14 @@ def _alive(process: int) -> bool:
     return True
 
 
+def scratch_folder(place: Path, name: str) -> Path:
+    """Make a folder that nobody else may look into; `sweep` deletes it should this process be killed."""
+    with _SCRATCH:
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}.{_host()}-{os.getpid()}-", dir=place))
+        _WRITING.add(folder.name)
+    return folder
+
+
 @contextlib.contextmanager
 def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
     """Write a file or folder whole or not at all: at a scratch path, renamed to ``path`` when the block succeeds.
@@ -126,9 +135,7 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
     if root is not None:
         stays_inside(path, root)
     sweep(path.parent)
-    with _SCRATCH:
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_host()}-{os.getpid()}-", dir=path.parent))
-        _WRITING.add(scratch.name)
+    scratch = scratch_folder(path.parent, path.name)
     try:
         yield scratch / path.name
         for file in [*(scratch / path.name).glob("*"), scratch / path.name]:
