@@ -17,7 +17,17 @@ from pathlib import Path
 
 from pushforward.errors import InputError
 
-__all__ = ["append_line", "locked", "no_links", "numbered", "size_of", "stays_inside", "sweep", "written_whole"]
+__all__ = [
+    "append_line",
+    "locked",
+    "no_links",
+    "numbered",
+    "scratch_folder",
+    "size_of",
+    "stays_inside",
+    "sweep",
+    "written_whole",
+]
 
 _WRITING: set[str] = set()  # names of scratch folders of this process, by whichever thread
 _SCRATCH = threading.Lock()  # one is made or swept at a time, so that none is swept before it is known
@@ -74,6 +84,14 @@ def _alive(process: int) -> bool:
     return True
 
 
+def scratch_folder(place: Path, name: str) -> Path:
+    """Make a folder that nobody else may look into; `sweep` deletes it should this process be killed."""
+    with _SCRATCH:
+        folder = Path(tempfile.mkdtemp(prefix=f".{name}.{_host()}-{os.getpid()}-", dir=place))
+        _WRITING.add(folder.name)
+    return folder
+
+
 @contextlib.contextmanager
 def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
     """Write a file or folder whole or not at all: at a scratch path, renamed to ``path`` when the block succeeds.
@@ -85,9 +103,7 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
     if root is not None:
         stays_inside(path, root)
     sweep(path.parent)
-    with _SCRATCH:
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.{_host()}-{os.getpid()}-", dir=path.parent))
-        _WRITING.add(scratch.name)
+    scratch = scratch_folder(path.parent, path.name)
     try:
         yield scratch / path.name
         for file in [*(scratch / path.name).glob("*"), scratch / path.name]:

@@ -1,4 +1,4 @@
-"""How much a file may unpack to: a small one, which may come from a stranger, cannot ask for all memory or disk."""
+"""How large a file may be, and unpack to: one from a stranger cannot ask for all memory or all of the disk."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextvars import ContextVar
 
 from pushforward.errors import InputError
 
-__all__ = ["allow", "allowing"]
+__all__ = ["allow", "allowed", "allowing"]
 
 SIZE = 2**31  # bytes that any file may unpack to
 RATIO = 100  # and how many times its own size, if that is more: what people pack seldom shrinks as much
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_size: ContextVar[int] = ContextVar("size", default=SIZE)
+_size: ContextVar[int | None] = ContextVar("size", default=None)
 
 
 @contextmanager
@@ -33,12 +33,18 @@ def allowing(size: str | int) -> Iterator[None]:
         _size.reset(before)
 
 
+def allowed(usual: int = SIZE) -> int:
+    """The bytes that a file may have: those of `allowing`, or as ``usual``."""
+    size = _size.get()
+    return usual if size is None else size
+
+
 def allow(size: int, packed: int, origin: object) -> None:
     """InputError where a file of ``packed`` bytes, which ``origin`` names, would unpack to more than is allowed.
 
     Allowed are 2 GiB, or another size of `allowing`, and always 100 times its own: 3 GB of rows in 30 MB.
     """
-    if size > max(_size.get(), RATIO * packed):
+    if size > max(allowed(), RATIO * packed):
         raise InputError(
             f"{origin}: unpacks to {size / 1e9:,.1f} GB, more than is taken unasked; where you trust it, allow so "
             f"much: --largest {-(-size // 10**9)}GB"

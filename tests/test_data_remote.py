@@ -1,5 +1,8 @@
 """Data behind URLs are what they are in files; everything here is in fsspec's memory."""
 
+import io
+import re
+
 import fsspec
 import numpy as np
 import pyarrow as pa
@@ -12,7 +15,7 @@ from helpers import train_into
 from pushforward import run
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import inspect, load, read_raw
-from pushforward.data.files import remote, stream
+from pushforward.data.files import copies, remote, stream
 from pushforward.errors import InputError
 from pushforward.training import Budget
 
@@ -28,8 +31,9 @@ WRITE = {
 
 
 @pytest.fixture
-def bucket(tmp_path):
-    """The same files twice: in memory, and in a folder."""
+def bucket(tmp_path, monkeypatch):
+    """The same files twice: in memory, of which this process has no copies yet, and in a folder."""
+    monkeypatch.setattr(copies, "_COPIES", {})
     memory = fsspec.filesystem("memory")
     for name, write in WRITE.items():
         for system, place in ((memory, f"/bucket/{name}"), (fsspec.filesystem("file"), str(tmp_path / name))):
@@ -49,21 +53,37 @@ def test_data_behind_a_url_are_those_of_the_file(name, bucket):
         assert (there.y is None) == (here.y is None)
 
 
-def test_several_files_are_one_and_large_ones_stay_streams(bucket, monkeypatch):
+def test_several_files_are_one_and_large_ones_are_fetched_once(bucket, monkeypatch):
     memory = fsspec.filesystem("memory")
+    monkeypatch.setattr(stream, "HOLD", 0)  # nothing is kept: each pass reads the copies again
     for name in ("rows.parquet", "rows.csv"):
         memory.copy(f"/bucket/{name}", f"/bucket/again-{name}")
-        pattern = f"memory://bucket/*{name[4:]}"
-        whole = load(pattern)
-        assert len(whole) == 120 and torch.equal(whole.x[60:], whole.x[:60])
-        opened = []
-        monkeypatch.setattr(memory, "open", lambda *a, f=memory.open, o=opened, **k: o.append(a) or f(*a, **k))
-        load(pattern)
-        few = len(opened)
-        monkeypatch.setattr(stream, "HOLD", 0)  # nothing is kept: each pass reads the files again
-        assert torch.equal(load(pattern).x, whole.x)
-        assert len(opened) - few > few
-        monkeypatch.undo()
+        pattern, opened = f"memory://bucket/*{name[4:]}", []
+        with monkeypatch.context() as patch:
+            patch.setattr(memory, "open", lambda *a, f=memory.open, o=opened, **k: o.append(a[0]) or f(*a, **k))
+            whole = load(pattern)
+            assert len(whole) == 120 and torch.equal(whole.x[60:], whole.x[:60])
+            assert torch.equal(load(pattern).x, whole.x)
+        assert sorted(opened) == [f"/bucket/again-{name}", f"/bucket/{name}"]
+        assert len(whole.notes) == 1 and "(2 files, " in whole.notes[0]
+
+
+def test_what_ends_too_soon_or_breaks_is_one_line_and_leaves_nothing(bucket, monkeypatch):
+    class Broken(io.BytesIO):
+        size = 100
+
+        def read(self, *_):
+            raise RuntimeError("lost\nthe bucket")
+
+    class Short(io.BytesIO):
+        size = 100
+
+    memory = fsspec.filesystem("memory")
+    for made, words in ((Broken, "cannot be read to its end (lost the bucket)"), (Short, "cut short: 3 of 100 bytes")):
+        monkeypatch.setattr(memory, "open", lambda *_, made=made: made(b"a,b"))
+        with pytest.raises(InputError, match=re.escape(words)):
+            load("memory://bucket/rows.csv")
+        assert copies._COPIES == {}
 
 
 def test_a_run_is_trained_on_a_url_and_knows_its_data_again(bucket, monkeypatch):

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from pushforward.cli.terminal import print_table, say
+from pushforward.cli.terminal import fetch_bar, print_table, say
 from pushforward.errors import InputError
 
 __all__ = ["info", "inspect", "verify"]
@@ -80,7 +80,8 @@ def inspect(
     """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
     from pushforward.data import inspect as inspect_data
 
-    report = inspect_data(data, schema, resize)
+    with fetch_bar() as show:
+        report = inspect_data(data, schema, resize, show)
     say(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     say(f"duplicated rows: {report.duplicated:,}")
     if report.classes:
@@ -125,7 +126,8 @@ def verify(
 
         model = load(run)
         try:
-            source = read_raw(model.run.data.readable_source() if data is None else data)
+            with fetch_bar() as show:
+                source = read_raw(model.run.data.readable_source() if data is None else data, progress=show)
         except InputError as error:
             if data is not None:
                 raise

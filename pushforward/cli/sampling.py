@@ -102,7 +102,7 @@ def filled(
 
     assert rows.fill is not None
     made = model.fill(
-        read_raw(rows.fill).rows,
+        read_raw(rows.fill, progress=progress).rows,
         guidance=guidance.build(model),
         steps=method.steps,
         seed=seed,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from pushforward.cli.terminal import pick_device, progress_bar, say
+from pushforward.cli.terminal import fetch_bar, pick_device, progress_bar, say
 from pushforward.errors import InputError
 from pushforward.registry import names
 
@@ -72,7 +72,8 @@ def score(
     # several processes share the rows, and one of them speaks
     with process_group(pick_device(device)) as processes:
         model = load(run, processes.device or pick_device(device), processes=processes)
-        source = read_raw(data)
+        with fetch_bar() as show:
+            source = read_raw(data, progress=show if processes.main else None)
         try:
             with progress_bar("score") as show:
                 found = model.log_likelihood(
@@ -137,7 +138,8 @@ def encode(
     from pushforward.run import load
 
     model = load(run, pick_device(device))
-    source = read_raw(data)
+    with fetch_bar() as show:
+        source = read_raw(data, progress=show)
     codes = model.encode(source.rows, y=y, origin=source.origin).numpy()
     if out.suffix.lower() in endings("array", written=True):
         write_rows(codes, out)

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from pushforward.errors import InputError, printable
 
-__all__ = ["discard", "pick_device", "print_table", "progress_bar", "say", "tell"]
+__all__ = ["discard", "fetch_bar", "pick_device", "print_table", "progress_bar", "say", "tell"]
 
 
 def say(line: str, *, error: bool = False) -> None:
@@ -56,6 +56,20 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None]]:
     with Progress(*columns, words, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=1.0, message="")
         yield lambda share, message: bar.update(task, completed=share, message=printable(message))
+
+
+@contextlib.contextmanager
+def fetch_bar() -> Iterator[Callable[[float, str], None]]:
+    """Show a `progress_bar` from the first report on: data that are here, or soon are, report nothing."""
+    with contextlib.ExitStack() as stack:
+        bar: list[Callable[[float, str], None]] = []
+
+        def show(share: float, message: str) -> None:
+            if not bar:
+                bar.append(stack.enter_context(progress_bar("data")))
+            bar[0](share, message)
+
+        yield show
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

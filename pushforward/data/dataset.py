@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pushforward.data.schema import read_schema
 from pushforward.data.stored import DiskRows
 from pushforward.data.transform import Transform, fit
 from pushforward.errors import InputError
+from pushforward.progress import Progress
 
 __all__ = ["Dataset", "load", "numbered_classes"]
 
@@ -31,7 +32,7 @@ class Dataset:
     y: Int64[Tensor, " n"] | None
     transform: Transform
     classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what of the source was left out, a line each
+    notes: tuple[str, ...] = ()  # what of the source was left out or fetched, a line each
 
     def __len__(self) -> int:
         return len(self.x)
@@ -69,17 +70,19 @@ def load(
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
     scratch: Path | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
 ) -> Dataset:
-    """Load a file (by its ending), a folder of pictures or tables, a built-in name, an array or a table.
+    """Load a file (by its ending) or URL, a folder of pictures or tables, a built-in name, an array or a table.
 
     ``schema``, a dict or a JSON file, declares what of a table's columns is not to be inferred (see `read_schema`).
     ``size`` (32, "32x48", (32, 48): height, width) scales pictures to cover it and cuts them to it at the centre.
     The transform is fitted to all rows; files of tables are read a part at a time, so that only the float32 rows need
-    memory, and with a folder ``scratch`` not even they: many are in a file there (see `DiskRows`). InputError names the
-    file, the column and the row at fault; see ``read_raw`` and ``fit``.
+    memory, and with a folder ``scratch`` not even they: many are in a file there (see `DiskRows`). A file behind a URL
+    is fetched into a temporary copy first, once in a process; ``progress`` is called with (share done, words) where
+    that takes long. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
     declared = read_schema(schema)
-    raw = read_source(source, declared, read_size(size))
+    raw = read_source(source, declared, read_size(size), progress)
     transform = fit(raw.rows, raw.origin, declared)
     x = transform.forward(raw.rows, raw.origin, scratch)
     y, classes = numbered_classes(raw)

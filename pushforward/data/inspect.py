@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pushforward.data.files.rows import Array, array_columns, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
+from pushforward.progress import Progress
 
 __all__ = ["DataSummary", "ColumnSummary", "inspect"]
 
@@ -52,26 +53,28 @@ class DataSummary:
     columns: tuple[ColumnSummary, ...]
     duplicated: int
     classes: tuple[str, ...] = ()  # of the labels, if there are any
-    notes: tuple[str, ...] = ()  # what of the source was left out, a line each
+    notes: tuple[str, ...] = ()  # what of the source was left out or fetched, a line each
 
 
 def inspect(
     source: DataSource,
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
 ) -> DataSummary:
     """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
 
-    The numbers are those of the whole source, which is read into memory. ``schema`` and ``size`` as in ``load``.
+    The numbers are those of the whole source, which is read into memory. ``schema``, ``size`` and
+    ``progress`` as in ``load``.
     """
     declared = read_schema(schema)
-    raw = read_source(source, declared, read_size(size))
+    raw = read_source(source, declared, read_size(size), progress)
     rows = raw.rows.table() if isinstance(raw.rows, Stream) else raw.rows
     if not isinstance(rows, np.ndarray):
         described = [_summarize_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
         codes = np.stack([code for _, code in described], axis=1) if described else np.zeros((0, 0))
         summaries = tuple(replace(s, model=_model(rows.select([i]), declared)) for i, (s, _) in enumerate(described))
-        return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes))
+        return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes), notes=raw.notes)
     if rows.dtype.kind not in "biuf" or rows.size == 0:
         check_array(rows, raw.origin)
     columns = {"x": rows} if rows.ndim > 2 else array_columns(rows)

@@ -74,7 +74,7 @@ def measure(
         _check_comparable(models[0], model)
 
     # all runs are seen through one reference: its rows, its units, its projection
-    reference = load_reference(models, against, n, seed)
+    reference = load_reference(models, against, n, seed, whole.part(0.0, 0.02))
     projection = fit_projection(reference.train, seed)
     held_out, train = projection(reference.held_out), projection(reference.train)
     evaluations = []

@@ -15,6 +15,7 @@ from pushforward.data.files.formats import endings
 from pushforward.errors import InputError
 from pushforward.evaluation.result import ReferenceInfo
 from pushforward.metrics.base import subsample
+from pushforward.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from pushforward.run.model import Model
@@ -40,12 +41,12 @@ class Reference:
     notes: tuple[str, ...]
 
 
-def read_reference_rows(source: DataSource, transform: Transform) -> Raw:
+def read_reference_rows(source: DataSource, transform: Transform, progress: Progress = SILENT) -> Raw:
     """Read the rows of a source as a run takes them: pictures in its size."""
     pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
     if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):
-        return read_raw(source, size=transform.row_shape[:2])
-    return read_raw(source)
+        return read_raw(source, size=transform.row_shape[:2], progress=progress)
+    return read_raw(source, progress=progress)
 
 
 def split_settings(model: Model) -> tuple[float, int]:
@@ -53,9 +54,9 @@ def split_settings(model: Model) -> tuple[float, int]:
     return model.run.config.train.held_out, model.run.config.train.seed
 
 
-def load_dataset(source: DataSource, transform: Transform) -> Dataset:
+def load_dataset(source: DataSource, transform: Transform, progress: Progress = SILENT) -> Dataset:
     """Load all rows of a source, in model units."""
-    raw = read_reference_rows(source, transform)
+    raw = read_reference_rows(source, transform, progress)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, transform.forward(raw.rows, raw.origin), y, transform, classes)
 
@@ -74,7 +75,9 @@ def own_parts(model: Model, source: DataSource | None = None) -> tuple[Dataset, 
     return data.split(*split_settings(model)) if fingerprint(data) == model.run.data.fingerprint else None
 
 
-def load_reference(models: Sequence[Model], source: DataSource | None, n: int, seed: int) -> Reference:
+def load_reference(
+    models: Sequence[Model], source: DataSource | None, n: int, seed: int, progress: Progress = SILENT
+) -> Reference:
     """Load at most ``n`` rows to compare with: of ``source``, or held-out ones of the data of all runs.
 
     Raises InputError where there is no such source, its rows are too few or of another shape, or no ``source`` is given
@@ -93,7 +96,7 @@ def load_reference(models: Sequence[Model], source: DataSource | None, n: int, s
         )
     name = record.source if source is None else source
     try:
-        data = load_dataset(record.readable_source() if source is None else source, first.transform)
+        data = load_dataset(record.readable_source() if source is None else source, first.transform, progress)
     except InputError as error:
         if source is not None:
             raise

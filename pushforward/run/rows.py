@@ -44,7 +44,7 @@ def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution
     from pushforward.data import load
 
     if request.reflow is None:
-        data = load(request.data, request.schema, request.resize, folder)
+        data = load(request.data, request.schema, request.resize, folder, watcher.preparing("data"))
         return RunRows(data, str(request.data) if isinstance(request.data, str | Path) else data.name)
     # made by the main process, and read back by the others
     read_pairs = partial(make_pairs, request.reflow, folder, seed, execution.device)

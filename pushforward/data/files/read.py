@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from pushforward.data.files.builtin import BUILTIN, CLASSES
+from pushforward.data.files.copies import size_in_words
 from pushforward.data.files.formats import ENDINGS, FileSet, Size, endings, format_of
 from pushforward.data.files.images import read_size, resize
-from pushforward.data.files.remote import File, is_url, remote_files
+from pushforward.data.files.remote import File, Remote, is_url, remote_files
 from pushforward.data.files.rows import Array, UserRows, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
+from pushforward.progress import Progress
 
 __all__ = ["DataSource", "Raw", "read_raw", "read_source"]
 
@@ -36,20 +38,21 @@ class Raw:
     rows: UserRows  # `read_source` leaves a table as a Stream
     labels: Array | None = None
     classes: tuple[str, ...] = ()  # labels are numbers of these, if there are any
-    notes: tuple[str, ...] = ()  # what was left out, a line each
+    notes: tuple[str, ...] = ()  # what was left out or fetched, a line each
 
 
 def read_raw(
     source: DataSource,
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
 ) -> Raw:
     """Read rows in user units, to be fitted or to be put through the transform of an earlier run; tables in memory.
 
-    ``schema`` and ``size`` as in ``load``.
+    ``schema``, ``size`` and ``progress`` as in ``load``.
     InputError: no such file or ending, damaged file, missing values in an array, no rows.
     """
-    raw = read_source(source, read_schema(schema), read_size(size))
+    raw = read_source(source, read_schema(schema), read_size(size), progress)
     if isinstance(raw.rows, np.ndarray):
         check_array(raw.rows, raw.origin)
         return raw
@@ -59,9 +62,14 @@ def read_raw(
     return replace(raw, rows=table)
 
 
-def read_source(source: DataSource, schema: Schema, size: Size | None = None) -> Raw:
+def read_source(
+    source: DataSource,
+    schema: Schema,
+    size: Size | None = None,
+    progress: Progress | Callable[[float, str], None] | None = None,
+) -> Raw:
     """Read rows as they stand in the source; only what makes reading itself impossible is an error."""
-    raw = _read(source, schema, size)
+    raw = _read(source, schema, size, Progress.of(progress))
     if size is None:
         return raw
     if not isinstance(raw.rows, np.ndarray):
@@ -69,7 +77,7 @@ def read_source(source: DataSource, schema: Schema, size: Size | None = None) ->
     return replace(raw, rows=resize(raw.rows, size, raw.origin))
 
 
-def _read(source: DataSource, schema: Schema, size: Size | None) -> Raw:
+def _read(source: DataSource, schema: Schema, size: Size | None, progress: Progress) -> Raw:
     if isinstance(source, Tensor):
         tensor = source.detach().cpu()
         return Raw("tensor", "the tensor", (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
@@ -86,12 +94,25 @@ def _read(source: DataSource, schema: Schema, size: Size | None) -> Raw:
         files = _remote_files(name) if is_url(name) else _local_files(path)
         form = format_of(files[0])
         assert form is not None  # the files were found by their formats
+        fetched = _fetch(name, files, progress)
         contents = form.read(FileSet(name, tuple(files), path if path.is_dir() else None, schema, size))
     except OSError as error:
         raise InputError(
             f"{path}: cannot read: {error.strerror or error}; check the file and its permissions"
         ) from error
-    return Raw(path.stem, name, contents.rows, contents.labels, contents.classes, contents.notes)
+    stem = files[0].stem if is_url(name) and len(files) == 1 else path.stem
+    return Raw(stem, name, contents.rows, contents.labels, contents.classes, (*fetched, *contents.notes))
+
+
+def _fetch(url: str, files: Sequence[File], progress: Progress) -> tuple[str, ...]:
+    """Fetch those files that are not here; return a note of it, none where this process has them from before."""
+    remote = [file for file in files if isinstance(file, Remote)]
+    parts = [progress.part(i / len(remote), (i + 1) / len(remote)) for i in range(len(remote))]
+    sizes = [file.fetch(part) for file, part in zip(remote, parts, strict=True)]
+    if not any(sizes):
+        return ()
+    many = f"{len(remote)} files, " if len(remote) > 1 else ""
+    return (f"fetched {url} ({many}{size_in_words(sum(sizes))}) into a temporary copy, which this process reads",)
 
 
 def _remote_files(url: str) -> Sequence[File]:

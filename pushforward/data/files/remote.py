@@ -1,6 +1,7 @@
-"""Files behind a URL, through fsspec: ``s3://bucket/x.parquet``, ``https://..``, ``memory://x.npy``, read in place.
+"""Files behind a URL, ``https://..``, ``s3://bucket/x.parquet``, ``memory://x.npy``: read from a temporary copy.
 
-What speaks a protocol is a package of its own (s3fs, gcsfs, aiohttp, ..), which reads credentials as it always does.
+HTTP is spoken here; any other protocol by a package of its own (s3fs, gcsfs, ..), through fsspec, which reads
+credentials as it always does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias, final
 
+from pushforward.data.files.copies import copy_of, file_system, make_copy
 from pushforward.errors import InputError, one_line
+from pushforward.progress import Progress
 
 __all__ = ["File", "Remote", "is_url", "reading", "remote_files"]
 
@@ -31,7 +34,7 @@ class Remote:
     url: str
 
     def __post_init__(self) -> None:
-        if "::" in self.url:
+        if "::" in re.sub(r"(?i)^https?://\[[0-9a-f:.]+\]", "", self.url):  # but for an address of IPv6
             raise InputError(f"{self.url}: chains of protocols (::) are not followed; name the file itself")
         if (protocol := self.url.partition("://")[0].lower()) not in PROTOCOLS:
             allowed = ", ".join(f"{name}://" for name in PROTOCOLS)
@@ -40,7 +43,8 @@ class Remote:
     @property
     def _last(self) -> PurePosixPath:
         path = self.url.split("://", 1)[1]
-        return PurePosixPath(path.partition("?")[0] if self.url.startswith("http") else path)
+        web = self.url.lower().startswith("http")
+        return PurePosixPath(re.split("[?#]", path)[0] if web else path)
 
     @property
     def name(self) -> str:
@@ -57,16 +61,13 @@ class Remote:
         """The ending, ``.parquet``."""
         return self._last.suffix
 
+    def fetch(self, progress: Progress) -> int:
+        """Fetch the file, unless this process has a copy; return the bytes that were fetched now."""
+        return make_copy(self.url, progress)
+
     def open(self, mode: str = "r", newline: str | None = None, encoding: str | None = None) -> Any:
-        """Open the file as a path is opened; InputError if it cannot be reached."""
-        system, path = _file_system(self.url)
-        text = {} if "b" in mode else {"newline": newline, "encoding": encoding}
-        try:
-            return system.open(path, mode, **text)
-        except FileNotFoundError as error:
-            raise InputError(f"{self.url}: no such file") from error
-        except Exception as error:  # those who speak a protocol have errors of their own
-            raise InputError(f"{self.url}: cannot be opened ({one_line(error)})") from error
+        """Open the copy as a path is opened; InputError if the file cannot be fetched."""
+        return copy_of(self.url).open(mode, newline=newline, encoding=encoding)
 
     def __str__(self) -> str:
         return self.url
@@ -80,19 +81,28 @@ def is_url(name: str) -> bool:
     return "://" in name and ("::" in name or re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None)
 
 
-def remote_files(url: str) -> list[Remote]:
-    """List the file behind a URL, or those that a pattern with ``*`` finds, in the order of their names."""
-    file = Remote(url)
-    if "*" not in url:
+def remote_files(url: str) -> list[File]:
+    """List the file behind a URL, or those that a pattern with ``*`` finds, in the order of their names.
+
+    Files of this machine (``file://``) are paths.
+    """
+    file, protocol, is_pattern = Remote(url), url.partition("://")[0].lower(), "*" in url
+    if protocol in ("http", "https"):
+        if "*" in re.split("[?#]", url)[0]:
+            raise InputError(f"{url}: files cannot be listed over {protocol}; give the address of each (%2A is a star)")
         return [file]
-    system, pattern = _file_system(url)
+    if protocol != "file" and not is_pattern:
+        return [file]
+    system, path = file_system(url)
     try:
-        matches = [Remote(system.unstrip_protocol(name)) for name in sorted(system.glob(pattern))]
+        names = sorted(system.glob(path)) if is_pattern else [path]
     except Exception as error:
         raise InputError(f"{url}: cannot be listed ({one_line(error)})") from error
-    if not matches:
-        raise InputError(f"{url}: no file has a name like this")
-    return matches
+    if protocol == "file":
+        names = [name for name in names if Path(name).is_file()]
+    if not names:
+        raise InputError(f"{url}: {'no file has a name like this' if is_pattern else 'no such file'}")
+    return [Path(name) if protocol == "file" else Remote(system.unstrip_protocol(name)) for name in names]
 
 
 @contextmanager
@@ -103,16 +113,3 @@ def reading(file: File) -> Iterator[Any]:
         return
     with file.open("rb") as stream:
         yield stream
-
-
-def _file_system(url: str) -> tuple[Any, str]:
-    """The file system that the URL of a `Remote` is of, and its name there."""
-    from fsspec.core import url_to_fs
-
-    try:
-        system, path = url_to_fs(url)
-    except ImportError as error:  # it says which package
-        raise InputError(f"{url}: this protocol needs a package that is not installed: {one_line(error)}") from error
-    except Exception as error:
-        raise InputError(f"{url}: cannot be reached ({one_line(error)})") from error
-    return system, str(path)
