@@ -13,7 +13,6 @@ __all__ = ["allow", "allowed", "allowing"]
 
 SIZE = 2**31  # bytes that any file may unpack to
 RATIO = 100  # and how many times its own size, if that is more: what people pack seldom shrinks as much
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _size: ContextVar[int | None] = ContextVar("size", default=None)
 
 
@@ -26,7 +25,7 @@ def allowing(size: str | int) -> Iterator[None]:
     match = re.fullmatch(r"(\d{1,15})([KMGT]B|)", str(size).upper().replace(" ", ""))
     if match is None:
         raise InputError(f"--largest {size}: write a size, such as 16GB or 500MB")
-    before = _size.set(int(match[1]) * UNITS[match[2]])
+    before = _size.set(int(match[1]) * 1000 ** " KMGT".index(match[2][:1] or " "))
     try:
         yield
     finally:

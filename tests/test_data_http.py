@@ -279,9 +279,9 @@ def test_what_never_ends_does(web, monkeypatch):
     monkeypatch.setattr(copies, "LARGEST", 10**6)
     large = "larger than the 1.0 MB that are fetched unasked"
     block = b"1" * 2**16
-    assert refused(web(drip(web, answer(b"", length=0), block, 0))) == large
-    assert refused(web(drip(web, chunked(TABLE, end=b""), b"ffff\r\n" + block[:-1] + b"\r\n", 0))) == large
-    assert refused(web(answer(b"", length=2 * 10**6))) == large  # before anything is read
+    assert large in refused(web(drip(web, answer(b"", length=0), block, 0)))
+    assert large in refused(web(drip(web, chunked(TABLE, end=b""), b"ffff\r\n" + block[:-1] + b"\r\n", 0)))
+    assert large in refused(web(answer(b"", length=2 * 10**6)))  # before anything is read
     # heads and what is between chunks
     assert "without end" in refused(web(drip(web, b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999, 0)))
     ends = refused(web(drip(web, chunked(end=b""), b"1;" + b"x" * 900 + b"\r\na\r\n", 0)))

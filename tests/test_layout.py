@@ -20,8 +20,9 @@ PACKAGE = ROOT / "pushforward"
 # Bottom to top. A room imports rooms on lower lines and its own files; rooms on one line do not import each other.
 LEVELS = """
     version errors progress registry arguments signature
-    tensor
+    tensor limits
     files distributed
+    jsonfile tensorfile
     schedule
     space
     source
@@ -44,7 +45,10 @@ LEVELS = """
     __main__
 """
 # Rooms that know nothing of the mathematics and import these only.
-FOUNDATION = {"version", "errors", "progress", "registry", "arguments", "signature", "tensor", "files", "distributed"}
+FOUNDATION = {
+    *("version", "errors", "progress", "registry", "arguments", "signature", "tensor", "limits"),
+    *("files", "distributed", "jsonfile", "tensorfile"),
+}
 SIDE = {"nn", "data", "metrics", "plot"}
 HANDED = {"training"}  # stands in the ladder above, but is handed its net and its loader
 PRACTICE = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pushforward.config import Config, Section
 from pushforward.errors import InputError
-from pushforward.run.folder import RunFile, read, write
+from pushforward.run.folder import RunFile, read, write_record
 from pushforward.run.reflow import PAIRS
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _begin_or_go_on(folder: Path, run: RunFile) -> None:
         return
     if any(file.name != PAIRS for file in folder.iterdir()):
         raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
-    write(folder / "config.json", run)
+    write_record(folder / "config.json", run)
 
 
 def differences(old: Section, new: Section) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pushforward.data import DataSpec, Transform
 
-__all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned", "write"]
+__all__ = ["DataRecord", "RunFile", "SamplerFile", "TunedSampler", "history", "read", "read_tuned", "write_record"]
 
 CONVENTION = "t=0 source (noise), t=1 data; x_t = alpha_t data + beta_t noise; log-densities in nats"
 REPORTED = {"seconds", "loss", "held_out"}  # of a line of metrics.jsonl
@@ -102,7 +102,7 @@ class RunFile(Section):
     config: Config
     data: DataRecord
     checksum: str = ""
-    """of the file before it, by which checkpoints and weights know their run (`write`)"""
+    """of the file before it, by which checkpoints and weights know their run (`write_record`)"""
 
 
 class TunedSampler(Section):
@@ -161,7 +161,7 @@ def read(folder: Path) -> RunFile:
         raise InputError(f"{path}: {one_line(error)}") from error
 
 
-def write(path: Path, file: RunFile | SamplerFile) -> None:
+def write_record(path: Path, file: RunFile | SamplerFile) -> None:
     """Write ``config.json`` or ``sampler.json`` whole or not at all, with its checksum; OSError as the disk says."""
     with written_whole(path, path.parent) as scratch:
         scratch.write_text(sealed(file))

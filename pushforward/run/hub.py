@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pushforward.errors import InputError, one_line
 from pushforward.run.card import card
 from pushforward.run.fetch import FILES, NAME, PREVIEW, library
-from pushforward.run.folder import SamplerFile, read, write
+from pushforward.run.folder import SamplerFile, read, write_record
 
 if TYPE_CHECKING:
     from pushforward.run.model import Model
@@ -85,10 +85,10 @@ def _write(model: Model, scratch: Path, name: str, license: str) -> None:
     # the path of the data on the author's machine is nobody's business
     data = model.run.data.model_copy(update={"source": model.run.data.name, "signature": ""})
     file = model.run.model_copy(update={"data": data})
-    write(scratch / "config.json", file)
+    write_record(scratch / "config.json", file)
     save_tensors(model.net.state_dict(), scratch / "model.safetensors", read(scratch).checksum)
     if model.tuned:
-        write(scratch / "sampler.json", SamplerFile(tuned=model.tuned))
+        write_record(scratch / "sampler.json", SamplerFile(tuned=model.tuned))
     pictured = _picture(model.folder, scratch / PREVIEW)
     (scratch / "README.md").write_text(card(model, name, license, pictured), encoding="utf-8")
 

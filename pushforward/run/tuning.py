@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pushforward.errors import InputError
 from pushforward.progress import SILENT, Progress
-from pushforward.run.folder import SamplerFile, TunedSampler, write
+from pushforward.run.folder import SamplerFile, TunedSampler, write_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ def tune_model(
         floor=best.floor,
     )
     model.tuned = (*(t for t in model.tuned if t.nfe != nfe), entry)
-    write(model.folder / "sampler.json", SamplerFile(tuned=model.tuned))
+    write_record(model.folder / "sampler.json", SamplerFile(tuned=model.tuned))
     return best
 
 
