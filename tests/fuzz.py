@@ -207,7 +207,7 @@ def mutate(rng, path, others):
         path.write_text(json.dumps(value))
         manifest = path.with_name("manifest.json")
         if path.name == "state.json" and manifest.is_file():
-            from pushforward.tensorfile import _file_digest
+            from pushforward.files.tensorfile import _file_digest
 
             said = json.loads(manifest.read_text())
             said[path.name] = {"bytes": path.stat().st_size, "blake2b": _file_digest(path)}

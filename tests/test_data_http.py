@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pushforward import cli, files
+from pushforward import cli
 from pushforward.data import inspect, load, read_raw
 from pushforward.data.files import copies, http
 from pushforward.data.files.remote import Remote, remote_files
 from pushforward.errors import InputError
+from pushforward.files import writing
 
 TABLE = ("a,b\n" + "".join(f"{i},{i / 2}\n" for i in range(240))).encode()
 OK = "HTTP/1.1 200 OK"
@@ -150,7 +151,7 @@ load({web(answer())!r})
 print(oct(stat.S_IMODE(folder.stat().st_mode)), len(list(folder.iterdir())))
 """
     place = tempfile.gettempdir()
-    (Path(place) / f".pushforward.{files._host()}-{2**30}-killed").mkdir()  # no process has that number
+    (Path(place) / f".pushforward.{writing._host()}-{2**30}-killed").mkdir()  # no process has that number
     environment = {"TMPDIR": place, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["0o700", "1"], done.stderr

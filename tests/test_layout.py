@@ -20,9 +20,8 @@ PACKAGE = ROOT / "pushforward"
 # Bottom to top. A room imports rooms on lower lines and its own files; rooms on one line do not import each other.
 LEVELS = """
     version errors progress registry arguments signature
-    tensor limits
+    tensor
     files distributed
-    jsonfile tensorfile
     schedule
     space
     source
@@ -45,10 +44,7 @@ LEVELS = """
     __main__
 """
 # Rooms that know nothing of the mathematics and import these only.
-FOUNDATION = {
-    *("version", "errors", "progress", "registry", "arguments", "signature", "tensor", "limits"),
-    *("files", "distributed", "jsonfile", "tensorfile"),
-}
+FOUNDATION = {"version", "errors", "progress", "registry", "arguments", "signature", "tensor", "files", "distributed"}
 SIDE = {"nn", "data", "metrics", "plot"}
 HANDED = {"training"}  # stands in the ladder above, but is handed its net and its loader
 PRACTICE = {

@@ -26,13 +26,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import pushforward as pf
-from pushforward import cli, files, run, tensorfile
+from pushforward import cli, run
 from pushforward.batches import BatchRecipe, feed_for, fingerprint
 from pushforward.config import Config, NetConfig, TrainConfig, components, network
 from pushforward.data import DataSpec
 from pushforward.data import load as load_data
 from pushforward.data.transform import fit as fit_transform
 from pushforward.errors import InputError
+from pushforward.files import tensorfile, writing
 from pushforward.nn import MLP
 from pushforward.progress import Progress
 from pushforward.training import Budget, Feed, OptimizerConfig, Stages, TrainingOptions, fit, latest
@@ -132,7 +133,7 @@ def test_killed_and_resumed_is_the_same_run(every, straight, tmp_path):
     folder = tmp_path / "run"
     assert train(folder, checkpoint_every=every)
     shutil.rmtree(folder / "checkpoints" / "step-60")
-    (folder / "checkpoints" / f".step-60.{files._host()}-999999999-k3x9" / "step-60").mkdir(parents=True)
+    (folder / "checkpoints" / f".step-60.{writing._host()}-999999999-k3x9" / "step-60").mkdir(parents=True)
     with (folder / "metrics.jsonl").open("a") as log:
         log.write('{"step": 70, "lo')
     assert train(folder, checkpoint_every=every)
@@ -200,14 +201,15 @@ def test_a_terminal_that_closes_ends_in_a_checkpoint(tmp_path):
 def test_a_reader_that_goes_away_ends_in_a_checkpoint(tmp_path):
     """As ``2>&1 | head -1`` does: both ends of what is said are closed."""
     read, write = os.pipe()
-    process = started(tmp_path / "run", tmp_path / "rows.npy", 400, stdout=write, stderr=write)
+    # reports come every 250 steps, checkpoints at other ones
+    process = started(tmp_path / "run", tmp_path / "rows.npy", 399, stdout=write, stderr=write)
     os.close(write)
     os.close(read)
     try:
         assert process.wait(timeout=120) == 1
     finally:
         process.kill()
-    assert int(latest(tmp_path / "run" / "checkpoints").name[5:]) % 400 and scratch_left(tmp_path / "run") == []
+    assert int(latest(tmp_path / "run" / "checkpoints").name[5:]) % 399 and scratch_left(tmp_path / "run") == []
 
 
 def test_one_trainer_at_a_time(tmp_path, capsys):
@@ -390,7 +392,7 @@ def test_full_disk_for_real(small_disk, straight):
 def test_what_a_killed_process_left_beside_a_whole_checkpoint_is_removed(straight, tmp_path):
     folder = shutil.copytree(straight, tmp_path / "run")
     for place in ("checkpoints", "averages"):
-        (folder / place / f".step-60.{files._host()}-999999999-abc1" / "before").mkdir(parents=True)
+        (folder / place / f".step-60.{writing._host()}-999999999-abc1" / "before").mkdir(parents=True)
     assert len(scratch_left(folder)) == 2
     train(folder, 61)
     assert scratch_left(folder) == []

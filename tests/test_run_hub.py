@@ -26,11 +26,11 @@ from pushforward.cli import main
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
 from pushforward.data.transform import fit
 from pushforward.errors import InputError
+from pushforward.files.tensorfile import save_tensors
 from pushforward.run.export import ABOUT, Units
 from pushforward.run.fetch import FILES, fetch
 from pushforward.sample import STEPPERS
 from pushforward.tensor import per_sample
-from pushforward.tensorfile import save_tensors
 
 RNG = np.random.default_rng(0)
 TABLE = pa.table({"secret <b>height</b>": RNG.normal(170, 10, 60), "n": RNG.integers(0, 9, 60)})

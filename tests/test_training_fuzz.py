@@ -272,7 +272,7 @@ def test_side_files(good, copy, data):
 
 def test_files_that_are_consistent_and_hostile(copy):
     """With their own checksums in order: another network's tensors, a step that is not the folder's, a huge number."""
-    from pushforward.tensorfile import write_folder
+    from pushforward.files.tensorfile import write_folder
 
     net = pf.load(copy).field.net.requires_grad_(True)
     state = begun(net)

@@ -27,7 +27,7 @@ from pushforward.cli.sharing import export, push
 from pushforward.cli.terminal import discard, progress_bar, say
 from pushforward.cli.training import train
 from pushforward.errors import InputError, nearest
-from pushforward.limits import allowing
+from pushforward.files.limits import allowing
 
 __all__ = ["COMMANDS", "main", "progress_bar"]
 

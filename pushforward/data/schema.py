@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from pushforward.errors import InputError, nearest
-from pushforward.jsonfile import read_json
+from pushforward.files.jsonfile import read_json
 
 __all__ = ["Bounds", "ColumnKind", "ColumnSchema", "Schema", "read_schema"]
 

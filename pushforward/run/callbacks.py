@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.errors import InputError
 from pushforward.evaluation.losses import losses, no_floor
-from pushforward.jsonfile import checked_line
+from pushforward.files.jsonfile import checked_line
 from pushforward.run.drawing import PREVIEW, preview
 from pushforward.run.folder import RunFile, history
 from pushforward.run.model import Model
@@ -114,7 +114,7 @@ class RunCallbacks:
 
     def on_checkpoint(self, weights: dict[str, Tensor], step: int) -> None:
         """Keep the average of the weights, from which the run is loaded."""
-        from pushforward.tensorfile import save_tensors
+        from pushforward.files.tensorfile import save_tensors
 
         save_tensors(weights, self.folder / "model.safetensors", self.record.checksum)
 

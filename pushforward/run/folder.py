@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pushforward.config import Config, Section
 from pushforward.errors import InputError, one_line, printable
 from pushforward.files import size_of, written_whole
-from pushforward.jsonfile import checked_lines, read_sealed, sealed
+from pushforward.files.jsonfile import checked_lines, read_sealed, sealed
 from pushforward.signature import is_signed, sign
 
 if TYPE_CHECKING:

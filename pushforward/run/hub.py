@@ -80,7 +80,7 @@ def share(model: Model, destination: Destination, license: str = "unknown") -> s
 
 def _write(model: Model, scratch: Path, name: str, license: str) -> None:
     """Every file that is shared, made from what was loaded and not copied."""
-    from pushforward.tensorfile import save_tensors
+    from pushforward.files.tensorfile import save_tensors
 
     # the path of the data on the author's machine is nobody's business
     data = model.run.data.model_copy(update={"source": model.run.data.name, "signature": ""})

@@ -44,7 +44,7 @@ def load(
     ``pf.load("runs/demo").sample(8, seed=0)``
     """
     from pushforward.data import Transform
-    from pushforward.tensorfile import at_most, load_weights
+    from pushforward.files.tensorfile import at_most, load_weights
     from pushforward.training.average import reaverage
 
     # a folder on this machine

@@ -32,7 +32,7 @@ def fit_plan(
     The potentials are kept in ``folder``. Potentials that are there and whole are taken; others are fitted again. A
     disk that refuses to keep them costs nothing but the time when training goes on.
     """
-    from pushforward.tensorfile import read_folder, write_folder
+    from pushforward.files.tensorfile import read_folder, write_folder
 
     try:
         tensors, _ = read_folder(folder, {"potentials": x.new_empty(len(x))})

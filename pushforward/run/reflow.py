@@ -55,8 +55,8 @@ def make_pairs(run: Path, folder: Path, seed: int, device: str, progress: Progre
     import torch
 
     from pushforward.data import Dataset
+    from pushforward.files.tensorfile import load_tensors, save_tensors
     from pushforward.sample import generate
-    from pushforward.tensorfile import load_tensors, save_tensors
 
     model = load(run, device)
     shape, classes = model.transform.shape, model.run.data.classes

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pushforward.errors import InputError, one_line
 from pushforward.files import numbered
-from pushforward.tensorfile import read_folder, write_folder
+from pushforward.files.tensorfile import read_folder, write_folder
 from pushforward.training.weights import Weights
 
 __all__ = ["Checkpoint", "latest", "restore", "restore_newest", "save"]

@@ -15,7 +15,7 @@ from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.remote import reading
 from pushforward.data.files.rows import Array, require_real
 from pushforward.errors import InputError
-from pushforward.limits import allow
+from pushforward.files.limits import allow
 
 __all__ = ["read_npy", "read_npz", "write_npy", "write_npz"]
 

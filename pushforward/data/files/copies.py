@@ -18,7 +18,7 @@ from pushforward.data.files.http import open_http
 from pushforward.data.files.transfer import BLOCK
 from pushforward.errors import InputError, one_line
 from pushforward.files import scratch_folder, sweep, written_whole
-from pushforward.limits import allowed
+from pushforward.files.limits import allowed
 from pushforward.progress import Progress
 
 __all__ = ["copy_of", "file_system", "make_copy", "size_in_words"]

@@ -13,7 +13,7 @@ import numpy as np
 from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
-from pushforward.limits import allow
+from pushforward.files.limits import allow
 
 __all__ = ["read_idx"]
 

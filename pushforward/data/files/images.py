@@ -17,7 +17,7 @@ import numpy as np
 from pushforward.data.files.formats import Contents, FileSet, Format, Size
 from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
-from pushforward.limits import allow
+from pushforward.files.limits import allow
 
 __all__ = ["decode_pictures", "read_picture_folder", "read_size", "resize"]
 

@@ -16,7 +16,7 @@ from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
 from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
 from pushforward.errors import InputError
-from pushforward.limits import allow
+from pushforward.files.limits import allow
 
 __all__ = ["picture_column", "read_parquet", "write_parquet"]
 

@@ -1,4 +1,4 @@
-"""JSON in files: sized before it is parsed, and with checksums, so that what was changed is told from what was written.
+"""JSON files, sized before they are parsed, with checksums: what was changed is told from what was written.
 
 A file has its checksum in its last field, ``"checksum": "..."``, a BLAKE2b digest of its text without it; a line of a
 log in its last field ``"check"``, a CRC-32. What has none is taken as it is: who means a change empties the checksum.
@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from pushforward.files import size_of
-from pushforward.limits import allow
+from pushforward.files.limits import allow
+from pushforward.files.writing import size_of
 
 __all__ = ["checked_line", "checked_lines", "read_json", "read_sealed", "sealed"]
 

@@ -1,4 +1,4 @@
-"""Tensors in files, read only if they are what was written, and of the network and the run that they are to be of.
+"""Tensors in files, read only if they are what was written, of the network and the run that is asked for.
 
 A folder of state is ``state.safetensors``, ``state.json`` and ``manifest.json``, which holds the size and a BLAKE2b
 digest of the other two, and the checksum of the run's ``config.json``. What is read is never more than what is
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pushforward.errors import InputError, one_line
-from pushforward.files import size_of, written_whole
+from pushforward.files.writing import size_of, written_whole
 
 __all__ = ["at_most", "load_tensors", "load_weights", "read_folder", "save_tensors", "write_folder"]
 

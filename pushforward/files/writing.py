@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, never through a link; locks; the sweep of what a kill left."""
+"""Files and folders written whole or not at all, and never through a link; locks; the sweep of what a kill left."""
 
 from __future__ import annotations
 
