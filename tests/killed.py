@@ -3,6 +3,7 @@
 One process that imports everything once forks a child for each attempt, and kills it at a random moment.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from pushforward.training.checkpoint import latest
 
 ROWS = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
 CONFIG = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=16, warmup=10))
-EVERY, STEPS = 6, 300
+EVERY, STEPS = 6, 180
 
 
 def train(folder, steps, told=None, **how):
@@ -65,19 +66,34 @@ def timed(folder):
     return time.monotonic() - began
 
 
+def wait_for_a_save(folder):
+    """Wait until something is half written in a folder, half a second at most; a save takes a few milliseconds."""
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        for place in ("", "checkpoints", "averages"):
+            with contextlib.suppress(FileNotFoundError):
+                if any(name.startswith(".") for name in os.listdir(folder / place)):
+                    return
+
+
 def killed(folder, kills, seed):
-    """Kill ``kills`` times at random moments, then let it finish; says where it was hit."""
+    """Kill ``kills`` times, then let it finish; says where it was hit.
+
+    A third at a random moment before the first step, a third in the middle of writing something, the others anywhere.
+    """
     rng, hits = random.Random(seed), {"running": 0, "writing": 0, "steps": []}
     whole = timed(folder / "straight")
     setup = timed(folder / "straight")  # nothing is left to do
-    for _ in range(kills):
+    for number in range(kills):
         begun, tell = os.pipe()
         child = forked(lambda tell=tell: train(folder / "killed", STEPS, told=tell))
         os.close(tell)  # so that a child which is gone is heard of, too
-        if rng.random() < 0.2:
-            time.sleep(rng.uniform(0.0, setup))
+        if number % 3 == 0:
+            time.sleep(rng.uniform(0.0, min(setup, 2.0)))
         elif os.read(begun, 1):  # its first step; without one, nothing was left to do
             time.sleep(rng.uniform(0.0, 1.2) * (whole - setup) / kills)  # some was timed on a busier machine
+            if number % 3 == 1:
+                wait_for_a_save(folder / "killed")
         os.close(begun)
         os.kill(child, signal.SIGKILL)
         hits["running"] += os.WIFSIGNALED(os.waitpid(child, 0)[1])

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from pushforward import load, run
 from pushforward.training.checkpoint import latest
 
-KILLS = 25
+KILLS = 40
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 def test_killed_at_random_moments_ends_in_the_same_weights(folder):
     hits = json.loads((folder / "hits.json").read_text())
-    assert hits["running"] > 0.6 * KILLS and hits["writing"] > 0  # it was hit where it hurts
+    assert hits["running"] > 0.6 * KILLS and hits["writing"] > 0.1 * KILLS  # it was hit where it hurts
     assert hits["steps"] == sorted(hits["steps"]) and len(set(hits["steps"])) > 5
     name = f"step-{killed.STEPS}"
     runs = [folder / which for which in ("straight", "killed")]
@@ -42,6 +42,10 @@ def test_killed_at_random_moments_ends_in_the_same_weights(folder):
     clock = {"seconds", "steps_per_second"}
     histories = [[{k: v for k, v in row.items() if k not in clock} for row in run.history(path)] for path in runs]
     assert histories[0] == histories[1] and len(histories[0]) == killed.STEPS / killed.EVERY
+    floors = [run.history(path, "floor.jsonl") for path in runs]
+    assert floors[0] == floors[1] and len(floors[0]) == killed.STEPS / killed.EVERY
+    snapshots = [sorted(path.name for path in (run_folder / "averages").iterdir()) for run_folder in runs]
+    assert all(f"step-{killed.STEPS}" in names for names in snapshots)
     assert [path for path in (folder / "killed").rglob("*") if path.name.startswith(".")] == []
 
 

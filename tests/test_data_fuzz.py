@@ -1,0 +1,16 @@
+"""Mutants of data files of every format, of other seeds each time: read, or refused in one line."""
+
+import secrets
+
+import fuzz
+import pytest
+
+pytestmark = pytest.mark.usefixtures("unchecked", "one_thread")
+COUNT = 150
+
+
+@pytest.mark.slow
+def test_mutants_of_data_files(tmp_path):
+    seed = secrets.randbelow(10**6)
+    (tmp_path / "root").mkdir()
+    assert fuzz.file_faults(COUNT, seed, tmp_path / "root") == [], f"python tests/fuzz.py files {COUNT} {seed}"
