@@ -87,23 +87,42 @@ def bounded():
         signal.signal(signal.SIGALRM, before)
 
 
-def fault(args, root):
-    """What is wrong with the way in which a command ends; None if nothing is."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    outside.update(root=os.path.realpath(root), seen=[])
-    tempfile.tempdir = str(root)
+@contextlib.contextmanager
+def full_disk(room):
+    """No file grows beyond so many bytes while the block runs."""
+    before, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
     try:
-        with bounded(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
+
+
+def ended(args):
+    """The exit code of a command, and what it printed on standard output and on standard error."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main([str(arg) for arg in args])
     except SystemExit as stop:
         code = stop.code
+    return code, out.getvalue(), err.getvalue()
+
+
+def fault(args, root):
+    """What is wrong with the way in which a command ends; None if nothing is."""
+    outside.update(root=os.path.realpath(root), seen=[])
+    tempfile.tempdir = str(root)
+    try:
+        with bounded():
+            code, out, text = ended(args)
     except Late:
         return "takes too long"
     except BaseException:
         return traceback.format_exc()[-1500:]
     finally:
         outside["root"], tempfile.tempdir = "", None
-    text = err.getvalue()
     lines = [line for line in text.splitlines() if line.startswith("pushforward:")]
     if outside["seen"]:
         return f"did elsewhere: {outside['seen']}"
@@ -111,7 +130,7 @@ def fault(args, root):
         return f"exit code {code}: {text[-500:]!r}"
     if "not enough memory" in text:
         return text
-    if set(out.getvalue() + text) & {"\x1b", "\x07"}:
+    if set(out + text) & {"\x1b", "\x07"}:
         return "a terminal would obey"
     return None
 
@@ -122,7 +141,8 @@ def fault(args, root):
 def good_run(folder):
     """A small run of a table with classes of every kind of column, tuned, and the file of its rows."""
     rng = np.random.default_rng(0)
-    lines = [f"{i % 7},{x:.4f},{'abc'[i % 3]},{'' if i % 5 else x * x:.6}" for i, x in enumerate(rng.normal(size=80))]
+    values = enumerate(rng.normal(size=240))
+    lines = [f"{i % 7},{x:.4f},{'abc'[i % 3]},{'' if i % 5 else f'{x * x:.6}'}" for i, x in values]
     data = folder / "rows.csv"
     data.write_text("\n".join(["n,x,c,g", *lines]) + "\n")
     model = pf.train(data, folder / "run", config=CONFIG, steps=4, checkpoint_every=2, report_every=2)
@@ -139,7 +159,7 @@ def commands(run, data, out):
         "where": ("sample", run, "-n", 3, "--steps", 2, "--where", "c=a", "-o", out / "where.csv"),
         "fill": ("sample", run, "--fill", data, "--steps", 2, "-o", out / "filled.csv"),
         "score": ("score", run, data, "--steps", 2, "-o", out / "scores.csv"),
-        "encode": ("encode", run, data, "--steps", 2, "-o", out / "codes.npy"),
+        "encode": ("encode", run, data, "-o", out / "codes.npy"),
         "tune": ("tune", run, "--nfe", 2),
         "evaluate": ("evaluate", run, "--against", data, "-n", 30, "--steps", 2, "--quick"),
         "verify": ("verify", run, data),

@@ -178,6 +178,7 @@ def test_another_user_is_asked_to_name_the_data(trained, tmp_path, monkeypatch, 
         assert call("evaluate", run, "-n", 30) == 2
         assert "not opened on the word of a run" in (said := capsys.readouterr().err) and "--against DATA" in said
         assert call("verify", run) == 2 and f"pushforward verify {run} DATA" in capsys.readouterr().err
+        assert call("verify", run, trained / "data.csv") in (0, 1) and "score" in capsys.readouterr().out
         assert call("tune", run, "--nfe", 2) == 0 and "--against" in capsys.readouterr().err
         assert call("tune", run, "--nfe", 2, "--against", trained / "data.csv") == 0
         assert "note:" not in capsys.readouterr().err

@@ -110,7 +110,9 @@ def inspect(
 
 def verify(
     run: Annotated[Positional[Path | None], arg(metavar="RUN", help="a trained run; without it, the theory")] = None,
-    data: Annotated[str | None, arg(metavar="DATA", help="the run's training data, if it has moved")] = None,
+    data: Annotated[
+        Positional[str | None], arg(metavar="DATA", help="the run's training data, if it has moved")
+    ] = None,
     json: Annotated[tyro.conf.FlagCreatePairsOff[bool], arg(help="print JSON instead of a table")] = False,
 ) -> None:
     """Check the theorems on problems with known answers, or what can be asked of a trained run."""

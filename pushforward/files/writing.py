@@ -112,6 +112,10 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
             os.replace(path, scratch / "before")
         os.replace(scratch / path.name, path)
         _sync(path.parent)
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or str(error.filename).startswith(str(scratch))):
+            error.filename, error.filename2 = str(path), None  # what was to be written, not where it was tried
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         _WRITING.discard(scratch.name)
