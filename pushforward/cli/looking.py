@@ -123,13 +123,14 @@ def verify(
     if run is None:
         checks = equations.verify()
     else:
-        from pushforward.data import read_raw
+        from pushforward.data import read_like
         from pushforward.run import load
 
         model = load(run)
         try:
             with fetch_bar() as show:
-                source = read_raw(model.run.data.readable_source() if data is None else data, progress=show)
+                named = model.run.data.readable_source() if data is None else data
+                source = read_like(named, model.transform, show)
         except InputError as error:
             if data is not None:
                 raise

@@ -98,11 +98,11 @@ def filled(
     progress: Callable[[float, str], None],
 ) -> tuple[Any, None]:
     """Fill the gaps of the table that ``--fill`` names; it has no classes."""
-    from pushforward.data import read_raw
+    from pushforward.data import read_like
 
     assert rows.fill is not None
     made = model.fill(
-        read_raw(rows.fill, progress=progress).rows,
+        read_like(rows.fill, model.transform, progress).rows,
         guidance=guidance.build(model),
         steps=method.steps,
         seed=seed,

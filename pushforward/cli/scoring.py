@@ -65,7 +65,7 @@ def score(
     check_out(out)
     import pyarrow as pa
 
-    from pushforward.data import read_raw
+    from pushforward.data import read_like
     from pushforward.run import load
     from pushforward.training import process_group
 
@@ -73,7 +73,7 @@ def score(
     with process_group(pick_device(device)) as processes:
         model = load(run, processes.device or pick_device(device), processes=processes)
         with fetch_bar() as show:
-            source = read_raw(data, progress=show if processes.main else None)
+            source = read_like(data, model.transform, show if processes.main else None)
         try:
             with progress_bar("score") as show:
                 found = model.log_likelihood(
@@ -133,13 +133,13 @@ def encode(
     check_out(out)
     import pyarrow as pa
 
-    from pushforward.data import read_raw
+    from pushforward.data import read_like
     from pushforward.data.files.formats import endings
     from pushforward.run import load
 
     model = load(run, pick_device(device))
     with fetch_bar() as show:
-        source = read_raw(data, progress=show)
+        source = read_like(data, model.transform, show)
     codes = model.encode(source.rows, y=y, origin=source.origin).numpy()
     if out.suffix.lower() in endings("array", written=True):
         write_rows(codes, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pushforward.data.dataset import Dataset, load, numbered_classes
+from pushforward.data.dataset import Dataset, load, numbered_classes, read_like
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.files.builtin import BUILTIN
@@ -37,6 +37,7 @@ __all__ = [
     "load",
     "numbered_classes",
     "plot_values",
+    "read_like",
     "read_raw",
     "read_schema",
     "save",

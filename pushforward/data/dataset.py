@@ -12,15 +12,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pushforward.data.files.builtin import BUILTIN
+from pushforward.data.files.formats import endings
 from pushforward.data.files.images import read_size
-from pushforward.data.files.read import DataSource, Raw, read_source
+from pushforward.data.files.read import DataSource, Raw, read_raw, read_source
 from pushforward.data.schema import read_schema
 from pushforward.data.stored import DiskRows
 from pushforward.data.transform import Transform, fit
 from pushforward.errors import InputError
 from pushforward.progress import Progress
 
-__all__ = ["Dataset", "load", "numbered_classes"]
+__all__ = ["Dataset", "load", "numbered_classes", "read_like"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,16 @@ def load(
     x = transform.forward(raw.rows, raw.origin, scratch)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, x, y, transform, classes, raw.notes)
+
+
+def read_like(
+    source: DataSource, transform: Transform, progress: Progress | Callable[[float, str], None] | None = None
+) -> Raw:
+    """Read rows as those that a transform was fitted to were read: columns of their types, pictures in their size."""
+    pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
+    if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):
+        return read_raw(source, size=transform.row_shape[:2], progress=progress)
+    return read_raw(source, transform.schema, progress=progress)
 
 
 def numbered_classes(raw: Raw) -> tuple[Int64[Tensor, " n"] | None, tuple[str, ...]]:

@@ -75,7 +75,7 @@ def inspect(
         codes = np.stack([code for _, code in described], axis=1) if described else np.zeros((0, 0))
         summaries = tuple(replace(s, model=_model(rows.select([i]), declared)) for i, (s, _) in enumerate(described))
         return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes), notes=raw.notes)
-    if rows.dtype.kind not in "biuf" or rows.size == 0:
+    if rows.dtype.kind not in "biuf" or rows.size == 0 or rows.ndim == 0:
         check_array(rows, raw.origin)
     columns = {"x": rows} if rows.ndim > 2 else array_columns(rows)
     classes = raw.classes or (() if raw.labels is None else tuple(map(str, np.unique(raw.labels))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.data.files.cells import present
+from pushforward.data.files.cells import is_text, present
 from pushforward.data.files.rows import UserRows
 from pushforward.data.files.stream import Stream
 from pushforward.data.transform import Transform
@@ -20,20 +19,34 @@ from pushforward.errors import InputError, nearest
 __all__ = ["encode_partial", "overwrite_observed", "table_of_one_row"]
 
 
-def table_of_one_row(columns: Mapping[str, Any]) -> UserRows:
-    """Build a table of one row from values by column; text is read as in a csv file, None is a missing value."""
-    import pyarrow as pa
-    from pyarrow import csv
+def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRows:
+    """Build a table of one row from values by column; text is read as that column's own, None is a missing value.
 
-    cells = {}
+    ``"01234"`` is a category of a column of text, whatever it looks like, and 1234 in a column of numbers. InputError
+    for a text that is none of the column's type.
+    """
+    import pyarrow as pa
+
+    kinds, cells = transform.types, {}
     for name, value in columns.items():
-        if isinstance(value, str):
-            quoted = '"' + value.replace('"', '""') + '"'
-            options = csv.ConvertOptions(strings_can_be_null=False, quoted_strings_can_be_null=False)
-            cells[name] = csv.read_csv(io.BytesIO(f"x\n{quoted}\n".encode()), convert_options=options).column(0)
-        else:
-            cells[name] = pa.array([value])
+        kind = kinds.get(name)
+        try:
+            # a number as it is: 2.5 in a column of integers is refused by the column, in its own words
+            as_number = isinstance(value, str) and kind is not None and pa.types.is_integer(kind)
+            cells[name] = pa.array([_parsed(value, pa.float64() if as_number and "." in value else kind)])
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(f"where: column {name!r}: {value!r:.60} is no {kind}, which this column holds") from error
     return pa.table(cells)
+
+
+def _parsed(value: Any, kind: Any) -> Any:
+    """A text as a value of an arrow type; what is no text, or of a column that is not there, as it is."""
+    import pyarrow as pa
+
+    if not isinstance(value, str) or kind is None:
+        return value
+    kind = getattr(kind, "value_type", kind)
+    return value if is_text(kind) else pa.scalar(value.strip()).cast(kind)
 
 
 def encode_partial(
@@ -47,8 +60,9 @@ def encode_partial(
     if transform.kind != "table" or isinstance(rows, np.ndarray):
         raise InputError(f"{origin}: only rows of a table, of a model of tables, can be known in part")
     columns = {column.name: column for column in transform.columns if not column.ignored}
+    ignored = {column.name for column in transform.columns if column.ignored}
     for name in rows.column_names:
-        if name not in columns:
+        if name not in columns and name not in ignored:
             raise InputError(f"{origin}: {nearest(name, columns, 'column')}")
     stream, blocks = Stream.of(rows, origin), []
     for first, part in stream.parts():

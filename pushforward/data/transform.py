@@ -17,9 +17,10 @@ from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.codec import encoder_from_json
 from pushforward.data.encoders.infer import fit_numbers, infer_columns
 from pushforward.data.encoders.numeric import NumericEncoder
+from pushforward.data.files.cells import is_number, is_text, is_time
 from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
 from pushforward.data.files.stream import Stream
-from pushforward.data.schema import Schema
+from pushforward.data.schema import ColumnKind, ColumnSchema, Schema
 from pushforward.data.spec import DataSpec
 from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError
@@ -64,6 +65,21 @@ class Transform:
         if self.kind != "table":
             return ()
         return tuple(width for column in self.columns for width in column.feature_groups)
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """The arrow type of each column of a table, by its name; of those that are not left out."""
+        if self.kind != "table":
+            return {}
+        cells = ((column.name, column.decode(np.zeros((1, column.width)))) for column in self.columns)
+        return {name: cell.type for name, cell in cells if cell is not None}
+
+    @property
+    def schema(self) -> Schema:
+        """What is known of the columns of a table whose rows are read again: their kinds."""
+        kinds = {name: _kind_of(kind) for name, kind in self.types.items()}
+        dropped = {column.name: ColumnSchema("drop") for column in self.columns if column.ignored}
+        return dropped | {name: ColumnSchema(kind) for name, kind in kinds.items() if kind is not None}
 
     @property
     def marginals(self) -> tuple[GaussianMixture, ...]:
@@ -300,3 +316,12 @@ def fit(raw: UserRows | Stream, origin: str = "the data", schema: Schema | None 
 def _require_finite(x: Array, origin: str) -> None:
     if not np.isfinite(x).all():
         raise InputError(f"{origin}: a value lies 1e38 standard deviations from the training mean; drop that row")
+
+
+def _kind_of(kind: Any) -> ColumnKind | None:
+    """As what the cells of an arrow type are read from text; None where that is found out."""
+    if is_text(kind):
+        return "categorical"
+    if str(kind).startswith("duration"):  # which text has as a number of units
+        return None
+    return "datetime" if is_time(kind) else "number" if is_number(kind) else None

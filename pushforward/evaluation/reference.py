@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from pushforward.batches import fingerprint
-from pushforward.data import BUILTIN, Dataset, DataSource, Raw, Transform, numbered_classes, read_raw
-from pushforward.data.files.formats import endings
+from pushforward.data import Dataset, DataSource, Transform, numbered_classes, read_like
 from pushforward.errors import InputError
 from pushforward.evaluation.result import ReferenceInfo
 from pushforward.metrics.base import subsample
@@ -41,14 +40,6 @@ class Reference:
     notes: tuple[str, ...]
 
 
-def read_reference_rows(source: DataSource, transform: Transform, progress: Progress = SILENT) -> Raw:
-    """Read the rows of a source as a run takes them: pictures in its size."""
-    pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
-    if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):
-        return read_raw(source, size=transform.row_shape[:2], progress=progress)
-    return read_raw(source, progress=progress)
-
-
 def split_settings(model: Model) -> tuple[float, int]:
     """The share and the seed that decide which rows are held out."""
     return model.run.config.train.held_out, model.run.config.train.seed
@@ -56,7 +47,7 @@ def split_settings(model: Model) -> tuple[float, int]:
 
 def load_dataset(source: DataSource, transform: Transform, progress: Progress = SILENT) -> Dataset:
     """Load all rows of a source, in model units."""
-    raw = read_reference_rows(source, transform, progress)
+    raw = read_like(source, transform, progress)
     y, classes = numbered_classes(raw)
     return Dataset(raw.name, transform.forward(raw.rows, raw.origin), y, transform, classes)
 

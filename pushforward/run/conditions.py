@@ -26,7 +26,7 @@ def class_numbers(run: RunFile, y: ClassSpec, n: int) -> Tensor | None:
     """Number the classes of ``n`` rows, ``[n]``: one for all rows, or one for each; None for none.
 
     A class is known by its label as it stands in the data, or, where no label is a number, by its number too. -1 is no
-    class. InputError for a class that the data do not have, and for another count.
+    class, unless it is the label of one. InputError for a class that the data do not have, and for another count.
     """
     import torch
 
@@ -42,7 +42,7 @@ def class_numbers(run: RunFile, y: ClassSpec, n: int) -> Tensor | None:
     for label in labels:
         if str(label) not in number and label != -1:
             raise InputError(nearest(str(label), names, "class"))
-    numbers = torch.tensor([-1 if label == -1 else number[str(label)] for label in labels])
+    numbers = torch.tensor([number.get(str(label), -1) for label in labels])
     if len(numbers) not in (1, n):
         raise InputError(f"y: {len(numbers)} classes for {n} rows; give one for all, or one for each")
     return numbers.expand(n) if len(numbers) == 1 else numbers

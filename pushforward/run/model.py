@@ -111,7 +111,7 @@ class Model:
             return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling))
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
-        row = table_of_one_row(where)
+        row = table_of_one_row(where, self.transform)
         condition = encode_partial_rows(self.transform, self.run, row, "where", False).expand(n, -1)
         x = self._generate(n, condition, sampling)
         return overwrite_observed(self.transform.inverse(condition.where(~condition.isnan(), x)), row)

@@ -35,6 +35,7 @@ __all__ = ["Trial", "Tuned", "equidistribution", "tune"]
 REFERENCE_STEPS = 120
 DECIDING = 3  # times as many noises to decide on as to search on: a few trajectories make most of a mean square
 SHORT_LIST = 12  # named choices that are decided on
+FEWEST = 20  # rows by which diffusions are judged
 SEARCHED = 3  # how many grids are improved, and by how many attempts each
 ATTEMPTS = 80
 
@@ -171,7 +172,7 @@ def tune(
         shape: of one sample; needed unless the field knows it (`Field.shape`), as oracles do.
         y: conditions ``[4 n]`` of the samples used; the first n for searching, the others for deciding.
         n: noises to search on, and three times as many to decide on.
-        data: rows that samples should look like, in model units. With them SDEs are tried too, by the sliced
+        data: rows that samples should look like, in model units. With 20 of them SDEs are tried too, by the sliced
             Wasserstein distance of samples to rows: what a diffusion can mend is the field's own error, of which its
             trajectories know nothing. One is chosen if it is closer than the best flow by more than the floor: less may
             be chance.
@@ -249,6 +250,8 @@ def with_diffusions(
     floor is that of the other half.
     """
     n, field = comparison.n, comparison.field
+    if data is not None and len(data) < FEWEST:  # halves of so few tell nothing
+        data = None
     count = n if data is None else min(n, len(data) // 2)
     rows = comparison.ends if data is None else data
     floor = sliced(rows[:count], rows[count : 2 * count], seed)

@@ -89,7 +89,7 @@ class Categorical(ColumnEncoder):
     @property
     def bin_width(self) -> list[float]:
         """Edge of the cube around a word, in each entry; 0 for many categories."""
-        return [0.0] if self.ranks else [EDGE / self.scale] * self.width
+        return [0.0] if self.ranks else [EDGE / self.scale] * self.width if self.width else []
 
     def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
         """Approximate the marginal: one component for each word, or those of the ranks."""

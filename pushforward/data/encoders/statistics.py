@@ -144,7 +144,13 @@ class ColumnStats:
         for pair in plain.value_counts().to_pylist():
             self.tally[pair["values"]] += pair["counts"]
         if len(self.tally) > CATEGORIES:
-            raise self._identifier(f"more than {CATEGORIES:,} different values")
+            finding = f"more than {CATEGORIES:,} different values"
+            if self.declared.kind is not None:
+                raise InputError(
+                    f'{self.origin} has {finding}, and a categorical column has so many at most; drop it ("drop" in '
+                    "the schema), or give rare values one name"
+                )
+            raise self._identifier(finding)
 
     # ---- moments
 

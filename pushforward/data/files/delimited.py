@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import IO, Any
@@ -73,7 +74,7 @@ def _text_cells(path: File, delimiter: str) -> Iterator[ArrowTable]:
     parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     try:
-        options = pacsv.ReadOptions(block_size=BLOCK)
+        options = pacsv.ReadOptions(block_size=BLOCK, skip_rows=int(_named_delimiter(path) is not None))
         with reading(path) as opened, pacsv.open_csv(opened, options, parse, convert) as batches:
             for batch in batches:
                 yield pa.Table.from_batches([batch])
@@ -136,8 +137,21 @@ def _filled(cells: ArrowColumn) -> ArrowColumn:
     return pc.if_else(pc.is_in(trimmed, value_set=pa.array(MISSING)), pa.scalar(None, pa.string()), trimmed)
 
 
+def _named_delimiter(path: File) -> str | None:
+    """The mark that a first line ``sep=;`` names, as Excel writes it and leaves out; None without such a line."""
+    with path.open("rb") as file:
+        first = file.read(16).removeprefix(b"\xef\xbb\xbf").splitlines()[:1]
+    match = re.fullmatch(rb'"?sep=([,;|\t ])"?', first[0]) if first else None
+    return match[1].decode() if match else None
+
+
 def _delimiter(path: File) -> str:
-    """A tab in a .tsv file; in a .csv file, a comma unless that leaves one column and another mark makes several."""
+    """A tab in a .tsv file; in a .csv file, a comma unless that leaves one column and another mark makes several.
+
+    A first line ``sep=;`` decides.
+    """
+    if (named := _named_delimiter(path)) is not None:
+        return named
     if path.suffix.lower() == ".tsv":
         return "\t"
     for mark in ",;\t|":
@@ -162,7 +176,8 @@ def _lines(path: File, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, delimiter=delimiter)
-            yield from ((reader.line_num, cells) for cells in reader if cells)
+            named = _named_delimiter(path) is not None
+            yield from ((reader.line_num, cells) for cells in reader if cells and not (named and reader.line_num == 1))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text; save it again with UTF-8 encoding") from error
     except csv.Error as error:

@@ -26,6 +26,7 @@ from pushforward.progress import Progress
 
 __all__ = ["DataSource", "Raw", "read_raw", "read_source"]
 
+SYSTEM = ("__MACOSX", "Thumbs.db", "desktop.ini")  # what systems leave in folders
 DataSource: TypeAlias = str | Path | Array | Tensor | ArrowTable
 
 
@@ -91,7 +92,7 @@ def _read(source: DataSource, schema: Schema, size: Size | None, progress: Progr
     try:
         if not path.is_file() and name in BUILTIN:
             return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
-        files = _remote_files(name) if is_url(name) else _local_files(path)
+        files, notes = (_remote_files(name), ()) if is_url(name) else _local_files(path)
         form = format_of(files[0])
         assert form is not None  # the files were found by their formats
         fetched = _fetch(name, files, progress)
@@ -101,7 +102,7 @@ def _read(source: DataSource, schema: Schema, size: Size | None, progress: Progr
             f"{path}: cannot read: {error.strerror or error}; check the file and its permissions"
         ) from error
     stem = files[0].stem if is_url(name) and len(files) == 1 else path.stem
-    return Raw(stem, name, contents.rows, contents.labels, contents.classes, (*fetched, *contents.notes))
+    return Raw(stem, name, contents.rows, contents.labels, contents.classes, (*fetched, *notes, *contents.notes))
 
 
 def _fetch(url: str, files: Sequence[File], progress: Progress) -> tuple[str, ...]:
@@ -124,8 +125,11 @@ def _remote_files(url: str) -> Sequence[File]:
     raise InputError(f"{url}: give one file ({', '.join(ENDINGS)}), or a pattern for tables of one ending")
 
 
-def _local_files(path: Path) -> Sequence[File]:
-    """One file; or those of a folder or a pattern, pictures or tables of one ending, in the order of their names."""
+def _local_files(path: Path) -> tuple[Sequence[File], tuple[str, ...]]:
+    """One file; or those of a folder or a pattern, pictures or tables of one ending, in the order of their names.
+
+    Also a line on what of a folder is not looked at: hidden files, and those of other endings.
+    """
     choices = f"endings: {', '.join(ENDINGS)}; built-in data sets: {', '.join(BUILTIN)}"
     tables, pictures = endings("table"), endings("picture")
 
@@ -138,11 +142,15 @@ def _local_files(path: Path) -> Sequence[File]:
             )
         if form.kind == "picture":
             raise InputError(f"{path}: one picture; give the folder of all of them")
-        return [path]
+        return [path], ()
 
     # several files; for a name that is none at all, one that is near it
+    notes: tuple[str, ...] = ()
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in (*tables, *pictures) and p.is_file())
+        present = sorted(p for p in path.rglob("*") if p.is_file())
+        seen = [p for p in present if not _hidden(p.relative_to(path))]
+        files = [p for p in seen if p.suffix.lower() in (*tables, *pictures)]
+        notes = _left_out(path, len(present) - len(seen), [p for p in seen if p not in set(files)])
         problem = "is a folder without pictures or tables"
     elif any(mark in str(path) for mark in "*?["):
         files = [p for p in map(Path, sorted(glob.glob(str(path), recursive=True))) if p.is_file()]
@@ -158,6 +166,20 @@ def _local_files(path: Path) -> Sequence[File]:
     # what is read together must be of one kind
     suffixes = sorted({p.suffix.lower() for p in files})
     if set(suffixes) <= set(pictures) or (len(suffixes) == 1 and suffixes[0] in tables):
-        return files
+        return files, notes
     expected = f"pictures, or tables of one ending ({', '.join(tables)})"
     raise InputError(f"{path}: files read together must be {expected}, found {', '.join(suffixes)}")
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file is none of the user's: its name, or that of a folder above it, is hidden or a system's own."""
+    return any(part.startswith(".") or part in SYSTEM for part in path.parts)
+
+
+def _left_out(folder: Path, hidden: int, others: Sequence[Path]) -> tuple[str, ...]:
+    """A line that counts and names what of a folder is not looked at."""
+    parts = [f"{hidden} hidden {'file' if hidden == 1 else 'files'}"] if hidden else []
+    if others:
+        names = ", ".join(str(p.relative_to(folder)) for p in others[:3]) + ", ..." * (len(others) > 3)
+        parts.append(f"{len(others)} of other endings ({names})")
+    return (f"{folder}: not looked at: {' and '.join(parts)}",) if parts else ()
