@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 OLDEST := .venv-oldest
-# what old releases warn of is no failure of ours; the last: torch 2.9 on what its own torch.export.load reads
+# what old releases warn of is no failure of ours; the last: torch on what its own torch.export.load reads
 OLD_WARNINGS := -W default::DeprecationWarning -W default::FutureWarning \
 	-W "default:The given buffer is not writable:UserWarning"
 
