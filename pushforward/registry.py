@@ -29,7 +29,7 @@ def merged(room: str, name: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     package = ".".join(["pushforward", *room.split("/")])
-    for module in sorted(file.name for file in pkgutil.iter_modules([str(PACKAGE / room)])):
+    for module in _modules(room):
         entries = getattr(importlib.import_module(f"{package}.{module}"), name, {})
         if twice := found.keys() & entries.keys():
             raise ValueError(f"{room}/{module}.py: {name} has {sorted(twice)[0]!r} already, from another file")
@@ -40,8 +40,7 @@ def merged(room: str, name: str) -> dict[str, Any]:
 @functools.cache
 def names(room: str, name: str) -> tuple[str, ...]:
     """The names of a registry, in the order of `merged`, read from the text of a room's files or of a single file."""
-    path = PACKAGE / room
-    files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    files = [f"{room}/{file}.py" for file in _modules(room)] or [f"{room}.py"]
     return tuple(entry for file in files for entry in _keys(file, name))
 
 
@@ -52,10 +51,9 @@ def on_first_use(package: str) -> tuple[list[str], Callable[[str], Any], Callabl
     its own files are attributes too, whatever was imported before.
     """
     module = sys.modules[package]
-    text = Path(str(module.__file__)).read_text(encoding="utf-8")
     homes = {
         alias.name: node.module
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
         if alias.asname == alias.name
@@ -92,9 +90,14 @@ def configurable(function: Callable[..., Any], given: int) -> Callable[..., Any]
     return build
 
 
-def _keys(file: Path, name: str) -> list[str]:
-    """The literal keys of the dict assigned to ``name`` in a file."""
-    text = file.read_text(encoding="utf-8")
+def _modules(room: str) -> list[str]:
+    """The names of a room's files but for ``__init__``, on a disk or in a zip archive; none if it is a file itself."""
+    return sorted(file.name for file in pkgutil.iter_modules([str(PACKAGE / room)]) if not file.ispkg)
+
+
+def _keys(file: str, name: str) -> list[str]:
+    """The literal keys of the dict assigned to ``name`` in a file of the package."""
+    text = (pkgutil.get_data("pushforward", file) or b"").decode()
     # registries stand at the foot, so that what follows the name is all that needs to be parsed
     start = text.find(f"\n{name}")
     for node in ast.parse(text[start + 1 :]).body if start >= 0 else []:

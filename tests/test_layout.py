@@ -443,7 +443,7 @@ def test_a_tree_is_redrawn_with_its_words(tmp_path):
     assert tree_faults(drawn_tree(new, "page.md"), files | folders) == []
 
 
-HOUSE = {"api", "docs", "golden", "house", "layout", "recipe", "unchanged"}  # tests of the whole
+HOUSE = {"api", "docs", "golden", "house", "layout", "packaging", "recipe", "unchanged"}  # tests of the whole
 
 
 def test_tests_are_named_after_the_rooms_that_they_ask():

@@ -144,7 +144,7 @@ def _reader(annotation: Any, registry: Mapping[str, Any], part: str) -> Argument
         return ArgumentReader(" or ".join(map(str, choices)), lambda text: choices[choices.index(text)])
     if get_origin(annotation) in (Union, types.UnionType):
         return _first(_reader(option, registry, part) for option in get_args(annotation))
-    if not isinstance(annotation, type):
+    if get_origin(annotation) is not None or not isinstance(annotation, type):  # list[int] is both in Python 3.10
         return None
     if annotation.__name__ in ARGUMENT_READERS:
         return ARGUMENT_READERS[annotation.__name__]
