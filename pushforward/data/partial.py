@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.data.files.cells import is_text, present
+from pushforward.data.files.cells import is_number, is_text, present
 from pushforward.data.files.rows import UserRows
 from pushforward.data.files.stream import Stream
 from pushforward.data.transform import Transform
@@ -35,7 +35,8 @@ def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRo
             as_number = isinstance(value, str) and kind is not None and pa.types.is_integer(kind)
             cells[name] = pa.array([_parsed(value, pa.float64() if as_number and "." in value else kind)])
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(f"where: column {name!r}: {value!r:.60} is no {kind}, which this column holds") from error
+            words = "true or false" if pa.types.is_boolean(kind) else "a number" if is_number(kind) else f"a {kind}"
+            raise InputError(f"where: column {name!r}: {value!r:.60} is not {words}, as this column holds") from error
     return pa.table(cells)
 
 

@@ -38,7 +38,8 @@ def class_numbers(run: RunFile, y: ClassSpec, n: int) -> Tensor | None:
     number = {name: i for i, name in enumerate(names)}
     if not any(name.lstrip("-").isdigit() for name in names):
         number |= {str(i): i for i in range(len(names))}
-    labels = [y] if isinstance(y, (str, int)) else y.tolist() if isinstance(y, torch.Tensor) else list(y)
+    plain = y.tolist() if hasattr(y, "tolist") else y  # of tensors, arrays and their numbers
+    labels = [plain] if isinstance(plain, (str, int)) else list(plain)
     for label in labels:
         if str(label) not in number and label != -1:
             raise InputError(nearest(str(label), names, "class"))

@@ -113,9 +113,9 @@ class Categorical(ColumnEncoder):
 
     def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Encode categories as words or ranks. InputError names the first value that was not there in training."""
+        codes = self.codes(cells, origin, name_row)
         if self.width == 0:
             return np.zeros((len(cells), 0), np.float32)
-        codes = self.codes(cells, origin, name_row)
         if self.ranks:
             return self.ranks.to_normal(codes.astype(np.float64)).astype(np.float32)[:, None]
         return np.asarray(((self.codebook - self.mean) / self.scale).astype(np.float32)[codes])
