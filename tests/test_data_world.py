@@ -174,3 +174,20 @@ def test_types_of_columns_are_those_of_the_run(tmp_path):
         "b": "categorical",
         "c": "drop",
     }
+
+
+def test_scoring_loses_no_row(tmp_path, capsys):
+    """A row that the network overflows at has a density below every number, and says so; the others have theirs."""
+    data = write(tmp_path / "x.csv", ["a,b", *(f"{a:.4f},{b:.4f}" for a, b in RNG.normal(size=(80, 2)))])
+    trained(data, tmp_path)
+    near = write(tmp_path / "near.csv", ["a,b", "0.1,0.2", "1.0,-1.0"])
+    far = write(tmp_path / "far.csv", ["a,b", "0.1,0.2", "1.0,-1.0", "1e38,-1e38"])
+    scores = []
+    for file in (near, far):
+        out = tmp_path / f"{file.stem}-scores.csv"
+        cli.main(["score", str(tmp_path / "run"), str(file), "--steps", "3", "-o", str(out)])
+        scores.append(pf.data.read_raw(out).rows.to_pydict())
+    assert scores[1]["log_prob"][:2] == scores[0]["log_prob"]
+    assert scores[1]["log_prob"][2] < -1e6 and scores[1]["step_error"][2] == np.inf
+    said = capsys.readouterr().out
+    assert "1 row is so far out" in said and "row 2)" in said and "nan" not in said

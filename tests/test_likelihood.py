@@ -277,3 +277,31 @@ def test_residual_series_is_unbiased():
 def test_residual_layers_that_cannot_be_inverted_say_so():
     with pytest.raises(ValueError, match="more layers"):
         pf.residual_log_prob(linear(5.0), randn(2, 2), 2)
+
+
+# ---- points that no adaptive solver reaches
+
+
+def test_a_point_that_does_not_arrive_is_bounded_and_the_others_are_what_they_are(monkeypatch):
+    """The answer of a fixed grid, with an error without bound; the others do not notice. Against the exact density."""
+    from pushforward.likelihood import flow
+
+    means, stds = torch.tensor([[1.0, 0.0], [-2.0, 1.0]], dtype=torch.float64), torch.tensor([0.5, 0.3]).double()
+    field = pf.MixtureField(pf.Affine(), means, stds)
+    x = torch.tensor([[1.0, 0.2], [8.0, 9.0], [-2.0, 1.1], [0.0, 0.0]], dtype=torch.float64)
+    exact = torch.logsumexp(
+        -0.5 * ((x[:, None] - means) / stds[:, None]).square().sum(-1) - 2 * stds.log() - math.log(2 * math.pi), 1
+    ) - math.log(2)
+    right = pf.log_likelihood(field, x, tol=1e-4)
+    assert right.step_error.isfinite().all()
+    torch.testing.assert_close(right.log_prob, exact, atol=2e-4, rtol=0)
+    # as many steps as the easiest point needs at first, and fewer than others
+    way = torch.tensor([1.0, 0.0])
+    limits = [pf.integrate(field, point[None], grid=way, stepper=pf.DormandPrince(1e-5)).nfe for point in x]
+    for most in (min(limits) // 6 + 1, 1):
+        monkeypatch.setattr(flow, "DormandPrince", lambda delta, most=most: pf.DormandPrince(delta, most=most))
+        found = pf.log_likelihood(field, x, tol=1e-4)
+        lost = found.step_error.isinf()
+        assert lost.any() and found.log_prob.isfinite().all() and found.x0.isfinite().all()
+        torch.testing.assert_close(found.log_prob, exact, atol=2e-3, rtol=1e-4)
+        torch.testing.assert_close(found.log_prob[~lost], right.log_prob[~lost], atol=0, rtol=0)

@@ -100,15 +100,21 @@ def score(
 
 
 def summarize(found: Likelihood, dimensions: int) -> None:
-    """Print the total, the mean with its standard error over rows, and bits per dimension."""
-    values = found.log_prob.double()
+    """Print the total, the mean with its standard error over rows, and bits per dimension; and what is a bound only."""
+    bound = found.step_error.isinf()
+    if bool(bound.any()):
+        rows, first = int(bound.sum()), int(bound.nonzero()[0])
+        what = "1 row is" if rows == 1 else f"{rows:,} rows are"
+        say(f"note: {what} so far out that a bound stands for the density (step_error inf, the first: row {first});")
+        say("      they are left out of these sums")
+    values = found.log_prob[~bound].double()
     n, mean = len(values), float(values.mean())
     error = float(values.std()) / math.sqrt(n) if n > 1 else math.nan
     say(f"total log-likelihood  {float(values.sum()):,.3f} nats")
     say(f"mean per row          {mean:.4f} +- {error:.4f} nats (standard error over rows)")
     bits = -mean / (dimensions * math.log(2))
     say(f"bits per dimension    {bits:.4f} ({dimensions} dimensions, in the units of the data)")
-    if noise := float(found.std_error.mean()):
+    if n and (noise := float(found.std_error[~bound].mean())):
         say(f"random directions     standard error {noise:.3g} nats a row")
 
 

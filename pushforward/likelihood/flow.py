@@ -7,11 +7,11 @@ network's precision. Reference: Chen et al. 2018, "Neural ordinary differential 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pushforward.arguments import check_type, explained
@@ -29,6 +29,7 @@ __all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_wit
 
 TOLERANCE = 1e-3  # nats
 SAFE = 0.5  # of a tolerance: some change little before they are right
+FIXED = 100  # steps for points that adaptive ones do not bring to the source
 FINEST = 1e-10  # the tightest tolerance of a step; beyond, rounding decides
 
 
@@ -39,7 +40,8 @@ class Likelihood:
 
     ``log_prob [n]`` in nats, in the units of ``x``; ``std_error [n]`` of the random directions, 0 with the exact
     divergence, nan with a single one; ``step_error [n]``, the change when the steps were last tightened, nan where the
-    grid was given; ``x0 [n, *d]``, the source draw to which the flow leads back; ``nfe``, evaluations per point.
+    grid was given, inf where the answer is no more than a bound; ``x0 [n, *d]``, the source draw to which the flow
+    leads back; ``nfe``, evaluations per point.
     """
 
     log_prob: Float[Tensor, "n"]
@@ -102,11 +104,15 @@ class Augmented(Field):
 @final
 @dataclass(frozen=True, eq=False)
 class Transported:
-    """Where an augmented integration ended: points, integrals of the divergence ``[n, estimates]``, evaluations."""
+    """Where an augmented integration ended: points, integrals of the divergence ``[n, estimates]``, evaluations.
+
+    ``arrived [n]`` says which points came to the end of time; None: all, in steps that were given.
+    """
 
     x: Points
     integral: Float[Tensor, "n estimates"]
     nfe: int
+    arrived: Bool[Tensor, "n"] | None = None
 
 
 def carry(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> Transported:
@@ -114,12 +120,10 @@ def carry(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> Transp
     full = time_dtype(x.device)
     state = torch.cat([x.flatten(1).to(full), x.new_zeros(len(x), field.how.estimates, dtype=full)], 1)
     run = integrate(field, state, grid=grid, stepper=stepper, y=torch.arange(len(x), device=x.device))
-    if stepper.adaptive and not bool(run.info["finished"].all()):
-        stuck = int((~run.info["finished"]).sum())
-        raise ValueError(f"{stuck} of {len(x)} points did not arrive: {stepper} gave up; give steps= or a larger tol=")
     end = run.x[-1]
     points = end[:, : -field.how.estimates].reshape(x.shape)
-    return Transported(points, end[:, -field.how.estimates :], run.nfe)
+    arrived = run.info["finished"] if stepper.adaptive else None
+    return Transported(points, end[:, -field.how.estimates :], run.nfe, arrived)
 
 
 def log_source(path: Path, x: Points) -> Float[Tensor, "n"]:
@@ -181,8 +185,11 @@ def log_likelihood(
         seed, first: of the random directions; those of point i depend on (seed, first + i) alone.
         batch_size: points at a time; ``progress`` is called with the share that is done and words.
 
+    A point that adaptive steps do not bring to the source, one a million standard deviations away say, gets the answer
+    of a fixed grid, with ``step_error`` inf: a bound of its size, no more.
+
     Gradients with respect to x and to the network's parameters flow where autograd is on. Raises ValueError for a
-    stepper that is not a flow's, a source without a density, or points that do not arrive.
+    stepper that is not a flow's, and a source without a density.
 
     >>> import torch, pushforward as pf
     >>> field = pf.MixtureField(pf.Affine(), torch.zeros(1, 2), torch.ones(1))
@@ -244,29 +251,47 @@ def _finish(field: Augmented, back: Transported, sign: float = 1.0) -> Likelihoo
 def _tighten(field: Augmented, x: Points, tol: float) -> Likelihood:
     """Adaptive steps with tolerances that fall tenfold until a point's answer changes by no more than ``tol``.
 
-    Each point by itself: its answer and its cost do not depend on those beside it.
+    Each point by itself: its answer and its cost do not depend on those beside it. One that does not arrive has the
+    answer of the pass before, or of a fixed grid, and an error without bound.
     """
     if not tol > 0:
         raise ValueError(f"tol={tol:g}: a positive number of nats")
     delta = min(1e-4, tol / 10)
     grid = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    best = _finish(field, carry(field, x, grid, DormandPrince(delta)))
-    todo, nfe, step_error = torch.arange(len(x), device=x.device), best.nfe, torch.full_like(best.log_prob, torch.nan)
+    there = carry(field, x, grid, DormandPrince(delta))
+    best, arrived = _finish(field, there), there.arrived
+    assert arrived is not None  # the stepper is adaptive
+    best = replace(best, step_error=torch.full_like(best.log_prob, torch.nan))
+    todo, lost = arrived.nonzero()[:, 0], arrived.logical_not().nonzero()[:, 0]
+    if len(lost):
+        some, fixed = field.some(lost), default_grid(field.field, FIXED).flip(0)
+        now = _finish(some, carry(some, x[lost], fixed, RK5()))
+        best = _with(best, lost, now, torch.full_like(now.log_prob, torch.inf))
     while len(todo):
         delta = max(delta / 10, FINEST)
         some = field.some(todo)
-        now = _finish(some, carry(some, x[todo], grid, DormandPrince(delta)))
+        there = carry(some, x[todo], grid, DormandPrince(delta))
+        now, arrived = _finish(some, there), there.arrived
+        assert arrived is not None
         change = (now.log_prob - best.log_prob[todo]).detach().abs()
         change = change.nan_to_num(nan=0.0)  # inf - inf: outside the support twice
-        best = Likelihood(
-            best.log_prob.index_copy(0, todo, now.log_prob),
-            best.std_error.index_copy(0, todo, now.std_error),
-            step_error := step_error.index_copy(0, todo, change),
-            best.x0.index_copy(0, todo, now.x0),
-            nfe := nfe + now.nfe,
-        )
-        todo = todo[change > SAFE * tol] if delta > FINEST else todo[:0]
+        best = _with(best, todo[arrived], now, change, arrived)
+        best = replace(best, step_error=best.step_error.index_fill(0, todo[~arrived], torch.inf))
+        todo = todo[arrived & (change > SAFE * tol)] if delta > FINEST else todo[:0]
     return best
+
+
+def _with(
+    best: Likelihood, rows: Tensor, now: Likelihood, change: Tensor, among: Tensor | slice = slice(None)
+) -> Likelihood:
+    """Answers of which those of some rows are replaced, by those ``among`` the new ones."""
+    return Likelihood(
+        best.log_prob.index_copy(0, rows, now.log_prob[among]),
+        best.std_error.index_copy(0, rows, now.std_error[among]),
+        best.step_error.index_copy(0, rows, change[among]),
+        best.x0.index_copy(0, rows, now.x0[among]),
+        best.nfe + now.nfe,
+    )
 
 
 def sample_with_log_prob(

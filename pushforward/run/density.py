@@ -94,6 +94,10 @@ def row_likelihood(
     log_prob = logs.logsumexp(0) - math.log(len(parts))
     step_error = torch.stack([p.step_error for p in parts]).amax(0)
     error = (share * errors).square().sum(0).sqrt()
+    # rows so far out that the network overflows are not lost either: their density is below every number
+    overflown = log_prob.isnan() & ~log_prob.isnan().all()
+    log_prob = log_prob.masked_fill(overflown, -math.inf)
+    step_error = step_error.masked_fill(overflown, math.inf)
     return Likelihood(log_prob, error, step_error, parts[0].x0, sum(p.nfe for p in parts))
 
 
