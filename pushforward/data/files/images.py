@@ -19,7 +19,7 @@ from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
 from pushforward.files.limits import allow
 
-__all__ = ["decode_pictures", "read_picture_folder", "read_size", "resize"]
+__all__ = ["decode_pictures", "looks_like_picture", "read_picture_folder", "read_size", "resize"]
 
 PIXELS = 1 << 26  # of one picture, at most
 ENTRIES = 1 << 33  # of all of them
@@ -56,6 +56,12 @@ def read_picture_folder(source: FileSet) -> Contents:
         return Contents(rows, None, (), notes)
     labels = np.array([names.index(homes[i][0]) for i in kept])
     return Contents(rows, labels, tuple(names), notes)
+
+
+def looks_like_picture(data: bytes) -> bool:
+    """Whether bytes begin as those of a picture do, in any of the formats that are read."""
+    starts = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"P1", b"P4")
+    return data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def resize(rows: Array, size: Size, origin: str) -> Array:

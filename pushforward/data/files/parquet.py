@@ -11,10 +11,11 @@ import numpy as np
 
 from pushforward.data.files.cells import ArrowColumn, is_number, is_text, is_time
 from pushforward.data.files.formats import Contents, FileSet, Format
-from pushforward.data.files.images import decode_pictures
+from pushforward.data.files.images import decode_pictures, looks_like_picture
 from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
 from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
+from pushforward.data.schema import Schema
 from pushforward.errors import InputError
 from pushforward.files.limits import allow
 
@@ -33,10 +34,25 @@ def read_parquet(source: FileSet) -> Contents:
     import pyarrow as pa
 
     try:
-        pictures = picture_column(_schema_of(source.files[0])) is not None
+        column = picture_column(_schema_of(source.files[0]))
+        declared = source.schema.get(column or "")
+        pictures = column is not None and declared is None and _holds_pictures(source.files[0], column)
     except (pa.ArrowException, OSError):  # read_table says what is wrong
         pictures = False
     return _read_pictures(source) if pictures else _read_table(source)
+
+
+def _holds_pictures(path: File, column: str) -> bool:
+    """Whether the first filled cell of a binary column begins as a picture does: older tools write text so, too."""
+    from pyarrow import parquet
+
+    with reading(path) as opened, parquet.ParquetFile(opened) as file:
+        for batch in file.iter_batches(PICTURES, columns=[column]):
+            for cell in batch.column(0).to_pylist():
+                data = cell.get("bytes") if isinstance(cell, dict) else cell
+                if data:
+                    return looks_like_picture(data)
+    return False
 
 
 def picture_column(schema: Any) -> str | None:
@@ -74,6 +90,7 @@ def _read_table(source: FileSet) -> Contents:
 
     # all files must have the columns of the first, with its types, in any order
     kinds = pa.schema([field.with_nullable(True).remove_metadata() for field in schemas[0]])
+    typed = pa.schema([field.with_type(_text_type(field, source.schema)) for field in kinds])
     for path, schema in zip(paths, schemas, strict=True):
         require_distinct(schema.names, str(path))
         require_same(schema.names, kinds.names, path, paths[0])
@@ -93,9 +110,14 @@ def _read_table(source: FileSet) -> Contents:
             raise InputError(f"{path}: not a readable .parquet file: {_first_line(error)}") from error
 
     def read() -> Iterator[ArrowTable]:
-        yield kinds.empty_table()
+        yield typed.empty_table()
         for path in paths:
-            yield from (part.select(kinds.names).cast(kinds) for part in read_parts(path))
+            for part in read_parts(path):
+                try:
+                    yield part.select(kinds.names).cast(typed)
+                except pa.ArrowInvalid as error:
+                    words = "a binary column holds what is no text; leave it out with a schema"
+                    raise InputError(f"{path}: {words} ({_first_line(error)})") from error
 
     name_row = partial(_name_row, paths, [partial(_count, path) for path in paths])
     return Contents(Stream(source.origin, tuple(kinds.names), keep_if_small(read), name_row))
@@ -124,6 +146,15 @@ def _bytes(cells: ArrowColumn) -> int:
     if not pa.types.is_dictionary(cells.type) or not is_text(cells.type.value_type):
         return int(cells.nbytes)
     return pc.sum(pc.binary_length(cells.dictionary).take(cells.indices)).as_py() or 0
+
+
+def _text_type(field: Any, schema: Schema) -> Any:
+    """The type of a column, binary ones as text, unless the user leaves them out."""
+    import pyarrow as pa
+
+    dropped = field.name in schema and schema[field.name].kind == "drop"
+    binary = pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    return pa.string() if binary and not dropped else field.type
 
 
 def _schema_of(path: File) -> Any:
