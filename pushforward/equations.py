@@ -282,7 +282,7 @@ def verify_learned(field: Field, data: Points, seed: int = 0) -> list[Check]:
     rows = torch.randint(len(data), (256,), generator=g)
     x1 = data[rows]
     t = 0.1 + 0.7 * torch.rand(len(x1), generator=g, dtype=torch.float64)
-    x = field.path.draw(field.path.source.sample(tuple(x1.shape), g, x1.dtype), x1, t).xt
+    x = field.path.draw(field.path.source.sample(tuple(x1.shape), g, x1.dtype), x1, t, generator=g).xt
     with torch.no_grad():
         u, exact = field.velocity(x, t), oracle.velocity(x, t)
         relative = float((u - exact).norm() / exact.norm())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "nearest", "one_line", "printable"]
+__all__ = ["InputError", "nearest", "one_line", "printable", "writable"]
 
 
 class InputError(ValueError):
@@ -40,7 +40,19 @@ def printable(text: str) -> str:
     return text.translate(UNSEEN)
 
 
+def writable(text: str) -> str:
+    """Write what no file can hold, halves of characters in the name of a file say, as what it is.
+
+    >>> writable("a\udcff")
+    'a\\\\udcff'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 UNSEEN = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
-    for code in (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}  # control characters, line breaks, and those that turn the direction of the text
+    for code in (
+        *(*range(32), *range(127, 160), 0x061C, 0x200E, 0x200F, 0x2028, 0x2029, *range(0x202A, 0x202F)),
+        *(*range(0x2066, 0x206A), *range(0xD800, 0xE000)),
+    )
+}  # control characters, line breaks, those that turn the direction of the text, and halves of characters

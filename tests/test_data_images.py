@@ -47,7 +47,8 @@ def test_a_folder_of_pictures(tmp_path, pixels, ending):
     folder = put(tmp_path / "cats", pixels, ending)
     (folder / "notes.txt").write_text("not a picture")
     data = load(folder)
-    assert data.name == "cats" and data.y is None and data.notes == ()
+    assert data.name == "cats" and data.y is None
+    assert len(data.notes) == 1 and "1 of other endings (notes.txt)" in data.notes[0]
     assert data.x.shape == (6, 1, 5, 7) if pixels is GREY else (6, 3, 5, 7)
     np.testing.assert_array_equal(data.transform.inverse(data.x), pixels)
     np.testing.assert_array_equal(read_raw(folder).rows, pixels)

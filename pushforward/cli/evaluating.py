@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pushforward.cli.terminal import pick_device, progress_bar, say
-from pushforward.errors import InputError, printable
+from pushforward.errors import InputError, one_line, printable
 
 if TYPE_CHECKING:
     from pushforward.report import Report
@@ -46,17 +46,22 @@ def evaluate(
 
     # several processes share the work, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("evaluate") as bar:
-        report = evaluate_runs(
-            list(runs),
-            against,
-            n=n,
-            seed=seed,
-            steps=steps,
-            quick=quick,
-            device=processes.device or pick_device(device),
-            progress=bar if processes.main else None,
-            processes=processes,
-        )
+        try:
+            report = evaluate_runs(
+                list(runs),
+                against,
+                n=n,
+                seed=seed,
+                steps=steps,
+                quick=quick,
+                device=processes.device or pick_device(device),
+                progress=bar if processes.main else None,
+                processes=processes,
+            )
+        except InputError:
+            raise
+        except (ValueError, OverflowError) as error:  # numbers of a run that lead beyond all numbers
+            raise InputError(f"{runs[0]}: cannot be measured ({one_line(error)})") from error
     if not processes.main:
         return
     # the report on disk, its scores on the screen

@@ -84,7 +84,7 @@ def drawn(
         )
     except InputError:
         raise
-    except ValueError as error:  # a sampler that this path does not allow
+    except (ValueError, OverflowError) as error:  # a sampler that this path does not allow
         raise InputError(f"--stepper {method.stepper or stepper}: {error}") from error
     return made, titles
 

@@ -64,7 +64,7 @@ def _times(text: str, schedule: Schedule) -> TimeLaw:
     law = make(TIMES, text, "time law")
     try:
         law(1, generator(0), schedule)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"time law {text!r}: {error}") from error
     return lambda n, generator: law(n, generator, schedule)
 
@@ -87,7 +87,7 @@ def _objective(config: Config, path: Path) -> Objective:
             if quantity != "velocity":  # which every path has
                 path.affine_schedule(quantity)
             weighting(0.5, path, quantity, torch.zeros(1, 1))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(
             f"--objective {config.objective.objective} with --weighting {config.objective.weighting}: {error}"
         ) from error

@@ -83,7 +83,7 @@ class Spec:
             return entry(**named, **taken)
         except InputError:
             raise
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InputError(f"{part} {self.text!r}: {error}") from error
 
     def _arguments(self, parameters: list[inspect.Parameter], registry: Mapping[str, Any], part: str) -> dict[str, Any]:

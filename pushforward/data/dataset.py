@@ -19,7 +19,7 @@ from pushforward.data.files.read import DataSource, Raw, read_raw, read_source
 from pushforward.data.schema import read_schema
 from pushforward.data.stored import DiskRows
 from pushforward.data.transform import Transform, fit
-from pushforward.errors import InputError
+from pushforward.errors import InputError, writable
 from pushforward.progress import Progress
 
 __all__ = ["Dataset", "load", "numbered_classes", "read_like"]
@@ -106,6 +106,6 @@ def numbered_classes(raw: Raw) -> tuple[Int64[Tensor, " n"] | None, tuple[str, .
     if raw.labels is None:
         return None, ()
     if raw.classes:
-        return torch.from_numpy(raw.labels.astype(np.int64)), raw.classes
+        return torch.from_numpy(raw.labels.astype(np.int64)), tuple(map(writable, raw.classes))
     values, index = np.unique(raw.labels, return_inverse=True)
-    return torch.from_numpy(index.astype(np.int64)), tuple(str(value) for value in values.astype(np.str_))
+    return torch.from_numpy(index.astype(np.int64)), tuple(writable(str(value)) for value in values.astype(np.str_))

@@ -110,12 +110,16 @@ def _summarize_column(name: str, column: ArrowColumn) -> tuple[ColumnSummary, Ar
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         values = column.to_numpy()
         return _summarize(name, str(kind), values), np.unique(values, return_inverse=True)[1]
-    index: dict[str, int] = {}
-    codes = np.array([index.setdefault(str(value), len(index)) for value in column.to_pylist()])
-    missing = column.null_count
-    return ColumnSummary(
-        name, "text" if pa.types.is_string(kind) else str(kind), missing, 0, len(index) - bool(missing)
-    ), codes
+    summary = ColumnSummary(name, "text" if pa.types.is_string(kind) else str(kind), column.null_count, 0)
+    try:  # without Python's own values, whose dates end at the year 9999
+        whole = column.combine_chunks()
+        cells = whole if pa.types.is_dictionary(kind) else whole.dictionary_encode()
+        codes = cells.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return replace(summary, distinct=len(np.unique(codes[codes >= 0]))), codes
+    except (pa.ArrowException, AttributeError):  # lists, structs and the like, which have no dictionary
+        index: dict[str, int] = {}
+        codes = np.array([index.setdefault(str(value), len(index)) for value in column.to_pylist()])
+        return replace(summary, distinct=len(index) - bool(column.null_count)), codes
 
 
 def _duplicated(rows: Array) -> int:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,4 +94,4 @@ def _column_schema(entry: Any, origin: str) -> ColumnSchema:
 
 
 def _is_bound(value: Any) -> bool:
-    return value is None or (type(value) in (int, float) and math.isfinite(value))
+    return value is None or (type(value) in (int, float) and abs(value) <= sys.float_info.max)

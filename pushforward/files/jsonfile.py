@@ -65,11 +65,15 @@ def checked_line(values: dict[str, Any]) -> str:
 def checked_lines(path: Path) -> Iterator[Any | None]:
     """Each line of a log, parsed and without its checksum; None for one that was changed, or is none.
 
-    A last line without its end, which a crash cut short, is left out. No more is read than can belong to a log.
+    A last line without its end, which a crash cut short, is left out. No more is read than can belong to a log;
+    InputError where its values would take more memory than is allowed.
     """
+    values = 0
     with path.open("rb") as file:
         for _ in range(LINES):
             line = file.readline(LINE)
+            values += line.count(b",") + 4
+            allow(VALUE * values, 0, path)
             if (value := _parsed(line.decode(errors="replace").rstrip())) is not None or line.endswith(b"\n"):
                 yield value
             elif len(line) < LINE:

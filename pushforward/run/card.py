@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pushforward.errors import printable
+
 if TYPE_CHECKING:
     from pushforward.run.model import Model
 
@@ -110,9 +112,9 @@ def _model(model: Model) -> list[str]:
         "## Model",
         "",
         f"- network: {net.net}, width {net.width}, depth {net.depth}; {model.run.parameters:,} parameters",
-        f"- path: {model.field.path}, predicts {model.run.config.objective.predicts}",
-        f"- convention: {model.run.convention}",
-        *(f"- tuned sampler: {t.stepper}, {t.nfe} evaluations" for t in model.tuned),
+        f"- path: {markdown_text(str(model.field.path), 300)}, predicts {model.run.config.objective.predicts}",
+        f"- convention: {markdown_text(model.run.convention, 300)}",
+        *(f"- tuned sampler: {markdown_text(t.stepper)}, {t.nfe} evaluations" for t in model.tuned),
         "",
     ]
 
@@ -125,11 +127,12 @@ def _training(model: Model) -> list[str]:
     return [
         "## Training",
         "",
-        f"- objective {config.objective.objective}, coupling {config.path.coupling}, times {config.objective.times}",
+        f"- objective {config.objective.objective}, coupling {markdown_text(config.path.coupling)}, times "
+        f"{markdown_text(config.objective.times)}",
         f"- batch {train.batch}, learning rate {train.lr}, seed {train.seed}, {train.precision}",
         "- weights: power-function average over training",
         *(f"- {r['step']:,} steps; loss {r['loss']:.4f}, on held-out rows {r['held_out']:.4f}" for r in last),
-        f"- pushforward {model.run.pushforward}, torch {model.run.torch}",
+        f"- pushforward {markdown_text(model.run.pushforward)}, torch {markdown_text(model.run.torch)}",
         "",
     ]
 
@@ -148,6 +151,7 @@ def _limits(license: str) -> list[str]:
     ]
 
 
-def markdown_text(text: str) -> str:
-    """Escape a name from the data for a card: on one line, and not read as Markdown or HTML."""
-    return re.sub(r"[\\`*_\[\]<>|#!&]", lambda mark: f"&#{ord(mark[0])};", " ".join(text.split())[:80])
+def markdown_text(text: str, most: int = 80) -> str:
+    """Escape a text of a run for a card: on one line, printable, and not read as Markdown or HTML."""
+    line = printable(" ".join(text.split())[:most])
+    return re.sub(r"[\\`*_\[\]<>|#!&]", lambda mark: f"&#{ord(mark[0])};", line)

@@ -51,7 +51,7 @@ class DataRecord(Section):
 
     @model_validator(mode="after")
     def _one_share_for_each_class(self) -> DataRecord:
-        if self.shares and (len(self.shares) != len(self.classes) or abs(sum(self.shares) - 1) > 1e-3):
+        if len(self.shares) != len(self.classes) or (self.shares and abs(sum(self.shares) - 1) > 1e-3):
             raise ValueError("shares: one for each class, of sum 1")
         return self
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pushforward.errors import InputError, one_line
+from pushforward.files import size_of
 from pushforward.run.card import card
-from pushforward.run.fetch import FILES, NAME, PREVIEW, library
+from pushforward.run.fetch import FILES, NAME, PREVIEW, SMALL, library
 from pushforward.run.folder import SamplerFile, read, write_record
 
 if TYPE_CHECKING:
@@ -97,15 +99,21 @@ def _picture(run: Path, to: Path) -> bool:
     """The last preview of a run, its pixels alone; False if there is none."""
     from PIL import Image
 
-    steps = [p for p in (run / "previews").glob("*.png") if re.fullmatch(r"(step-\d{1,15}|samples)\.png", p.name)]
+    previews = run / "previews"
+    named = [p for p in previews.glob("*.png") if re.fullmatch(r"(step-\d{1,15}|samples)\.png", p.name)]
+    # a link would share another picture of the user's
+    steps = [p for p in named if p.is_file() and not p.is_symlink() and not previews.is_symlink()]
     if not steps:
         return False
     last = max(steps, key=lambda path: int(re.sub(r"\D", "", path.name) or 0))
     to.parent.mkdir()
     try:
-        with Image.open(last, formats=["PNG"]) as picture:
-            picture.convert("RGB").save(to)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        size_of(last, SMALL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(last, formats=["PNG"]) as picture:
+                picture.convert("RGB").save(to)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise InputError(f"{last}: not a picture ({one_line(error)}); delete it and try again") from error
     return True
 

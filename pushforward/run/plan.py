@@ -25,21 +25,25 @@ def fit_plan(
     y: Tensor | None,
     seed: int,
     folder: Path,
+    run: str,
     progress: Progress,
 ) -> BatchRecipe:
     """Fit the coupling of a recipe to rows ``x [N, *d]`` and classes ``y [N]``; the recipe with what was fitted.
 
-    The potentials are kept in ``folder``. Potentials that are there and whole are taken; others are fitted again. A
-    disk that refuses to keep them costs nothing but the time when training goes on.
+    The potentials are kept in ``folder``, as those of the run with the checksum ``run``. Potentials that are there and
+    whole are taken; others are fitted again. A disk that refuses to keep them costs nothing but the time when training
+    goes on.
     """
     from pushforward.files.tensorfile import read_folder, write_folder
 
     try:
-        tensors, _ = read_folder(folder, {"potentials": x.new_empty(len(x))})
+        tensors, _ = read_folder(folder, {"potentials": x.new_empty(len(x))}, run)
+        if not bool(tensors["potentials"].isfinite().all()):
+            raise ValueError("potentials that are not finite")
         plan = coupling.restore(x, y, tensors["potentials"], dequantize=recipe.dequantize)
     except (OSError, ValueError):
         plan = coupling.fit(x, y, recipe.path.source, seed, dequantize=recipe.dequantize, progress=progress)
         with suppress(OSError):
-            write_folder(folder, {"potentials": plan.potentials}, {})
+            write_folder(folder, {"potentials": plan.potentials}, {}, run)
     # the plan hands out its own rows: it is the one to make them continuous
     return replace(recipe, coupling=plan, dequantize=None)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pushforward.batches import BatchRecipe, feed_for
-from pushforward.config import Components, Config
-from pushforward.run.folder import read
+from pushforward.config import Components
+from pushforward.errors import writable
+from pushforward.run.folder import RunFile, read
 from pushforward.run.plan import fit_plan
 from pushforward.run.reflow import make_pairs, paired
 from pushforward.run.request import Execution, RowRequest, Watcher
@@ -45,7 +46,8 @@ def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution
 
     if request.reflow is None:
         data = load(request.data, request.schema, request.resize, folder, watcher.preparing("data"))
-        return RunRows(data, str(request.data) if isinstance(request.data, str | Path) else data.name)
+        data = replace(data, name=writable(data.name))
+        return RunRows(data, writable(str(request.data)) if isinstance(request.data, str | Path) else data.name)
     # made by the main process, and read back by the others
     read_pairs = partial(make_pairs, request.reflow, folder, seed, execution.device)
     made = execution.processes.on_main(lambda: read_pairs(watcher.preparing("pairs of the model"))) or read_pairs()
@@ -57,9 +59,10 @@ class RunBatches:
     """The batches of a run: `training` by their number, and one of `held_out` rows, always the same."""
 
     def __init__(
-        self, rows: RunRows, parts: Components, config: Config, folder: Path, execution: Execution, watcher: Watcher
+        self, rows: RunRows, parts: Components, record: RunFile, folder: Path, execution: Execution, watcher: Watcher
     ) -> None:
-        self.rows, self.parts, self.config, self.folder = rows, parts, config, folder
+        config = record.config
+        self.rows, self.parts, self.config, self.run, self.folder = rows, parts, config, record.checksum, folder
         self.execution, self.processes, self.watcher = execution, execution.processes, watcher
         self.train_index, self.held_out_index = rows.data.parts(config.train.held_out, config.train.seed)
         batch, transform = config.train.batch, rows.data.transform
@@ -105,7 +108,7 @@ class RunBatches:
             # fitted by the main process, and read back by the others
             index = slice(None) if only is None else only
             problem = recipe.coupling, data.x[index], None if y is None else y[index], seed
-            fit = partial(fit_plan, recipe, *problem, self.folder / "plan" / name)
+            fit = partial(fit_plan, recipe, *problem, self.folder / "plan" / name, self.run)
             progress = self.watcher.preparing(f"{name} plan")
             recipe = self.processes.on_main(lambda: fit(progress)) or fit(progress)
         return feed_for(data.x, y, recipe, seed, ahead, only)

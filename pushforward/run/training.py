@@ -134,7 +134,7 @@ def train_run(
     with ExitStack() as held:
         # one trainer for a folder: whoever is killed lets go of it
         record = processes.on_main(lambda: held.enter_context(claimed(folder, record))) or record
-        batches = RunBatches(rows, parts, config, folder, execution, watcher)
+        batches = RunBatches(rows, parts, record, folder, execution, watcher)
         return _fit(net, record, batches, budget, options, started)
 
 

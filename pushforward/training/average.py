@@ -39,6 +39,7 @@ __all__ = [
 
 SNAPSHOTS = 32  # at most
 WORST_FIT = 0.1
+SHORTEST = 1e-6  # of the steps; shorter ones are the last step
 PROFILES = ("ema", "sharp")  # the average that samples are made from, and one of half its length
 
 
@@ -54,8 +55,8 @@ def longest() -> float:
 
 def exponent(length: float) -> float:
     """The exponent of a length in (0, 0.288]: largest root of ``g^3 + 7 g^2 + (16 - r) g + 12 - r``, r = 1/length^2."""
-    if not 0 < length <= longest():
-        raise ValueError(f"an average of length {length:g}: between 0 and {longest():.3f} of the steps")
+    if not SHORTEST <= length <= longest():
+        raise ValueError(f"an average of length {length:g}: between {SHORTEST:g} and {longest():.3f} of the steps")
     r = length**-2
     return max(0.0, float(np.roots([1.0, 7.0, 16.0 - r, 12.0 - r]).real.max()))
 
@@ -112,12 +113,18 @@ def take_snapshot(folder: Path, step: int, averages: dict[str, Tensor], run: str
         shutil.rmtree(path, ignore_errors=True)
 
 
-def make_room(folder: Path) -> bool:
-    """Drop every other snapshot, the newest first, where a checkpoint needs the room; whether there was one."""
+def make_room(folder: Path, need: int) -> bool:
+    """Drop every other snapshot, the newest first, where a checkpoint has no room for ``need`` bytes; whether it did.
+
+    Nothing is dropped where all of them together would not be enough.
+    """
     snapshots = numbered(folder)
+    taken = sum(file.stat().st_size for path in snapshots for file in path.iterdir())
+    if not snapshots or taken + shutil.disk_usage(folder).free < need:
+        return False
     for path in snapshots[::-2]:
         shutil.rmtree(path, ignore_errors=True)
-    return bool(snapshots)
+    return True
 
 
 def reaverage(net: nn.Module, folder: Path, main: float, width: float, run: str = "") -> None:

@@ -25,7 +25,7 @@ from pushforward.training.weights import Weights
 __all__ = ["Checkpoint", "latest", "restore", "restore_newest", "save"]
 
 # the fields in state.json
-_COUNTERS = {"step": int, "seconds": float, "reported": int, "loss": float, "good": int, "skipped": int}
+_COUNTERS = {"step": int, "seconds": float, "reported": int, "loss": float, "good": int, "skipped": int, "norm": float}
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -44,6 +44,7 @@ class Checkpoint:
     loss: float = 0.0  # sum of the losses since
     good: int = 0  # how many they are
     skipped: int = 0  # steps without an update, because something was not finite
+    norm: float = 0.0  # of the last gradient that was read
 
     def __post_init__(self) -> None:
         for part in self.weights.parts:
@@ -137,6 +138,7 @@ def _read(path: Path, like: dict[str, Tensor], run: str = "") -> tuple[dict[str,
     """Tensors and counters of a checkpoint; InputError if it is damaged, or of another run."""
     try:
         tensors, values = read_folder(path, like, run)
+        values.setdefault("norm", 0.0)  # which checkpoints of before do not say
         if values.keys() != _COUNTERS.keys():
             raise ValueError("state.json has other fields")
         for key, kind in _COUNTERS.items():

@@ -70,6 +70,7 @@ class Trainer(Generic[Batch]):
 
         state, device = self.state, self.weights.device.type
         self.health = LossMonitor(self.warn, state.loss, state.good, state.skipped, self._last_checkpoint)
+        self.health.norm = state.norm
         self.noise, self.on_cpu = generator(options.seed, "loss"), device == "cpu"
         self.lower = torch.autocast(device, torch.bfloat16) if options.precision == "bf16" else nullcontext()
         self.exponents = optimizer.ema, sharper(optimizer.ema)
@@ -243,7 +244,7 @@ class Trainer(Generic[Batch]):
         state.seconds = self.clock.seconds
         if self.spent >= 1 and self.budget.minutes is not None:
             state.seconds = max(state.seconds, 60 * self.budget.minutes)  # what was left of them was left for this
-        state.loss, state.good, state.skipped = health.total, health.good, health.skipped
+        state.loss, state.good, state.skipped, state.norm = health.total, health.good, health.skipped, health.norm
         what = f"step {state.step}"
         try:
             if folder is not None and (state.step > self.start or latest(folder) is None):
@@ -267,7 +268,8 @@ class Trainer(Generic[Batch]):
                 return
             except OSError as error:
                 folder = self.options.snapshots
-                if error.errno not in FULL or folder is None or not make_room(folder):
+                need = 22 * self.weights.size  # of a checkpoint, which is larger than the weights
+                if error.errno not in FULL or folder is None or not make_room(folder, need):
                     raise
                 self.warn(f"the disk is full: averages of earlier steps were dropped to keep step {self.state.step}")
 

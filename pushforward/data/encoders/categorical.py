@@ -131,7 +131,7 @@ class Categorical(ColumnEncoder):
             if pa.types.is_floating(plain.type):
                 plain = plain.take(pa.array(np.arange(len(plain)), mask=~present(plain)))  # NaN is a gap
             plain = plain.cast(kind)
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise InputError(f"{origin} has type {cells.type}, in training {self.type}; give that type") from error
         values = self._values()
         codes = pc.fill_null(pc.index_in(plain, value_set=pa.array(values, kind)), -1).to_numpy(zero_copy_only=False)

@@ -29,17 +29,34 @@ def encoder_from_json(entry: Any, origin: str) -> ColumnEncoder:
     import pyarrow as pa
 
     if not isinstance(entry, dict) or "kind" not in entry:
-        return numeric_from_json(entry, origin)
+        plain = numeric_from_json(entry, origin)
+        try:
+            _try_out(plain)
+        except (OverflowError, ValueError) as error:
+            raise InputError(f"{origin} has numbers that no fit gives; restore the file") from error
+        return plain
     keys, read = READERS.get(str(entry["kind"]), ((), None))
     if read is None or set(entry) != {"kind", *keys}:
         expected = f"the keys kind, {', '.join(keys)}" if read else f"a kind among {', '.join(READERS)}"
         raise InputError(f"{origin} must be an object with {expected}")
-    try:  # the arrow type is known and takes the values
+    try:
         column = read(entry, origin)
-        column.decode(np.zeros((1, column.width)))
-    except (pa.ArrowException, LookupError, OverflowError, TypeError, AttributeError) as error:
+        _try_out(column)
+    except InputError:
+        raise
+    except (pa.ArrowException, LookupError, OverflowError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{origin} has a type that does not take its values; restore the file") from error
     return column
+
+
+def _try_out(column: ColumnEncoder) -> None:
+    """Do what samples and reports do with a column: its arrow type is known, and takes all of its values."""
+    with np.errstate(all="ignore"):
+        cells = column.decode(np.repeat(np.linspace(-9, 9, 19)[:, None], column.width, axis=1))
+    column.describe(), column.form(), column.marginals(8)
+    if cells is not None:
+        values: Any = getattr(cells, "dictionary", cells)
+        values.to_pylist()
 
 
 def _carried(entry: dict[str, Any], origin: str) -> TypedNumeric:

@@ -16,7 +16,7 @@ from pushforward.data.encoders.nullable import Ignored, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder, above
 from pushforward.data.encoders.quantile import QuantileNormal, fit_quantiles
 from pushforward.data.encoders.typed import TypedNumeric
-from pushforward.data.files.cells import ArrowColumn, counts, is_number, is_text, is_time, present, stray
+from pushforward.data.files.cells import ArrowColumn, arrow_type, counts, is_number, is_text, is_time, present, stray
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.data.schema import DIGITS, ColumnSchema
 from pushforward.errors import InputError
@@ -95,6 +95,14 @@ class ColumnStats:
             "datetime": is_time(kind),
             "categorical": plain or pa.types.is_null(kind) or (is_number(value_type) and not pa.types.is_decimal(kind)),
         }
+        if fits[expected] and expected == "datetime":
+            try:
+                arrow_type(str(kind))
+            except LookupError as error:
+                raise InputError(
+                    f"{self.origin} has type {kind}, whose time zone is not known here; turn it into UTC, or leave the "
+                    f'column out with --schema FILE holding {{"{self.name}": "drop"}}'
+                ) from error
         if fits[expected]:
             return
         if expected == "number" and plain:

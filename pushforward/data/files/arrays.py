@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from numpy.lib import format as npy
 from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.remote import reading
 from pushforward.data.files.rows import Array, require_real
-from pushforward.errors import InputError
+from pushforward.errors import InputError, one_line
 from pushforward.files.limits import allow
 
 __all__ = ["read_npy", "read_npz", "write_npy", "write_npz"]
@@ -35,7 +36,9 @@ def read_npz(source: FileSet) -> Contents:
     try:
         with reading(path) as file, zipfile.ZipFile(file) as archive:
             sizes = {i.filename[:-4]: i.file_size for i in archive.infolist() if i.filename.endswith(".npy")}
-            packed = sum(i.compress_size for i in archive.infolist())
+            assert archive.fp is not None
+            # what it says of itself may be a lie
+            packed = min(sum(i.compress_size for i in archive.infolist()), archive.fp.seek(0, 2))
             key = "x" if "x" in sizes or len(sizes) != 1 else next(iter(sizes))
             if key not in sizes:
                 present = ", ".join(map(repr, sizes)) or "none"
@@ -49,6 +52,7 @@ def read_npz(source: FileSet) -> Contents:
                 labels = _read_array(stream, sizes["y"], f"{path}['y']", text=True)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: damaged .npz file; save it again with numpy.savez") from error
+    labels = _plain_text(labels, f"{path}['y']")
     if labels.dtype.kind == "f" or labels.shape != rows.shape[:1]:
         expected = f"integers or strings of shape {rows.shape[:1]}"
         raise InputError(f"{path}: labels 'y' must be {expected}, found {labels.dtype} of shape {labels.shape}")
@@ -64,6 +68,20 @@ def write_npz(file: IO[bytes], rows: Array, labels: Sequence[str] | None) -> Non
     """Write the rows under the key ``x`` and labels under ``y``, as integers if all are."""
     arrays = {"x": rows} if labels is None else {"x": rows, "y": _class_numbers(labels)}
     np.savez(file, allow_pickle=False, **arrays)
+
+
+def _plain_text(labels: Array, origin: str) -> Array:
+    """Labels of bytes as text; InputError for what is none in Unicode. Numbers are left as they are."""
+    try:
+        if labels.dtype.kind == "S":
+            return np.char.decode(labels, "utf-8")
+        if labels.dtype.kind == "U":
+            codes = np.ascontiguousarray(labels).reshape(-1).view(np.uint32)
+            if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes < 0xE000)).any():
+                raise ValueError("a code that is no character")
+    except ValueError as error:
+        raise InputError(f"{origin}: text that is not Unicode ({one_line(error)}); save the labels again") from error
+    return labels
 
 
 def _class_numbers(labels: Sequence[str]) -> Array:

@@ -42,14 +42,31 @@ def arrow_type(name: str) -> Any:
     if match := re.fullmatch(r"(timestamp|duration|time32|time64)\[(s|ms|us|ns)(?:, tz=([\w/+:-]+))?\]", name):
         kind, unit, zone = match.groups()
         if kind == "timestamp":
-            return pa.timestamp(unit, zone)
+            return _zoned(pa.timestamp(unit, zone), name)
         if zone is None and (kind == "duration" or (kind == "time32") == (unit in ("s", "ms"))):
             return getattr(pa, kind)(unit)
     if match := re.fullmatch(r"decimal128\((\d{1,2}), (-?\d{1,2})\)", name):
         return pa.decimal128(max(1, min(38, int(match[1]))), int(match[2]))
-    if match := re.fullmatch(r"dictionary<values=(.+), indices=(u?int\d+), ordered=([01])>", name):
+    nested = "dictionary<values=dictionary"
+    match = (
+        None
+        if name.startswith(nested)
+        else re.fullmatch(r"dictionary<values=(.+), indices=(u?int\d+), ordered=([01])>", name)
+    )
+    if match:
         return pa.dictionary(arrow_type(match[2]), arrow_type(match[1]), match[3] == "1")
     raise LookupError(f"no column has type {name[:60]!r}")
+
+
+def _zoned(kind: Any, name: str) -> Any:
+    """A type of instants, if its time zone is known here; LookupError otherwise."""
+    import pyarrow as pa
+
+    try:
+        pa.array([0], kind).cast(pa.string())
+    except pa.ArrowException as error:
+        raise LookupError(f"no time zone of {name[:60]!r}") from error
+    return kind
 
 
 def is_text(kind: Any) -> bool:

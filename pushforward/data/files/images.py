@@ -99,7 +99,7 @@ def decode_pictures(
         try:
             with _opened(source) as image:
                 grey &= image.mode in ("1", "L")
-                turned = image.getexif().get(0x0112, 1) >= 5
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
                 shapes.setdefault((image.width, image.height) if turned else (image.height, image.width), name)
                 readable.append(i)
         except UNREADABLE as error:

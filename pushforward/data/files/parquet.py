@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -61,7 +62,10 @@ def picture_column(schema: Any) -> str | None:
 
     def holds(kind: Any) -> bool:
         if pa.types.is_struct(kind):
-            return any(kind.field(i).name == "bytes" and holds(kind.field(i).type) for i in range(kind.num_fields))
+            return any(kind.field(i).name == "bytes" and binary(kind.field(i).type) for i in range(kind.num_fields))
+        return binary(kind)
+
+    def binary(kind: Any) -> bool:
         return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
     columns = [field.name for field in schema if holds(field.type)]
@@ -104,7 +108,7 @@ def _read_table(source: FileSet) -> Contents:
         try:
             with reading(path) as opened, parquet.ParquetFile(opened, page_checksum_verification=True) as file:
                 plain = all(is_number(kind) or is_time(kind) for kind in kinds.types)
-                for batch in _allowed(file, path, ROWS if plain else TEXTS):
+                for batch in _allowed(file, _file_size(opened), path, ROWS if plain else TEXTS):
                     yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{path}: not a readable .parquet file: {_first_line(error)}") from error
@@ -123,19 +127,33 @@ def _read_table(source: FileSet) -> Contents:
     return Contents(Stream(source.origin, tuple(kinds.names), keep_if_small(read), name_row))
 
 
-def _allowed(file: Any, path: File, rows: int, columns: list[str] | None = None) -> Iterator[Any]:
-    """Batches of a file, which may unpack to so much only (`limits`): runs of one value take no room in it."""
+def _allowed(file: Any, size: int, path: File, rows: int, columns: list[str] | None = None) -> Iterator[Any]:
+    """Batches of a file of ``size`` bytes, which may unpack to so much only: runs of one value take no room in it.
+
+    InputError for more; pyarrow's error for text that is not UTF-8.
+    """
     metadata = file.metadata
     packed = metadata.serialized_size
     for i in range(metadata.num_row_groups):
         group = metadata.row_group(i)
         packed += sum(group.column(j).total_compressed_size for j in range(group.num_columns))
+    packed = min(packed, size)  # what it says of itself may be a lie
     allow(8 * metadata.num_rows * len(columns or metadata.schema), packed, path)
     total = 0
     for batch in file.iter_batches(rows, columns=columns):
+        batch.validate(full=True)
         total += sum(map(_bytes, batch.columns))
         allow(total, packed, path)
         yield batch
+
+
+def _file_size(opened: Any) -> int:
+    """The bytes of a file by its path, or open."""
+    if isinstance(opened, Path):
+        return opened.stat().st_size
+    here, size = opened.tell(), opened.seek(0, 2)
+    opened.seek(here)
+    return int(size)
 
 
 def _bytes(cells: ArrowColumn) -> int:
@@ -194,7 +212,7 @@ def _read_pictures(source: FileSet) -> Contents:
         with reading(path) as opened, parquet.ParquetFile(opened, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             columns = [name for name in schema.names if name in (*LABELS, picture_column(schema))]
-            batches = list(_allowed(file, path, PICTURES, columns))
+            batches = list(_allowed(file, _file_size(opened), path, PICTURES, columns))
             return pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in columns], schema.metadata))
 
     origin = source.origin

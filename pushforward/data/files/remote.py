@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias, final
 
 from pushforward.data.files.copies import copy_of, file_system, make_copy
-from pushforward.errors import InputError, one_line
+from pushforward.errors import InputError, one_line, writable
 from pushforward.progress import Progress
 
 __all__ = ["File", "Remote", "is_url", "reading", "remote_files"]
@@ -107,8 +107,8 @@ def remote_files(url: str) -> list[File]:
 
 @contextmanager
 def reading(file: File) -> Iterator[Any]:
-    """Open what pyarrow and zipfile read: a path, or the file behind a URL."""
-    if isinstance(file, Path):
+    """Open what pyarrow and zipfile read: a path, or the file behind a URL, or one whose name pyarrow cannot write."""
+    if isinstance(file, Path) and writable(str(file)) == str(file):
         yield file
         return
     with file.open("rb") as stream:
