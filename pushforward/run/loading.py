@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import components, network
+from pushforward.config import components, make, network
 from pushforward.errors import InputError
 from pushforward.run.fetch import fetch, on_hub
 from pushforward.run.folder import read, read_tuned
@@ -77,14 +77,21 @@ def load(
 
 
 def _check_steppers(tuned: tuple[TunedSampler, ...], folder: Path) -> None:
-    """InputError for a tuned sampler whose stepper is none of those that `tune` chooses among: it may take for ever."""
-    from pushforward.sample.tune import DIFFUSIONS, FLOWS
+    """InputError for a tuned sampler whose stepper `tune` does not choose: with steps of its own, or with too many."""
+    from pushforward.sample import STEPPERS
 
     for sampler in tuned:
-        if sampler.stepper not in FLOWS | DIFFUSIONS:
-            words = f"tune does not choose the stepper {sampler.stepper[:60]!r}"
-            advice = f"delete it, or make it again with: pushforward tune {folder}"
-            raise InputError(f"{folder / 'sampler.json'}: damaged ({words}); {advice}")
+        try:
+            stepper = make(STEPPERS, sampler.stepper, "stepper")
+            if stepper.adaptive:
+                raise InputError(f"stepper {sampler.stepper!r} chooses its steps itself")
+            if stepper.evaluations * (len(sampler.grid) - 1) > 2 * sampler.nfe:
+                raise InputError(f"stepper {sampler.stepper!r} takes more than {sampler.nfe} evaluations")
+        except (InputError, TypeError, OverflowError) as error:
+            raise InputError(
+                f"{folder / 'sampler.json'}: damaged ({error}); delete it, or make it again with: pushforward tune "
+                f"{folder}"
+            ) from error
 
 
 def tune(
