@@ -43,7 +43,7 @@ def printable(text: str) -> str:
 def writable(text: str) -> str:
     """Write what no file can hold, halves of characters in the name of a file say, as what it is.
 
-    >>> writable("a\udcff")
+    >>> writable("a" + chr(0xDCFF))
     'a\\\\udcff'
     """
     return text.encode("utf-8", "backslashreplace").decode()

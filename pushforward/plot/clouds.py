@@ -114,6 +114,7 @@ def _marginal(ax: Axes, points: dict[str, NDArray[np.float64]], j: int) -> list[
     lines: list[Artist] = []
     for i, p in enumerate(points.values()):
         values = p[np.isfinite(p[:, j]), j]
+        with np.errstate(over="ignore"):  # of numbers near the largest, whose bars are flat
         heights = np.histogram(values, edges)[0] / (max(1, len(values)) * (edges[1] - edges[0]))
         lines.append(ax.stairs(heights, edges, color=color(i), linewidth=1.8))
     ax.set_yticks([])
