@@ -6,8 +6,10 @@ single process needs none of this and imports none of it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
+import importlib
 import os
 import sys
 import time
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import torch
@@ -204,15 +207,23 @@ def process_group(device: str = "cpu") -> Iterator[Processes]:
             PartialState._reset_state()
 
 
+CACHES = (  # by module; not every release of torch has all
+    ("debug", "_clear_sharding_prop_cache"),
+    ("_redistribute", "clear_redistribute_planner_cache"),
+    ("_redistribute", "_gen_transform_infos.cache_clear"),
+    ("_collective_utils", "MeshTopoInfo.build_from_mesh.cache_clear"),
+)
+
+
 def _let_go() -> None:
     """Drop every reference to the process group before it is destroyed.
 
     Otherwise its threads outlive it, and a tensor that one of them frees as the interpreter ends aborts the process.
     """
     if "torch.distributed.tensor" in sys.modules:  # which keeps every mesh that it has seen, and a mesh its group
-        from torch.distributed.tensor import debug
-
-        getattr(debug, "_clear_sharding_prop_cache", lambda: None)()
+        for module, clear in CACHES:
+            with contextlib.suppress(ImportError, AttributeError):
+                attrgetter(clear)(importlib.import_module(f"torch.distributed.tensor.{module}"))()
     for _ in range(3):  # what one frees may have held what the next does
         gc.collect()
 

@@ -115,7 +115,7 @@ def _marginal(ax: Axes, points: dict[str, NDArray[np.float64]], j: int) -> list[
     for i, p in enumerate(points.values()):
         values = p[np.isfinite(p[:, j]), j]
         with np.errstate(over="ignore"):  # of numbers near the largest, whose bars are flat
-        heights = np.histogram(values, edges)[0] / (max(1, len(values)) * (edges[1] - edges[0]))
+            heights = np.histogram(values, edges)[0] / (max(1, len(values)) * (edges[1] - edges[0]))
         lines.append(ax.stairs(heights, edges, color=color(i), linewidth=1.8))
     ax.set_yticks([])
     ax.set_ylim(0, 1.05 * (ax.dataLim.y1 or 1))
