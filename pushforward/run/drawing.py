@@ -45,4 +45,5 @@ def picture(
         figure = plot.scatter({"samples": x})
     else:
         figure = plot.columns({"samples": x.reshape(len(x), -1)}, names)
-    plot.save(figure, path)
+    with np.errstate(over="ignore", invalid="ignore"):  # ticks beside numbers near the largest
+        plot.save(figure, path)

@@ -5,6 +5,7 @@ The file is read by ``torch.export.load(file).module()``. A sampler's steps are 
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,12 +166,13 @@ def export_model(
         "convention": model.run.convention,
         **program.about,
     }
-    # written whole or not at all
-    graph = program.graph(free=batch is None)
+    # written whole or not at all; by way of memory, as torch's own writer aborts the process on a full disk
+    packed = io.BytesIO()
+    torch.export.save(program.graph(free=batch is None), packed, extra_files={ABOUT: json.dumps(about, indent=1)})
     try:
         with written_whole(file) as scratch:
-            torch.export.save(graph, scratch, extra_files={ABOUT: json.dumps(about, indent=1)})
-    except (OSError, RuntimeError) as error:
+            scratch.write_bytes(packed.getbuffer())
+    except OSError as error:
         raise InputError(f"{file}: cannot be written ({one_line(error)})") from error
     return about
 
