@@ -1,5 +1,7 @@
 """Files as people have them: what once failed is read, trained on, sampled and read back with its right values."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -191,3 +193,32 @@ def test_scoring_loses_no_row(tmp_path, capsys):
     assert scores[1]["log_prob"][2] < -1e6 and scores[1]["step_error"][2] == np.inf
     said = capsys.readouterr().out
     assert "1 row is so far out" in said and "row 2)" in said and "nan" not in said
+
+
+def seconds(action):
+    """The processor's time that an action takes."""
+    begun = time.process_time()
+    action()
+    return time.process_time() - begun
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["header", "columns"])
+def test_many_columns_take_time_in_proportion(kind, tmp_path):
+    """Eight times as many take far less than 64 times as long: a name that is repeated at the end, and whole tables."""
+
+    def header(n):
+        path = write(tmp_path / f"{n}.csv", [",".join([*(f"c{i}" for i in range(n)), f"c{n - 1}"]), "1" + ",1" * n])
+        with pytest.raises(InputError, match="appears twice"):
+            load(path)
+
+    def columns(n):
+        names = [f"c{i}" for i in range(n)]
+        table = pa.table(dict(zip(names, RNG.normal(size=(n, 5)), strict=True)))
+        save(table, tmp_path / f"{n}.parquet")
+        found = load(tmp_path / f"{n}.parquet")
+        assert found.transform.inverse(found.x).column_names == names
+
+    action, few = (header, 12_500) if kind == "header" else (columns, 500)
+    action(few // 8)  # what is done once
+    assert seconds(lambda: action(8 * few)) < 24 * seconds(lambda: action(few))
