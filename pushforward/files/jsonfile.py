@@ -72,9 +72,10 @@ def checked_lines(path: Path) -> Iterator[Any | None]:
     with path.open("rb") as file:
         for _ in range(LINES):
             line = file.readline(LINE)
-            values += line.count(b",") + 4
-            allow(VALUE * values, 0, path)
-            if (value := _parsed(line.decode(errors="replace").rstrip())) is not None or line.endswith(b"\n"):
+            value = _parsed(line.decode(errors="replace").rstrip())
+            if value is not None or line.endswith(b"\n"):
+                values += 4 + (0 if value is None else line.count(b","))
+                allow(VALUE * values, 0, path)
                 yield value
             elif len(line) < LINE:
                 return
