@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import TypeAlias, final
 
-__all__ = ["SILENT", "Progress"]
+__all__ = ["SILENT", "Progress", "Watch"]
 
 
 @final
@@ -24,7 +24,7 @@ class Progress:
     prefix: str = ""
 
     @staticmethod
-    def of(progress: Progress | Callable[[float, str], None] | None) -> Progress:
+    def of(progress: Watch) -> Progress:
         """What a public function was given, a callback or nothing included, as a `Progress`."""
         return progress if isinstance(progress, Progress) else Progress(progress)
 
@@ -44,3 +44,4 @@ class Progress:
 
 
 SILENT = Progress()
+Watch: TypeAlias = Progress | Callable[[float, str], None] | None  # what public functions are given

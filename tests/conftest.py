@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import shutil
+import signal
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ import pushforward as pf
 STATE = tempfile.mkdtemp(prefix="pushforward-tests-")
 os.environ["XDG_STATE_HOME"] = STATE  # not the user's own
 atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a job in the background; what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 GOLDEN = Path(__file__).parent / "golden"
 # one process per core (make test): threads of their own would stand in each other's way
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

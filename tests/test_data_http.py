@@ -399,22 +399,12 @@ def test_addresses_inside_and_outside():
 # ---- TLS
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A key and a certificate of 127.0.0.1, which nobody signed."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("certificate")
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", folder / "key.pem", "-out", folder / "certificate.pem"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
+CERTIFICATE = Path(__file__).parent / "recorded" / "localhost.pem"  # of 127.0.0.1, signed by nobody
 
 
-def test_tls_is_checked_and_kept(web, certificate, monkeypatch):
+def test_tls_is_checked_and_kept(web, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "certificate.pem", certificate / "key.pem")
+    context.load_cert_chain(CERTIFICATE)
     plain = web(answer(), "/plain.csv")
     assert "cannot be reached ([SSL" in refused(plain.replace("http", "https", 1))
 
@@ -423,7 +413,7 @@ def test_tls_is_checked_and_kept(web, certificate, monkeypatch):
     try:
         url = safe(answer()).replace("http", "https", 1)
         assert "certificate verify failed" in refused(url) and safe.requests == []
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "certificate.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         assert len(load(url)) == 240 and len(safe.requests) == 1
         assert len(load(web(redirect(url)))) == 240
         url = safe(redirect(plain), "/down.csv").replace("http", "https", 1)

@@ -102,7 +102,7 @@ def test_too_few_rows_to_judge_diffusions_by(tmp_path, capsys):
     model = trained(write(tmp_path / "x.csv", ["a", "1.5", "2.5", "4"]), tmp_path)
     assert np.isfinite(model.tune(2).distance) and model.sample(3)["a"].null_count == 0
     cli.main(["tune", str(tmp_path / "run"), "--nfe", "2"])
-    assert "sampler" in capsys.readouterr().out or (tmp_path / "run" / "sampler.json").is_file()
+    assert "sample uses it from now on" in capsys.readouterr().out
 
 
 CODES = {"zip": "categorical", "version": "categorical", "flag": "categorical", "id": "drop"}
@@ -125,7 +125,8 @@ def test_what_is_known_is_read_as_the_columns_own_text(codes, tmp_path):
         assert model.sample(3, where={name: text}, steps=2)[name].to_pylist() == [text] * 3, text
     day = model.sample(2, where={"day": "2024-01-05"}, steps=2)["day"].to_pylist()
     assert [str(value) for value in day] == ["2024-01-05"] * 2
-    assert model.sample(2, where={"n": " 2.5 "}, steps=2)["n"].to_pylist() == [2.5] * 2
+    for text in (" 2.5 ", "25e-1"):
+        assert model.sample(2, where={"n": text}, steps=2)["n"].to_pylist() == [2.5] * 2
     assert model.sample(2, where={"n": None}, steps=2)["n"].to_pylist() == [None] * 2
     assert model.sample(2, where={"odd": "true"}, steps=2)["odd"].to_pylist() == [True] * 2
     for name, text in (("n", "abc"), ("day", "5.1.2024"), ("odd", "perhaps")):
@@ -193,6 +194,10 @@ def test_scoring_loses_no_row(tmp_path, capsys):
     assert scores[1]["log_prob"][2] < -1e6 and scores[1]["step_error"][2] == np.inf
     said = capsys.readouterr().out
     assert "1 row is so far out" in said and "row 2)" in said and "nan" not in said
+    # a matrix of all columns too, whatever is not a number there
+    cli.main(["score", str(tmp_path / "run"), str(near), "--steps", "3", "-o", str(tmp_path / "scores.npy")])
+    matrix = np.load(tmp_path / "scores.npy")
+    assert matrix.shape == (2, 4) and matrix[:, 1].tolist() == scores[0]["log_prob"] and np.isnan(matrix[:, 3]).all()
 
 
 def seconds(action):

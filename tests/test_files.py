@@ -22,7 +22,7 @@ from pyarrow import parquet
 from pushforward import cli, run
 from pushforward.data import load
 from pushforward.errors import InputError
-from pushforward.files import append_line, jsonfile
+from pushforward.files import jsonfile
 from pushforward.files.jsonfile import checked_line, checked_lines, read_json
 from pushforward.files.limits import allow, allowed, allowing
 from pushforward.files.tensorfile import load_tensors, read_folder, save_tensors, write_folder

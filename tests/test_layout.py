@@ -311,6 +311,12 @@ def test_file_keeps_the_house_rules(file):
     assert faults(file) == []
 
 
+def test_the_ladder_of_the_documentation_is_true():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.search(r"```text\n(  __main__\n.*?)```", page, re.S)[1]
+    assert [line.split() for line in drawn.splitlines()] == [line.split() for line in LEVELS.split("\n")[-2:0:-1]]
+
+
 @pytest.mark.parametrize("page", rooms_and_all(), ids=lambda page: page.name)
 def test_trees_of_the_documentation_are_true(page):
     faults = tree_faults(drawn_tree(page.read_text(encoding="utf-8"), page.name), rooms_and_all()[page])

@@ -305,3 +305,7 @@ def test_a_point_that_does_not_arrive_is_bounded_and_the_others_are_what_they_ar
         assert lost.any() and found.log_prob.isfinite().all() and found.x0.isfinite().all()
         torch.testing.assert_close(found.log_prob, exact, atol=2e-3, rtol=1e-4)
         torch.testing.assert_close(found.log_prob[~lost], right.log_prob[~lost], atol=0, rtol=0)
+        # and along a grid that is given, by a stepper that gives up
+        found = pf.log_likelihood(field, x, grid=way, stepper=pf.DormandPrince(1e-5, most=most))
+        assert (found.step_error.isinf().any() and not found.step_error.isinf().all()) or most == 1
+        torch.testing.assert_close(found.log_prob, exact, atol=2e-3, rtol=1e-4)

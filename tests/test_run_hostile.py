@@ -115,7 +115,7 @@ def test_steppers_that_tune_does_not_choose(stepper, copy):
 def test_a_history_takes_no_more_than_is_allowed(tmp_path, monkeypatch):
     from pushforward.files import limits
 
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1} | {f"a{i}": 1 for i in range(34)}) * 1 + "\n")
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1} | {f"a{i}": 1 for i in range(34)}) + "\n")
     assert len(runs.history(tmp_path)) == 1
     with limits.allowing(4000), pytest.raises(InputError, match="unpacks to"):
         runs.history(tmp_path)

@@ -116,9 +116,9 @@ def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]
     more = Parameter("largest", Parameter.KEYWORD_ONLY, default=None, annotation=Largest)
     given = [*Signature.from_callable(function, eval_str=True).parameters.values(), more]
     prepare.__doc__ = function.__doc__
-    prepare.__dict__.pop("__wrapped__", None)  # of a type checker around it, whose flags would be taken
     prepare.__annotations__ = {p.name: p.annotation for p in given}
-    setattr(prepare, "__signature__", Signature(given))  # noqa: B010  (unknown to mypy)
+    prepare.__dict__["__signature__"] = Signature(given)
+    prepare.__dict__.pop("__wrapped__", None)  # of a type checker around it, whose flags would be taken
     return prepare
 
 

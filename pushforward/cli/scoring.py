@@ -63,9 +63,11 @@ def score(
     # flags and file are judged before a model is loaded
     density.check()
     check_out(out)
+    import numpy as np
     import pyarrow as pa
 
     from pushforward.data import read_like
+    from pushforward.data.files.formats import endings
     from pushforward.run import load
     from pushforward.training import process_group
 
@@ -94,27 +96,30 @@ def score(
     # a row for each row, in their order
     columns = {"log_prob": found.log_prob, "std_error": found.std_error, "step_error": found.step_error}
     table = {"row": range(len(found.log_prob)), **{name: c.double().cpu().numpy() for name, c in columns.items()}}
-    write_rows(pa.table({name: pa.array(values) for name, values in table.items()}), out)
+    if out.suffix.lower() in endings("array", written=True):  # a matrix takes what is not a number, too
+        write_rows(np.stack([np.asarray(values, np.float64) for values in table.values()], axis=1), out)
+    else:
+        write_rows(pa.table({name: pa.array(values) for name, values in table.items()}), out)
     say(f"{len(found.log_prob):,} rows: {out}")
     summarize(found, math.prod(model.transform.shape))
 
 
 def summarize(found: Likelihood, dimensions: int) -> None:
-    """Print the total, the mean with its standard error over rows, and bits per dimension; and what is a bound only."""
-    bound = found.step_error.isinf()
-    if bool(bound.any()):
-        rows, first = int(bound.sum()), int(bound.nonzero()[0])
+    """Print the total, the mean with its standard error, and bits per dimension, of rows with a known error."""
+    lost = found.step_error.isinf()
+    if bool(lost.any()):
+        rows, first = int(lost.sum()), int(lost.nonzero()[0])
         what = "1 row is" if rows == 1 else f"{rows:,} rows are"
-        say(f"note: {what} so far out that a bound stands for the density (step_error inf, the first: row {first});")
-        say("      they are left out of these sums")
-    values = found.log_prob[~bound].double()
+        say(f"note: {what} so far out that the density is a guess (step_error inf; the first: row {first});")
+        say("      left out of these sums")
+    values = found.log_prob[~lost].double()
     n, mean = len(values), float(values.mean())
     error = float(values.std()) / math.sqrt(n) if n > 1 else math.nan
     say(f"total log-likelihood  {float(values.sum()):,.3f} nats")
     say(f"mean per row          {mean:.4f} +- {error:.4f} nats (standard error over rows)")
     bits = -mean / (dimensions * math.log(2))
     say(f"bits per dimension    {bits:.4f} ({dimensions} dimensions, in the units of the data)")
-    if n and (noise := float(found.std_error[~bound].mean())):
+    if n and (noise := float(found.std_error[~lost].mean())):
         say(f"random directions     standard error {noise:.3g} nats a row")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pushforward.data.schema import read_schema
 from pushforward.data.stored import DiskRows
 from pushforward.data.transform import Transform, fit
 from pushforward.errors import InputError, writable
-from pushforward.progress import Progress
+from pushforward.progress import Watch
 
 __all__ = ["Dataset", "load", "numbered_classes", "read_like"]
 
@@ -72,7 +72,7 @@ def load(
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
     scratch: Path | None = None,
-    progress: Progress | Callable[[float, str], None] | None = None,
+    progress: Watch = None,
 ) -> Dataset:
     """Load a file (by its ending) or URL, a folder of pictures or tables, a built-in name, an array or a table.
 
@@ -91,9 +91,7 @@ def load(
     return Dataset(raw.name, x, y, transform, classes, raw.notes)
 
 
-def read_like(
-    source: DataSource, transform: Transform, progress: Progress | Callable[[float, str], None] | None = None
-) -> Raw:
+def read_like(source: DataSource, transform: Transform, progress: Watch = None) -> Raw:
     """Read rows as those that a transform was fitted to were read: columns of their types, pictures in their size."""
     pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
     if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):

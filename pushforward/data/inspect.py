@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pushforward.data.files.rows import Array, array_columns, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
-from pushforward.progress import Progress
+from pushforward.progress import Watch
 
 __all__ = ["DataSummary", "ColumnSummary", "inspect"]
 
@@ -60,7 +60,7 @@ def inspect(
     source: DataSource,
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
-    progress: Progress | Callable[[float, str], None] | None = None,
+    progress: Watch = None,
 ) -> DataSummary:
     """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from pushforward.errors import InputError, nearest
 
 __all__ = ["encode_partial", "overwrite_observed", "table_of_one_row"]
 
+WHOLE = re.compile(r"-?[0-9]+")
+
 
 def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRows:
     """Build a table of one row from values by column; text is read as that column's own, None is a missing value.
@@ -30,24 +33,18 @@ def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRo
     kinds, cells = transform.types, {}
     for name, value in columns.items():
         kind = kinds.get(name)
+        kind = getattr(kind, "value_type", kind)  # of a dictionary
+        if not isinstance(value, str) or kind is None or is_text(kind):
+            cells[name] = pa.array([value])
+            continue
+        # 2.5 in a column of whole numbers is refused by the column, in its own words
+        text, whole = value.strip(), pa.types.is_integer(kind)
         try:
-            # a number as it is: 2.5 in a column of integers is refused by the column, in its own words
-            as_number = isinstance(value, str) and kind is not None and pa.types.is_integer(kind)
-            cells[name] = pa.array([_parsed(value, pa.float64() if as_number and "." in value else kind)])
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            cells[name] = pa.array([pa.scalar(text).cast(kind if not whole or WHOLE.fullmatch(text) else pa.float64())])
+        except pa.ArrowException as error:
             words = "true or false" if pa.types.is_boolean(kind) else "a number" if is_number(kind) else f"a {kind}"
             raise InputError(f"where: column {name!r}: {value!r:.60} is not {words}, as this column holds") from error
     return pa.table(cells)
-
-
-def _parsed(value: Any, kind: Any) -> Any:
-    """A text as a value of an arrow type; what is no text, or of a column that is not there, as it is."""
-    import pyarrow as pa
-
-    if not isinstance(value, str) or kind is None:
-        return value
-    kind = getattr(kind, "value_type", kind)
-    return value if is_text(kind) else pa.scalar(value.strip()).cast(kind)
 
 
 def encode_partial(

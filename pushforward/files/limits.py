@@ -9,7 +9,7 @@ from contextvars import ContextVar
 
 from pushforward.errors import InputError
 
-__all__ = ["allow", "allowed", "allowing"]
+__all__ = ["allow", "allowed", "allowing", "size_in_words"]
 
 SIZE = 2**31  # bytes that any file may unpack to
 RATIO = 100  # and how many times its own size, if that is more: what people pack seldom shrinks as much
@@ -45,6 +45,16 @@ def allow(size: int, packed: int, origin: object) -> None:
     """
     if size > max(allowed(), RATIO * packed):
         raise InputError(
-            f"{origin}: unpacks to {size / 1e9:,.1f} GB, more than is taken unasked; where you trust it, allow so "
+            f"{origin}: unpacks to {size_in_words(size)}, more than is taken unasked; where you trust it, allow so "
             f"much: --largest {-(-size // 10**9)}GB"
         )
+
+
+def size_in_words(size: int) -> str:
+    """Write a number of bytes in the largest unit of which there is one: ``2.1 MB``.
+
+    >>> size_in_words(2044), size_in_words(2**34)
+    ('2.0 kB', '17.2 GB')
+    """
+    power = min(max(len(str(size)) - 1, 0) // 3, 4)
+    return f"{size / 1000**power:.1f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}" if power else f"{size} bytes"

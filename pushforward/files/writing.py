@@ -113,7 +113,8 @@ def written_whole(path: Path, root: Path | None = None) -> Iterator[Path]:
         os.replace(scratch / path.name, path)
         _sync(path.parent)
     except OSError as error:
-        if error.errno is not None and (error.filename is None or str(error.filename).startswith(str(scratch))):
+        tried = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        if error.errno is not None and (not tried or any(name.startswith(str(scratch)) for name in tried)):
             error.filename, error.filename2 = str(path), None  # what was to be written, not where it was tried
         raise
     finally:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, final
 
 from pushforward import plot
 from pushforward.errors import InputError
-from pushforward.files import written_whole
+from pushforward.files.writing import written_whole
 from pushforward.progress import Progress
 
 if TYPE_CHECKING:

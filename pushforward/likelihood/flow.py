@@ -40,7 +40,7 @@ class Likelihood:
 
     ``log_prob [n]`` in nats, in the units of ``x``; ``std_error [n]`` of the random directions, 0 with the exact
     divergence, nan with a single one; ``step_error [n]``, the change when the steps were last tightened, nan where the
-    grid was given, inf where the answer is no more than a bound; ``x0 [n, *d]``, the source draw to which the flow
+    grid was given, inf where nothing is known of the error; ``x0 [n, *d]``, the source draw to which the flow
     leads back; ``nfe``, evaluations per point.
     """
 
@@ -106,13 +106,13 @@ class Augmented(Field):
 class Transported:
     """Where an augmented integration ended: points, integrals of the divergence ``[n, estimates]``, evaluations.
 
-    ``arrived [n]`` says which points came to the end of time; None: all, in steps that were given.
+    ``arrived [n]`` says which points came to the end of time: an adaptive stepper may give up on some.
     """
 
     x: Points
     integral: Float[Tensor, "n estimates"]
     nfe: int
-    arrived: Bool[Tensor, "n"] | None = None
+    arrived: Bool[Tensor, "n"]
 
 
 def carry(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> Transported:
@@ -122,7 +122,7 @@ def carry(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> Transp
     run = integrate(field, state, grid=grid, stepper=stepper, y=torch.arange(len(x), device=x.device))
     end = run.x[-1]
     points = end[:, : -field.how.estimates].reshape(x.shape)
-    arrived = run.info["finished"] if stepper.adaptive else None
+    arrived = run.info["finished"] if stepper.adaptive else torch.ones(len(x), dtype=torch.bool, device=x.device)
     return Transported(points, end[:, -field.how.estimates :], run.nfe, arrived)
 
 
@@ -186,7 +186,7 @@ def log_likelihood(
         batch_size: points at a time; ``progress`` is called with the share that is done and words.
 
     A point that adaptive steps do not bring to the source, one a million standard deviations away say, gets the answer
-    of a fixed grid, with ``step_error`` inf: a bound of its size, no more.
+    of a fixed grid, with ``step_error`` inf: nothing is known of its error.
 
     Gradients with respect to x and to the network's parameters flow where autograd is on. Raises ValueError for a
     stepper that is not a flow's, and a source without a density.
@@ -217,7 +217,7 @@ def log_likelihood(
             directions = how.directions(x[some], first + done, seed)
             moving = Augmented(field, x[some], condition, how, directions)
             if grid is not None:
-                parts.append(_finish(moving, carry(moving, x[some], grid, RK5() if stepper is None else stepper)))
+                parts.append(_solve(moving, x[some], grid, RK5() if stepper is None else stepper)[0])
             else:
                 parts.append(_tighten(moving, x[some], TOLERANCE if tol is None else tol))
             show.steps(min(done + batch_size, len(x)), len(x))
@@ -244,8 +244,8 @@ def _finish(field: Augmented, back: Transported, sign: float = 1.0) -> Likelihoo
     value = log_source(field.path, back.x) + sign * back.integral.mean(1)
     k = field.how.estimates
     error = torch.zeros_like(value) if field.directions is None else back.integral.std(1) / k**0.5
-    missing, x0 = torch.full_like(value, torch.nan), back.x / field.path.initial_scale
-    return Likelihood(value.to(field.dtype), error.to(field.dtype), missing, x0.to(field.dtype), back.nfe)
+    value, x0 = value.to(field.dtype), back.x / field.path.initial_scale
+    return Likelihood(value, error.to(value), torch.full_like(value, torch.nan), x0.to(value), back.nfe)
 
 
 def _tighten(field: Augmented, x: Points, tol: float) -> Likelihood:
@@ -258,27 +258,30 @@ def _tighten(field: Augmented, x: Points, tol: float) -> Likelihood:
         raise ValueError(f"tol={tol:g}: a positive number of nats")
     delta = min(1e-4, tol / 10)
     grid = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    there = carry(field, x, grid, DormandPrince(delta))
-    best, arrived = _finish(field, there), there.arrived
-    assert arrived is not None  # the stepper is adaptive
-    best = replace(best, step_error=torch.full_like(best.log_prob, torch.nan))
-    todo, lost = arrived.nonzero()[:, 0], arrived.logical_not().nonzero()[:, 0]
-    if len(lost):
-        some, fixed = field.some(lost), default_grid(field.field, FIXED).flip(0)
-        now = _finish(some, carry(some, x[lost], fixed, RK5()))
-        best = _with(best, lost, now, torch.full_like(now.log_prob, torch.inf))
+    best, arrived = _solve(field, x, grid, DormandPrince(delta))
+    todo = arrived.nonzero()[:, 0]
     while len(todo):
         delta = max(delta / 10, FINEST)
         some = field.some(todo)
         there = carry(some, x[todo], grid, DormandPrince(delta))
         now, arrived = _finish(some, there), there.arrived
-        assert arrived is not None
         change = (now.log_prob - best.log_prob[todo]).detach().abs()
         change = change.nan_to_num(nan=0.0)  # inf - inf: outside the support twice
         best = _with(best, todo[arrived], now, change, arrived)
         best = replace(best, step_error=best.step_error.index_fill(0, todo[~arrived], torch.inf))
         todo = todo[arrived & (change > SAFE * tol)] if delta > FINEST else todo[:0]
     return best
+
+
+def _solve(field: Augmented, x: Points, grid: Tensor, stepper: Stepper) -> tuple[Likelihood, Bool[Tensor, "n"]]:
+    """The answer along a grid, of a fixed one for points on which an adaptive stepper gives up; which arrived."""
+    there = carry(field, x, grid, stepper)
+    found, lost = _finish(field, there), there.arrived.logical_not().nonzero()[:, 0]
+    if len(lost):
+        some, fixed = field.some(lost), default_grid(field.field, FIXED).flip(0)
+        now = _finish(some, carry(some, x[lost], fixed, RK5()))
+        found = _with(found, lost, now, torch.full_like(now.log_prob, torch.inf))
+    return found, there.arrived
 
 
 def _with(
@@ -322,5 +325,5 @@ def sample_with_log_prob(
         moving = Augmented(field, start, condition, how, how.directions(start, first + done, seed))
         there = carry(moving, start, default_grid(field, steps), RK5())
         out.append(there.x.to(dtype))
-        parts.append(_finish(moving, Transported(start.to(there.x), there.integral, there.nfe), -1.0))
+        parts.append(_finish(moving, replace(there, x=start.to(there.x)), -1.0))
     return torch.cat(out), join(parts)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pushforward.errors import InputError
-from pushforward.files import written_whole
+from pushforward.files.writing import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from pushforward.errors import InputError
 from pushforward.evaluation.result import Evaluation, Findings, ReferenceInfo
-from pushforward.files import written_whole
+from pushforward.files.writing import written_whole
 from pushforward.objective import Estimate
 from pushforward.report import figures
 from pushforward.report.sections import (

@@ -86,7 +86,7 @@ class RunCallbacks:
 
     def on_resume(self, step: int) -> None:
         """Cut the logs to what was reported up to ``step``: what a crash lost will be measured again."""
-        from pushforward.files import written_whole
+        from pushforward.files.writing import written_whole
 
         self.resumed = step
         for name in ("metrics.jsonl", "floor.jsonl"):
@@ -98,7 +98,7 @@ class RunCallbacks:
 
     def on_report(self, status: TrainingStatus) -> None:
         """Append a line to ``metrics.jsonl``, unless it has one, and tell the tracker and whoever watches."""
-        from pushforward.files import append_line
+        from pushforward.files.writing import append_line
 
         if status.step in self.reported:
             return
@@ -120,7 +120,7 @@ class RunCallbacks:
 
     def on_preview(self, ema: nn.Module, step: int) -> None:
         """Measure the floor of the loss and draw samples, by all processes: each may hold but a part of the network."""
-        from pushforward.files import append_line
+        from pushforward.files.writing import append_line
 
         folder, main = self.folder, self.execution.processes.main
         file = folder / "previews" / f"step-{step}.png"
@@ -137,7 +137,7 @@ class RunCallbacks:
 
     def _draw(self, model: Model, file: Path | None, step: int) -> None:
         """Draw samples by all processes, into the file of the main one."""
-        from pushforward.files import stays_inside
+        from pushforward.files.writing import stays_inside
 
         try:
             if file is not None:

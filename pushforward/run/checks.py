@@ -85,7 +85,7 @@ def claimed(folder: Path, run: RunFile) -> Iterator[RunFile]:
     Yields the run as it is written there. InputError for anything else there, and for a folder that another process
     trains in.
     """
-    from pushforward.files import locked, sweep
+    from pushforward.files.writing import locked, sweep
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; choose another --out")
@@ -95,16 +95,15 @@ def claimed(folder: Path, run: RunFile) -> Iterator[RunFile]:
             held.enter_context(locked(folder))
             for inner in (folder, *(folder / name for name in FOLDERS)):
                 sweep(inner)
-            _begin_or_go_on(folder, run)
-            written = read(folder)
+            written = _begin_or_go_on(folder, run)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
         yield written
 
 
-def _begin_or_go_on(folder: Path, run: RunFile) -> None:
-    """Write the record of a new run, or compare it with the one that is there."""
-    from pushforward.files import no_links
+def _begin_or_go_on(folder: Path, run: RunFile) -> RunFile:
+    """Write the record of a new run, or compare it with the one that is there; as it is there now."""
+    from pushforward.files.writing import no_links
 
     no_links(folder)
     if (folder / "config.json").exists():
@@ -118,10 +117,11 @@ def _begin_or_go_on(folder: Path, run: RunFile) -> None:
                 f"{folder} holds a run of another configuration: {'; '.join(changed)}. Choose another --out, or give "
                 "the same settings to go on with this one"
             )
-        return
+        return before
     if any(file.name != PAIRS for file in folder.iterdir()):
         raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
     write_record(folder / "config.json", run)
+    return read(folder)
 
 
 def differences(old: Section, new: Section) -> list[str]:

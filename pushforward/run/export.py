@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pushforward.data.encoders.numeric import NumericEncoder, type_limits
 from pushforward.errors import InputError, one_line
 from pushforward.field import Learned
-from pushforward.files import written_whole
+from pushforward.files.writing import written_whole
 from pushforward.run.conditions import guided
 from pushforward.sample import Sampler
 from pushforward.sample.noise import Brownian, NoiseStreams, StepNoise

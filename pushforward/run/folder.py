@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pushforward.config import Config, Section
 from pushforward.errors import InputError, one_line, printable
-from pushforward.files import size_of, written_whole
 from pushforward.files.jsonfile import checked_lines, read_sealed, sealed
+from pushforward.files.writing import size_of, written_whole
 from pushforward.signature import is_signed, sign
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def read(folder: Path) -> RunFile:
 
 def write_record(path: Path, file: RunFile | SamplerFile) -> None:
     """Write ``config.json`` or ``sampler.json`` whole or not at all, with its checksum; OSError as the disk says."""
-    with written_whole(path, path.parent) as scratch:
+    with written_whole(path) as scratch:
         scratch.write_text(sealed(file))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pushforward.errors import InputError, one_line
-from pushforward.files import size_of
+from pushforward.files.writing import size_of
 from pushforward.run.card import card
 from pushforward.run.fetch import FILES, NAME, PREVIEW, SMALL, library
 from pushforward.run.folder import SamplerFile, read, write_record
@@ -120,7 +120,7 @@ def _picture(run: Path, to: Path) -> bool:
 
 def _to_folder(made: Path, to: Path) -> str:
     """Put the files into a folder; InputError if it holds anything else, such as a run in training."""
-    from pushforward.files import written_whole
+    from pushforward.files.writing import written_whole
 
     present = [p.relative_to(to).as_posix() for p in to.rglob("*") if p.is_symlink() or not p.is_dir()]
     if to.is_symlink() or (to.exists() and not to.is_dir()):

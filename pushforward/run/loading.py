@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pushforward.config import components, make, network
 from pushforward.errors import InputError
+from pushforward.progress import Watch
 from pushforward.run.fetch import fetch, on_hub
 from pushforward.run.folder import read, read_tuned
-from pushforward.run.model import Model, Watch
+from pushforward.run.model import Model
 from pushforward.run.request import single_process
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from pushforward.config import make
 from pushforward.errors import InputError
-from pushforward.progress import SILENT, Progress
+from pushforward.progress import SILENT, Progress, Watch
 from pushforward.run.conditions import (
     ClassSpec,
     Guidance,
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Model"]
 
 ATTEMPTS = 20
-Watch: TypeAlias = Progress | Callable[[float, str], None] | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.errors import InputError, one_line
-from pushforward.files import numbered
 from pushforward.files.tensorfile import read_folder, write_folder
+from pushforward.files.writing import numbered
 from pushforward.training.weights import Weights
 
 __all__ = ["Checkpoint", "latest", "restore", "restore_newest", "save"]

@@ -225,8 +225,11 @@ class Trainer(Generic[Batch]):
         By all processes, and nothing for a step that was saved in a hurry.
         """
         if self.start and (self.spent >= 1 or self.start % self.options.checkpoint_every == 0):
-            self.snapshot_step = 0
-            self._keep_snapshot(self._averages())
+            folder = self.options.snapshots
+            kept = folder is None or not self.processes.main or (folder / f"step-{self.start}").is_dir()
+            if self.processes.any(not kept):
+                self.snapshot_step = 0
+                self._keep_snapshot(self._averages())
             self._show()
             self.clock.resume()
 

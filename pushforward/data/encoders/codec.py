@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,24 +29,20 @@ def encoder_from_json(entry: Any, origin: str) -> ColumnEncoder:
     """
     import pyarrow as pa
 
-    if not isinstance(entry, dict) or "kind" not in entry:
-        plain = numeric_from_json(entry, origin)
-        try:
-            _try_out(plain)
-        except (OverflowError, ValueError) as error:
-            raise InputError(f"{origin} has numbers that no fit gives; restore the file") from error
-        return plain
-    keys, read = READERS.get(str(entry["kind"]), ((), None))
-    if read is None or set(entry) != {"kind", *keys}:
-        expected = f"the keys kind, {', '.join(keys)}" if read else f"a kind among {', '.join(READERS)}"
-        raise InputError(f"{origin} must be an object with {expected}")
+    read: Reader = numeric_from_json
+    if isinstance(entry, dict) and "kind" in entry:
+        if (kind := str(entry["kind"])) not in READERS:
+            raise InputError(f"{origin} must be an object with a kind among {', '.join(READERS)}")
+        keys, read = READERS[kind]
+        if set(entry) != {"kind", *keys}:
+            raise InputError(f"{origin} must be an object with the keys kind, {', '.join(keys)}")
     try:
         column = read(entry, origin)
         _try_out(column)
     except InputError:
         raise
     except (pa.ArrowException, LookupError, OverflowError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{origin} has a type that does not take its values; restore the file") from error
+        raise InputError(f"{origin} has a type or numbers that no fit gives; restore the file") from error
     return column
 
 
@@ -53,7 +50,8 @@ def _try_out(column: ColumnEncoder) -> None:
     """Do what samples and reports do with a column: its arrow type is known, and takes all of its values."""
     with np.errstate(all="ignore"):
         cells = column.decode(np.repeat(np.linspace(-9, 9, 19)[:, None], column.width, axis=1))
-    column.describe(), column.form(), column.marginals(8)
+    for say in (column.describe, column.form, partial(column.marginals, 8)):
+        say()
     if cells is not None:
         values: Any = getattr(cells, "dictionary", cells)
         values.to_pylist()

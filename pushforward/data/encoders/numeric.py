@@ -201,7 +201,7 @@ def numeric_from_json(entry: Any, origin: str) -> NumericEncoder:
         or not all(type(value) in (int, float) and 0 <= value <= sys.float_info.max for value in (mean, scale))
         or not least <= low <= high <= most
         or (scale > 0) != (low < high)
-        or max(mean, scale) > 1.001 * min(high - low, sys.float_info.max / 1.002)
+        or max(mean, scale) > 1.001 * min(high - low, sys.float_info.max / 1.002)  # both are within the range
         or not (decimals is None or (type(decimals) is int and 0 <= decimals < 16))
         or not (bounds is None or (isinstance(bounds, list) and len(bounds) == 2 and all(map(_is_bound, bounds))))
     ):

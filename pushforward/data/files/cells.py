@@ -47,13 +47,7 @@ def arrow_type(name: str) -> Any:
             return getattr(pa, kind)(unit)
     if match := re.fullmatch(r"decimal128\((\d{1,2}), (-?\d{1,2})\)", name):
         return pa.decimal128(max(1, min(38, int(match[1]))), int(match[2]))
-    nested = "dictionary<values=dictionary"
-    match = (
-        None
-        if name.startswith(nested)
-        else re.fullmatch(r"dictionary<values=(.+), indices=(u?int\d+), ordered=([01])>", name)
-    )
-    if match:
+    if match := re.fullmatch(r"dictionary<values=((?!dictionary).+), indices=(u?int\d+), ordered=([01])>", name):
         return pa.dictionary(arrow_type(match[2]), arrow_type(match[1]), match[3] == "1")
     raise LookupError(f"no column has type {name[:60]!r}")
 

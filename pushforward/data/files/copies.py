@@ -17,11 +17,11 @@ from typing import Any
 from pushforward.data.files.http import open_http
 from pushforward.data.files.transfer import BLOCK
 from pushforward.errors import InputError, one_line
-from pushforward.files import scratch_folder, sweep, written_whole
-from pushforward.files.limits import allowed
+from pushforward.files.limits import allowed, size_in_words
+from pushforward.files.writing import scratch_folder, sweep, written_whole
 from pushforward.progress import Progress
 
-__all__ = ["copy_of", "file_system", "make_copy", "size_in_words"]
+__all__ = ["copy_of", "file_system", "make_copy"]
 
 LARGEST = 2**34  # bytes that one file may have, unless the user allows others
 STEP = 2**24  # bytes between two looks at the space that is left
@@ -152,13 +152,3 @@ def file_system(url: str) -> tuple[Any, str]:
     except Exception as error:
         raise InputError(f"{url}: cannot be reached ({one_line(error)})") from error
     return system, str(path)
-
-
-def size_in_words(size: int) -> str:
-    """Write a number of bytes in the largest unit of which there is one: ``2.1 MB``.
-
-    >>> size_in_words(2044), size_in_words(2**34)
-    ('2.0 kB', '17.2 GB')
-    """
-    power = min(max(len(str(size)) - 1, 0) // 3, 4)
-    return f"{size / 1000**power:.1f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}" if power else f"{size} bytes"

@@ -59,11 +59,13 @@ def _read_stream(stream: Any, packed: int, longest: int, path: Path) -> Array:
     shape = np.frombuffer(stream.read(4 * start[3]), ">u4").tolist()
     dtype = np.dtype(TYPES[start[2]])
     length = math.prod(shape) * dtype.itemsize
-    if len(shape) == start[3] and length <= longest:
-        allow(length, packed, path)
-    data = stream.read(length) if len(shape) == start[3] and length <= longest else b""
-    if len(data) < length or len(shape) < start[3] or stream.read(1):
-        raise InputError(f"{path}: damaged or cut short: it should hold {'x'.join(map(str, shape))} numbers")
+    damaged = InputError(f"{path}: damaged or cut short: it should hold {'x'.join(map(str, shape))} numbers")
+    if len(shape) < start[3] or length > longest:
+        raise damaged
+    allow(length, packed, path)
+    data = stream.read(length)
+    if len(data) < length or stream.read(1):
+        raise damaged
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 

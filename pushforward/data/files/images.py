@@ -117,7 +117,7 @@ def decode_pictures(
         raise InputError(
             f"{origin}: {len(readable):,} pictures of {height}x{width} do not fit in memory; give a --resize"
         )
-    packed = sum(len(s) if isinstance(s, bytes) else s.stat().st_size for _, s in sources if s is not None)
+    packed = sum(_packed_size(sources[i][1]) for i in readable)
     allow(len(readable) * height * width * (1 if grey else 3), packed, origin)
 
     # a picture with a good header may still be cut short: the array is filled from above, and its end cut off
@@ -136,6 +136,10 @@ def decode_pictures(
         raise InputError(f"{origin}: no picture could be decoded{reason}")
     note = f"{len(bad)} of {len(sources)} pictures could not be decoded and were left out, the first: "
     return rows[: len(kept)], kept, (f"{origin}: {note}{min(bad)[1]}",) if bad else ()
+
+
+def _packed_size(source: Path | bytes | None) -> int:
+    return len(source or b"") if not isinstance(source, Path) else source.stat().st_size
 
 
 @contextmanager

@@ -118,10 +118,11 @@ def _read_table(source: FileSet) -> Contents:
         for path in paths:
             for part in read_parts(path):
                 try:
-                    yield part.select(kinds.names).cast(typed)
+                    rows = part.select(kinds.names).cast(typed)
                 except pa.ArrowInvalid as error:
                     words = "a binary column holds what is no text; leave it out with a schema"
                     raise InputError(f"{path}: {words} ({_first_line(error)})") from error
+                yield rows
 
     name_row = partial(_name_row, paths, [partial(_count, path) for path in paths])
     return Contents(Stream(source.origin, tuple(kinds.names), keep_if_small(read), name_row))

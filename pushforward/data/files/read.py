@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pushforward.data.files.builtin import BUILTIN, CLASSES
-from pushforward.data.files.copies import size_in_words
 from pushforward.data.files.formats import ENDINGS, FileSet, Size, endings, format_of
 from pushforward.data.files.images import read_size, resize
 from pushforward.data.files.remote import File, Remote, is_url, remote_files
@@ -22,7 +21,8 @@ from pushforward.data.files.rows import Array, UserRows, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
-from pushforward.progress import Progress
+from pushforward.files.limits import size_in_words
+from pushforward.progress import Progress, Watch
 
 __all__ = ["DataSource", "Raw", "read_raw", "read_source"]
 
@@ -46,7 +46,7 @@ def read_raw(
     source: DataSource,
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
-    progress: Progress | Callable[[float, str], None] | None = None,
+    progress: Watch = None,
 ) -> Raw:
     """Read rows in user units, to be fitted or to be put through the transform of an earlier run; tables in memory.
 
@@ -67,7 +67,7 @@ def read_source(
     source: DataSource,
     schema: Schema,
     size: Size | None = None,
-    progress: Progress | Callable[[float, str], None] | None = None,
+    progress: Watch = None,
 ) -> Raw:
     """Read rows as they stand in the source; only what makes reading itself impossible is an error."""
     raw = _read(source, schema, size, Progress.of(progress))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -78,8 +79,7 @@ def keep_if_small(read: Parts) -> Parts:
 def require_distinct(names: Sequence[str], origin: str) -> None:
     """Raise InputError if two columns have one name."""
     if len(set(names)) < len(names):
-        seen: set[str] = set()
-        repeated = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        repeated = next(name for name, count in Counter(names).items() if count > 1)
         raise InputError(f"{origin}: column {repeated!r} appears twice; give every column its own name")
 
 

@@ -12,7 +12,7 @@ from pushforward.data.files.formats import ENDINGS, endings, formats
 from pushforward.data.files.rows import Array, UserRows, array_columns
 from pushforward.data.files.stream import ArrowTable
 from pushforward.errors import InputError
-from pushforward.files import written_whole
+from pushforward.files.writing import written_whole
 
 __all__ = ["save"]
 
