@@ -207,7 +207,7 @@ def altered(rng, value, deep=2):
             inner[rng.choice(["x", "", "kind", "format", "\x1b[1m"])] = rng.choice(NASTY)
         elif what == "double" and isinstance(inner, list) and inner is not root:
             inner.insert(key, inner[key])
-        elif what == "number" and type(inner[key]) in (int, float):
+        elif what == "number" and type(inner[key]) in (int, float) and abs(inner[key]) < 1e300:
             inner[key] = rng.choice([inner[key] + 1, -inner[key], inner[key] * 10**6, inner[key] / 3, 0, 1e308])
         else:
             inner[key] = rng.choice(NASTY)

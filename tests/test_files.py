@@ -26,6 +26,7 @@ from pushforward.files import jsonfile
 from pushforward.files.jsonfile import checked_line, checked_lines, read_json
 from pushforward.files.limits import allow, allowed, allowing
 from pushforward.files.tensorfile import load_tensors, read_folder, save_tensors, write_folder
+from pushforward.files.writing import append_line
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
