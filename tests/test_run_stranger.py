@@ -20,7 +20,8 @@ from pushforward import signature
 from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.evaluation import reference
-from pushforward.files.writing import append_line, writing, written_whole
+from pushforward.files import writing
+from pushforward.files.writing import append_line, written_whole
 
 pytestmark = pytest.mark.usefixtures("unchecked", "one_thread")
 CONFIG = Config(net=NetConfig(width=8, depth=1), train=TrainConfig(batch=32, warmup=2))

@@ -303,7 +303,7 @@ def test_a_file_of_a_terabyte_is_refused_by_its_size(copy):
         pf.load(copy)
     with (copy / "config.json").open("r+b") as file:
         file.truncate(2**40)
-    with pytest.raises(InputError, match="unpacks to 1,099"):
+    with pytest.raises(InputError, match=r"unpacks to 1\.1 TB"):
         pf.load(copy)
 
 

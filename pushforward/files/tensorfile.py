@@ -45,7 +45,7 @@ def _write(tensors: dict[str, Tensor], scratch: Path, metadata: dict[str, str] |
     try:
         save_file(tensors, scratch, metadata)
     except SafetensorError as error:  # how safetensors reports a full disk
-        number = re.search(r"os error (\d+)", str(error))
+        number = re.search(r"(?:os error|code:) (\d+)", str(error))
         raise OSError(*([int(number[1])] if number else []), one_line(error)) from error
 
 
