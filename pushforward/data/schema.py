@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,28 @@ from typing import Any, Literal, TypeAlias, get_args
 from pushforward.errors import InputError, nearest
 from pushforward.files.jsonfile import read_json
 
-__all__ = ["Bounds", "ColumnKind", "ColumnSchema", "Schema", "read_schema"]
+__all__ = ["Bounds", "ColumnKind", "ColumnSchema", "Schema", "TextForm", "read_schema"]
 
-ColumnKind = Literal["number", "categorical", "datetime", "drop"]
+ColumnKind = Literal["number", "categorical", "datetime", "text", "keep", "drop"]
 Scaling = Literal["linear", "quantile"]
 Bounds: TypeAlias = tuple[float | None, float | None]
+THOUSANDS = ".,' \u00a0\u202f"
+KEYS = ("kind", "bounds", "decimals", "scaling", "missing", "format", "decimal", "thousands")
 DIGITS = 8  # of a rounded column, after the point
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How the cells of a column are written in text files; None: found out.
+
+    ``missing`` are the texts that stand for no value, ``format`` is that of dates (as of strftime), ``decimal`` and
+    ``thousands`` the marks in numbers.
+    """
+
+    missing: tuple[str, ...] | None = None
+    format: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,13 +47,14 @@ class ColumnSchema:
     ``bounds``, for numbers: samples are clipped to [low, high], of which either may be None; ``"data"`` is the range of
     the training rows. ``decimals``, for floats: how many digits after the point samples are rounded to.
     ``scaling``, for numbers: linear is (v - mean) / scale; quantile makes a column normal by its ranks, and is what is
-    done where there are values enough.
+    done where there are values enough. ``form`` is how it is written in text.
     """
 
     kind: ColumnKind | None = None
     bounds: Bounds | Literal["data"] | None = None
     decimals: int | None = None
     scaling: Scaling | None = None
+    form: TextForm = TextForm()
 
 
 Schema: TypeAlias = dict[str, ColumnSchema]
@@ -45,9 +63,11 @@ Schema: TypeAlias = dict[str, ColumnSchema]
 def read_schema(source: str | Path | Mapping[str, Any] | None) -> Schema:
     """Read the schema in a JSON file, or in a dict of the same form; None is empty: everything is inferred.
 
-    Each column name stands for a kind (number, categorical, datetime, drop) or for an object with the keys kind,
-    bounds, decimals and scaling; the name ``*`` for all columns that are not named. InputError names the file, the
-    column and what is wrong.
+    Each column name stands for a kind or for an object with keys among kind, bounds,
+    decimals and scaling, and missing, format, decimal and thousands (see `TextForm`); the name ``*`` for all columns
+    that are not named. Kinds are number, categorical, datetime; text, of which samples get fresh values
+    of the same pattern; keep, whatever it is, learned however much it looks like an identifier; drop. InputError names
+    the file, the column and what is wrong.
     """
     origin, data = "schema", source
     if isinstance(source, str | Path):
@@ -71,8 +91,9 @@ def _column_schema(entry: Any, origin: str) -> ColumnSchema:
     if isinstance(entry, ColumnSchema):
         return entry
     declared: Any = {"kind": entry} if isinstance(entry, str) else entry
-    if not isinstance(declared, Mapping) or not set(declared) <= {"kind", "bounds", "decimals", "scaling"}:
-        raise InputError(f"{origin}: expected a kind, or an object with the keys kind, bounds, decimals and scaling")
+    if not isinstance(declared, Mapping) or not set(declared) <= set(KEYS):
+        raise InputError(f"{origin}: expected a kind, or an object with keys among {', '.join(KEYS)}")
+    form = _text_form(declared, origin)
     kind, bounds, decimals = declared.get("kind"), declared.get("bounds"), declared.get("decimals")
     scaling = declared.get("scaling")
     if scaling is not None and scaling not in get_args(Scaling):
@@ -84,13 +105,27 @@ def _column_schema(entry: Any, origin: str) -> ColumnSchema:
     if decimals is not None and not (type(decimals) is int and 0 <= decimals <= DIGITS):
         raise InputError(f"{origin}: decimals must be an integer from 0 to {DIGITS}, found {decimals!r}")
     if bounds is None or bounds == "data":
-        return ColumnSchema(kind, bounds, decimals, scaling)
+        return ColumnSchema(kind, bounds, decimals, scaling, form)
     if not isinstance(bounds, list | tuple) or len(bounds) != 2 or not all(map(_is_bound, bounds)):
         raise InputError(f'{origin}: bounds must be [low, high] (null: none) or "data", found {bounds!r}')
     low, high = bounds
     if low is not None and high is not None and not low < high:
         raise InputError(f"{origin}: bounds [{low}, {high}] hold nothing; give low < high")
-    return ColumnSchema(kind, (low, high), decimals, scaling)
+    return ColumnSchema(kind, (low, high), decimals, scaling, form)
+
+
+def _text_form(declared: Mapping[str, Any], origin: str) -> TextForm:
+    missing, marks = declared.get("missing"), [declared.get(key) for key in ("format", "decimal", "thousands")]
+    if missing is not None and not (isinstance(missing, list | tuple) and all(isinstance(m, str) for m in missing)):
+        raise InputError(f'{origin}: missing must be a list of texts, such as ["", "NA"], found {missing!r}')
+    if not all(mark is None or isinstance(mark, str) for mark in marks):
+        raise InputError(f"{origin}: format, decimal and thousands must be texts")
+    format, decimal, thousands = marks
+    if decimal not in (None, ".", ",") or (thousands or " ") not in THOUSANDS or decimal == (thousands or "x"):
+        raise InputError(f"{origin}: decimal must be '.' or ',', and thousands another mark among {THOUSANDS!r}")
+    if format is not None and not {"%d", "%m"} & set(re.findall("%.", format)):
+        raise InputError(f"{origin}: format must be one of dates, such as %d/%m/%Y, found {format!r}")
+    return TextForm(None if missing is None else tuple(missing), format, decimal, thousands)
 
 
 def _is_bound(value: Any) -> bool:

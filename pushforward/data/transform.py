@@ -82,6 +82,11 @@ class Transform:
         return dropped | {name: ColumnSchema(kind) for name, kind in kinds.items() if kind is not None}
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was guessed of the columns of a table, a sentence each."""
+        return tuple(column.note for column in self.columns if column.note)
+
+    @property
     def marginals(self) -> tuple[GaussianMixture, ...]:
         """Of each of the ``feature_groups``, a Gaussian mixture near its marginal over the training rows.
 
@@ -164,7 +169,7 @@ class Transform:
             raise self._mismatch(f"a table of {len(names)} columns", origin)
 
         # the columns must be those of training, but for what was left out there
-        columns = [column for column in self.columns if not column.ignored]
+        columns = [column for column in self.columns if not column.optional]
         expected, trained = [column.name for column in columns], {column.name for column in self.columns}
         for problem, odd in (
             ("is missing", [name for name in expected if name not in names]),
@@ -185,10 +190,11 @@ class Transform:
         if empty:
             raise InputError(f"{origin}: no rows after the header; give a table with rows")
 
-    def inverse(self, x: Float[Tensor, "n *shape"]) -> UserRows:
+    def inverse(self, x: Float[Tensor, "n *shape"], seed: int = 0, first: int = 0) -> UserRows:
         """Convert model rows [n, *shape] to user units, dtype and order: array [n, *row_shape] or pyarrow.Table.
 
-        Integers are rounded; images are clipped to the range of the training rows. InputError: other shape, NaN, inf.
+        Integers are rounded; images are clipped to the range of the training rows. Identifiers, which model rows do
+        not hold, are drawn: that of row i by (seed, first + i) alone. InputError: other shape, NaN, inf.
         """
         rows = x.detach().cpu().double().numpy()
         if rows.shape[1:] != self.shape:
@@ -209,7 +215,9 @@ class Transform:
             return np.stack(out, axis=1).reshape(len(rows), *self.row_shape)
         import pyarrow as pa
 
-        cells = {c.name: c.decode(part) for c, part in zip(self.columns, self._split(rows), strict=True)}
+        index = np.arange(first, first + len(rows))
+        parts = zip(self.columns, self._split(rows), strict=True)
+        cells = {column.name: column.draw(part, index, seed) for column, part in parts}
         return pa.table({name: column for name, column in cells.items() if column is not None})
 
     def bin_width(self) -> Float[Tensor, " ..."] | None:

@@ -24,6 +24,8 @@ class ColumnEncoder(ABC):
 
     name: str
     ignored = False  # whether the column is neither looked at nor part of the output
+    optional = False  # whether it may be missing where rows are read again
+    note = ""  # what of it was guessed, a sentence for people
 
     # ---- what it takes of a model row
 
@@ -97,6 +99,10 @@ class ColumnEncoder(ABC):
     @abstractmethod
     def decode(self, x: Array) -> ArrowColumn | None:
         """Convert model units [n, width] to a pyarrow array [n] of the column's own type; None: not in the output."""
+
+    def draw(self, x: Array, index: Array, seed: int) -> ArrowColumn | None:
+        """Decode the samples with numbers ``index`` [n]; what is not learned is drawn, by number and seed alone."""
+        return self.decode(x)
 
     # ---- in words and as JSON
 

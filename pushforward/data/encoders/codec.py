@@ -10,10 +10,12 @@ import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import categorical_from_json
-from pushforward.data.encoders.nullable import Ignored, Nullable
+from pushforward.data.encoders.identifier import Identifier, identifier_from_json
+from pushforward.data.encoders.nullable import NUMBER, Ignored, Mixed, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder, numeric_from_json
 from pushforward.data.encoders.quantile import QuantileNormal, quantile_from_json
 from pushforward.data.encoders.typed import TypedNumeric
+from pushforward.data.encoders.written import SHAPES
 from pushforward.data.files.cells import arrow_type, is_time
 from pushforward.errors import InputError
 
@@ -71,12 +73,26 @@ def _carried(entry: dict[str, Any], origin: str) -> TypedNumeric:
 def _nullable(entry: dict[str, Any], origin: str) -> Nullable:
     inner, share = encoder_from_json(entry["inner"], origin), entry["share"]
     if (
-        not isinstance(inner, NumericEncoder | TypedNumeric | QuantileNormal)
+        not isinstance(inner, NumericEncoder | TypedNumeric | QuantileNormal | Identifier)
         or type(share) not in (int, float)
         or not 0 < share < 1
     ):
         raise InputError(f"{origin} has missing values that no fit gives; restore the file")
     return Nullable(inner, float(share))
+
+
+def _mixed(entry: dict[str, Any], origin: str) -> Mixed:
+    inner, digits, first = encoder_from_json(entry["inner"], origin), entry["digits"], entry["first"]
+    words = categorical_from_json(entry["words"], origin)
+    if (
+        not isinstance(inner, NumericEncoder | TypedNumeric | QuantileNormal)
+        or not (digits is None or (type(digits) is int and 0 <= digits < 400))
+        or not isinstance(first, str)
+        or NUMBER not in words.categories
+        or (column := Mixed(inner, words, digits, first)).kind not in SHAPES
+    ):
+        raise InputError(f"{origin} has numbers or words that no fit gives; restore the file")
+    return column
 
 
 def _dropped(entry: dict[str, Any], origin: str) -> Ignored:
@@ -89,6 +105,8 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "categorical": (("name", "type", "categories", "shares", "dictionary"), categorical_from_json),
     "carried": (("type", "step", "numbers"), _carried),
     "nullable": (("inner", "share"), _nullable),
+    "mixed": (("inner", "words", "digits", "first"), _mixed),
+    "identifier": (("name", "type", "distinct", "values"), identifier_from_json),
     "dropped": (("name",), _dropped),
     "ranked": (("column", "first", "last", "weight"), quantile_from_json),
 }

@@ -49,12 +49,15 @@ def infer_columns(stream: Stream, schema: Schema | None = None) -> tuple[ColumnE
         raise InputError(f"{origin}: found 1 row; a fit needs at least 2 rows")
 
     # moments, of numbers that are not constant: the mean first, about which the squares are taken
-    numeric = [column for column in columns if column.low < column.high]
+    numeric = [column for column in columns if column.counted.low < column.counted.high]
     for add in (ColumnStats.add_mean, ColumnStats.add_square) if numeric else ():
         for _, part in stream.parts():
             for column in numeric:
-                add(column, column.numbers(part.column(column.name)))
-    return order_categories(stream, [column.encoder(rows) for column in columns])
+                add(column.counted, column.numbers(part.column(column.name)))
+    encoders = [column.encoder(rows) for column in columns]
+    if not any(encoder.width for encoder in encoders):  # a key that is all there is to learn
+        encoders = [column.encoder(rows, keys=False) for column in columns]
+    return order_categories(stream, encoders)
 
 
 def fit_numbers(name: str, values: Array, origin: str) -> NumericEncoder:

@@ -1,123 +1,213 @@
-"""Columns with gaps, and columns left out."""
+"""Columns with gaps, columns of numbers and words, and columns left out."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
-from pushforward.data.encoders.categorical import UNIFORM
+from pushforward.data.encoders.categorical import UNIFORM, Categorical
+from pushforward.data.encoders.identifier import Identifier
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
 from pushforward.data.encoders.typed import TypedNumeric
+from pushforward.data.encoders.written import as_text, marked, parsed, written
 from pushforward.data.files.cells import ArrowColumn, present
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.tensor import GaussianMixture
 
-__all__ = ["Ignored", "Nullable"]
+__all__ = ["NUMBER", "Gapped", "Ignored", "Mixed", "Nullable"]
 
 RANGE = (1e-7, 1 - 1e-7)  # of a uniform number whose normal quantile is finite in float32
+NUMBER = "\x1fnumber"  # stands among the words of a column for all numbers
 
 
 @dataclass(frozen=True)
-class Nullable(ColumnEncoder):
-    """A column with gaps: its entries, 0 where the value is missing, and one more that says whether it is.
+class Gapped(ColumnEncoder):
+    """Numbers that are not in every row: their entries, 0 where there is none, and after them what says so.
 
-    ``share`` of the training rows was missing. A missing value is null on the way back, whatever it was before. In
-    training the entry of a missing value is noise: standard normal, beside values that are standard normal too.
+    In training the entry of a number that is not there is noise: standard normal, beside numbers that are standard
+    normal too.
     """
 
-    inner: NumericEncoder | TypedNumeric | QuantileNormal
-    share: float
+    inner: NumericEncoder | TypedNumeric | QuantileNormal | Identifier
+
+    @property
+    @abstractmethod
+    def indicator(self) -> Indicator | Categorical:
+        """What says whether a number is there."""
+
+    @abstractmethod
+    def _missing(self, x: Array) -> Array:
+        """Mark the rows of x [n, width] without a number; bool [n]."""
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """Name of the inner column."""
+        """Name of the numbers."""
         return self.inner.name
 
     @property
-    def scale(self) -> float:
-        """Standard deviation of the indicator, noise included."""
-        return math.sqrt(self.share * (1 - self.share) + UNIFORM)
-
-    @property
     def width(self) -> int:
-        """Number of entries: one more than without gaps."""
-        return self.inner.width + 1
+        """Number of entries: those of the numbers, and those of the indicator."""
+        return self.inner.width + self.indicator.width
 
     @property
     def feature_groups(self) -> tuple[int, ...]:
-        """The value, and whether it is missing."""
-        return (*self.inner.feature_groups, 1)
+        """The number, and whether it is there."""
+        return (*self.inner.feature_groups, self.indicator.width)
 
     @property
     def bin_width(self) -> list[float]:
-        """Widths of the inner column, and that of a category for the indicator."""
-        return [*self.inner.bin_width, EDGE / self.scale]
+        """Widths of the numbers, and of the indicator."""
+        return [*self.inner.bin_width, *self.indicator.bin_width]
 
     def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
-        """Approximate the value's marginal, what fills gaps included, and the indicator's two points."""
-        points = (np.arange(2) - self.share) / self.scale
-        indicator = mixture(points, np.full(2, self.bin_width[-1] * ROOT), np.array([1 - self.share, self.share]))
+        """Approximate the numbers' marginal, with what is in the place of those not there, and the indicator's."""
+        indicator = self.indicator.marginals(most)
         inner = self.inner.marginals(most)
         if not inner:
-            return (indicator,)
+            return indicator
         means, stds, weights = (part.numpy() for part in inner[0])
         gap = 1.0 if self.inner.normal else self.inner.bin_width[0] * ROOT
         means, stds = np.append(means, 0.0), np.append(stds, gap)
-        return (mixture(means, stds, np.append(weights * (1 - self.share), self.share)), indicator)
+        return (mixture(means, stds, np.append(weights * (1 - self._share()), self._share())), *indicator)
+
+    @abstractmethod
+    def _share(self) -> float:
+        """Share of the training rows without a number."""
 
     @property
     def log_scale(self) -> float:
-        """Σ log (user units per model unit) over the inner column and the indicator."""
-        return self.inner.log_scale + math.log(self.scale / EDGE)
+        """Σ log (user units per model unit) over the numbers and the indicator."""
+        return self.inner.log_scale + self.indicator.log_scale
 
     def log_scales(self, x: Array) -> Array:
         """Evaluate ``log_scale`` at each row of x.
 
-        Of the noise in the place of a missing value that is its own log-density, so that the two make a probability.
+        Of the noise in the place of a number that is not there it is its own log-density, so that the two make a
+        probability.
         """
-        inner = self.inner.log_scales(x[:, :-1])
+        numbers, indicator = self._parts(x)
+        inner = self.inner.log_scales(numbers)
         if self.inner.normal:
             noise = -0.5 * x[:, 0].astype(np.float64) ** 2 - 0.5 * math.log(2 * math.pi)
             inner = np.where(self._missing(x), noise, inner)
-        return np.asarray(inner + math.log(self.scale / EDGE))
+        return np.asarray(inner + self.indicator.log_scales(indicator))
 
     def dequantize(self, x: Array, u: Array) -> Array:
-        """Replace model units by points of their cells, and the entries of missing normal values by normal noise."""
+        """Replace model units by points of their cells, and entries without a number by normal noise."""
         from scipy.special import ndtri
 
-        inner = self.inner.dequantize(x[:, :-1], u[:, :-1])
+        (numbers, indicator), (first, last) = self._parts(x), self._parts(u)
+        inner = self.inner.dequantize(numbers, first)
         if self.inner.normal:
-            inner = np.where(self._missing(x)[:, None], ndtri(np.clip(u[:, :-1], *RANGE)), inner)
-        indicator = x[:, -1:] + (u[:, -1:] - 0.5) * (EDGE / self.scale)
-        return np.concatenate([inner, indicator], axis=1).astype(np.float32)
+            inner = np.where(self._missing(x)[:, None], ndtri(np.clip(first, *RANGE)), inner)
+        return np.concatenate([inner, self.indicator.dequantize(indicator, last)], axis=1).astype(np.float32)
+
+    def _parts(self, x: Array) -> tuple[Array, Array]:
+        """Entries of the numbers, and of the indicator."""
+        return x[:, : self.inner.width], x[:, self.inner.width :]
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """One entry that says whether a value is missing, as in a ``share`` of the training rows."""
+
+    share: float
+    width = 1
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation, noise included."""
+        return math.sqrt(self.share * (1 - self.share) + UNIFORM)
+
+    @property
+    def bin_width(self) -> list[float]:
+        """That of a category."""
+        return [EDGE / self.scale]
+
+    def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
+        """Two points."""
+        points = (np.arange(2) - self.share) / self.scale
+        return (mixture(points, np.full(2, self.bin_width[0] * ROOT), np.array([1 - self.share, self.share])),)
+
+    @property
+    def log_scale(self) -> float:
+        """log (scale / edge)."""
+        return math.log(self.scale / EDGE)
+
+    def log_scales(self, x: Array) -> Array:
+        """The same for each row."""
+        return np.full(len(x), self.log_scale)
+
+    def dequantize(self, x: Array, u: Array) -> Array:
+        """Points of the cells of the two values."""
+        return np.asarray(x + (u - 0.5) * (EDGE / self.scale))
+
+    def missing(self, x: Array) -> Array:
+        """Mark the rows that are missing; bool [n]."""
+        return np.asarray(x[:, 0] * self.scale + self.share > 0.5)
+
+    def values(self, missing: Array) -> Array:
+        """Model units of what is missing, and what is not; float64 [n, 1]."""
+        return np.asarray((missing - self.share) / self.scale)[:, None]
+
+
+@dataclass(frozen=True)
+class Nullable(Gapped):
+    """A column with gaps: its entries, 0 where the value is missing, and one more that says whether it is.
+
+    ``share`` of the training rows was missing. A missing value is null on the way back, whatever it was before.
+    """
+
+    share: float
+
+    @property
+    def indicator(self) -> Indicator:
+        """One entry: whether the value is missing."""
+        return Indicator(self.share)
+
+    def _share(self) -> float:
+        return self.share
 
     def _missing(self, x: Array) -> Array:
-        return np.asarray(x[:, -1] * self.scale + self.share > 0.5)
+        return self.indicator.missing(x[:, -1:])
+
+    @property
+    def note(self) -> str:
+        """What was guessed of the values."""
+        return self.inner.note
 
     def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Encode the values present, 0 for gaps, and the indicator of gaps beside them."""
         inner, missing = self.inner.encode_observed(cells, origin, name_row), ~present(cells)
         inner[missing] = 0
-        return self._with_indicator(inner, (missing - self.share) / self.scale)
+        return self._with_indicator(inner, missing)
 
     def encode_observed(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Encode the values present, NaN for gaps, which stand for values that exist but are unknown."""
         inner = self.inner.encode_observed(cells, origin, name_row)
-        return self._with_indicator(inner, np.full(len(inner), -self.share / self.scale))
+        return self._with_indicator(inner, np.zeros(len(inner)))
 
-    def _with_indicator(self, inner: Array, indicator: Array) -> Array:
-        return np.concatenate([inner, indicator[:, None].astype(np.float32)], axis=1)
+    def _with_indicator(self, inner: Array, missing: Array) -> Array:
+        return np.concatenate([inner, self.indicator.values(missing).astype(np.float32)], axis=1)
 
     def decode(self, x: Array) -> ArrowColumn:
         """Decode the inner values; null where the indicator says so."""
+        return self._masked(self.inner.decode(x[:, :-1]), x)
+
+    def draw(self, x: Array, index: Array, seed: int) -> ArrowColumn:
+        """Decode, or draw, the inner values; null where the indicator says so."""
+        return self._masked(self.inner.draw(x[:, :-1], index, seed), x)
+
+    def _masked(self, cells: ArrowColumn, x: Array) -> ArrowColumn:
         import pyarrow as pa
 
-        return self.inner.decode(x[:, :-1]).take(pa.array(np.arange(len(x)), mask=self._missing(x)))
+        return cells.take(pa.array(np.arange(len(x)), mask=self._missing(x)))
 
     def describe(self) -> tuple[str, str, str]:
         """Summarize the inner column, and say how many cells are missing."""
@@ -134,11 +224,96 @@ class Nullable(ColumnEncoder):
 
 
 @dataclass(frozen=True)
+class Mixed(Gapped):
+    """Text of numbers, or dates, and of words beside them: T, <0.1, refused, and gaps, if there are any.
+
+    The ``words`` are categories, among which `NUMBER` stands for all numbers. Numbers are written with so many
+    ``digits`` after the point as all had in training, or None: as few as tell them apart.
+    """
+
+    words: Categorical
+    digits: int | None
+    first: str = ""  # the line or row of the first word, in training
+
+    @property
+    def indicator(self) -> Categorical:
+        """The words."""
+        return self.words
+
+    def _share(self) -> float:
+        return 1 - self.words.shares[self.words.categories.index(NUMBER)]
+
+    def _missing(self, x: Array) -> Array:
+        return np.asarray(self._said(x) != NUMBER)
+
+    def _said(self, x: Array) -> Array:
+        cells = self.words.decode(self._parts(x)[1])
+        return np.array(cells.to_pylist(), object)
+
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode the numbers, 0 for words, and the words beside them; InputError for a word that was never there."""
+        import pyarrow as pa
+
+        text = as_text(cells)
+        number = marked(text, self.kind)
+        index, inner = np.flatnonzero(number), np.zeros((len(text), self.inner.width), np.float32)
+        if len(index):
+            numbers = parsed(text.filter(pa.array(number)), self.kind)
+            inner[number] = self.inner.encode(numbers, origin, lambda row: name_row(int(index[row])))
+        words = pa.array(np.where(number, NUMBER, np.array(text.to_pylist(), object)), pa.string())
+        return np.concatenate([inner, self.words.encode(words, origin, name_row)], axis=1)
+
+    def decode(self, x: Array) -> ArrowColumn:
+        """Write the numbers, or the words."""
+        import pyarrow as pa
+
+        said, numbers = self._said(x), self.inner.decode(self._parts(x)[0])
+        texts = np.array(written(numbers, self.digits), object)
+        return pa.array(np.where(said == NUMBER, texts, said), pa.string())
+
+    @property
+    def kind(self) -> str:
+        """The arrow type of the numbers."""
+        return self.inner.type if isinstance(self.inner, TypedNumeric) else "double"
+
+    @property
+    def said(self) -> str:
+        """The most frequent words and their shares."""
+        pairs = zip(self.words.categories, self.words.shares, strict=True)
+        words = sorted((pair for pair in pairs if pair[0] != NUMBER), key=lambda pair: -pair[1])
+        listed = ", ".join(f"{'missing' if word is None else repr(word)[:42]} {share:.2%}" for word, share in words[:3])
+        return listed + ", ..." * (len(words) > 3)
+
+    def describe(self) -> tuple[str, str, str]:
+        """Summarize the numbers, and the words."""
+        name, _, summary = self.inner.describe()
+        return name, "mixed", f"{summary}; {self.said}"
+
+    def form(self) -> str:
+        """The numbers, or one of so many words."""
+        count = len(self.words.categories) - 1
+        return f"{self.inner.form()}, or one of {count} words" if count > 1 else f"{self.inner.form()}, or {self.said}"
+
+    @property
+    def note(self) -> str:
+        """What the words are, and where the first is."""
+        what = "dates" if isinstance(self.inner, TypedNumeric) else "numbers"
+        where = f", the first in {self.first}" if self.first else ""
+        return f"column {self.name!r} holds {what} and words, which are learned beside them: {self.said}{where}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers, the words and how numbers are written, as ``kind`` mixed."""
+        fields = {"words": self.words.to_json(), "digits": self.digits, "first": self.first}
+        return {"kind": "mixed", "inner": self.inner.to_json(), **fields}
+
+
+@dataclass(frozen=True)
 class Ignored(ColumnEncoder):
     """A column that the schema leaves out: neither looked at nor part of the output."""
 
     name: str
     ignored = True
+    optional = True
     numeric = True
     width = 0
     log_scale = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,14 @@ import numpy as np
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import Categorical, Value
 from pushforward.data.encoders.clock import common_step, type_range
+from pushforward.data.encoders.identifier import Identifier, fit_keys
 from pushforward.data.encoders.nullable import Ignored, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder, above
 from pushforward.data.encoders.quantile import QuantileNormal, fit_quantiles
+from pushforward.data.encoders.pattern import fit_pattern
 from pushforward.data.encoders.typed import TypedNumeric
+from pushforward.data.encoders.words import WordStats
+from pushforward.data.encoders.written import as_text, kind_of_most, marked, parsed
 from pushforward.data.files.cells import ArrowColumn, arrow_type, counts, is_number, is_text, is_time, present, stray
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.data.schema import DIGITS, ColumnSchema
@@ -27,6 +32,14 @@ SAMPLE = 1 << 18  # values of which ranks are taken, at most; of more every seco
 FEWEST = 200  # values of which ranks say something
 CATEGORIES = 1 << 16  # of a column, at most
 FEW = 10  # different texts that are no sign of an identifier, however few the rows
+KEYED = 20  # rows of which a key says something
+CHANCE = 14.0  # nats that numbers drawn from their range, all different, would need: fewer than 1 in 10^6 columns do
+LARGE = 10**15  # numbers from here on are names
+THINGS = "account|case|claim|client|cust|customer|device|employee|event|invoice|item|member|obs|observation|order|patient"
+THINGS += "|person|policy|product|record|row|sample|session|student|subject|ticket|transaction|txn?|user|visit"
+NAME = re.compile(  # of a column that may be a key, in any case but for the Id of camelCase
+    rf"(?i:(.*[^a-z])?(id|uuid|guid|key|rownames?)|({THINGS})s?[ _.-]?(id|no|nr|num|number|key))|.*[a-z](Id|ID)", re.DOTALL
+)
 
 
 @dataclass(eq=False)
@@ -42,7 +55,11 @@ class ColumnStats:
     high: int | float = 0
     decimals: int = 0
     divisor: int = 0  # the greatest that all counts of a date share
+    counting: bool = True  # whether each whole number is one more than that before it
+    last: int | None = None
     tally: Counter[Value] = field(default_factory=Counter)
+    many: bool = False  # whether there are more different values than are counted
+    words: WordStats | None = None  # of text that is mostly numbers or dates
     dictionary: dict[Value, None] = field(default_factory=dict)  # in its order
     sample: list[Array] = field(default_factory=list)
     stride: int = 1
@@ -56,11 +73,16 @@ class ColumnStats:
         """Kind of the column: number, categorical, datetime or drop."""
         import pyarrow as pa
 
-        if self.declared.kind is not None:
-            return self.declared.kind
+        if self.declared.kind not in (None, "keep", "text"):
+            return str(self.declared.kind)
         if is_text(self.type) or pa.types.is_null(self.type):
             return "categorical"
         return "datetime" if is_time(self.type) else "number"
+
+    @property
+    def counted(self) -> ColumnStats:
+        """The statistics of the numbers: these, or those of the numbers among words."""
+        return self.words.numbers if self.words else self
 
     def update(self, cells: ArrowColumn, name_row: RowNamer) -> None:
         """Take in the next rows for all but the moments."""
@@ -109,7 +131,7 @@ class ColumnStats:
             raise stray(cells, self.origin, name_row) or InputError(
                 f"{self.origin} holds text, where the schema says number"
             )
-        if self.declared.kind is None:
+        if self.declared.kind in (None, "keep", "text"):
             raise InputError(
                 f"{self.origin} has type {kind}, which is not supported; leave it out with --schema FILE holding "
                 f'{{"{self.name}": "drop"}}'
@@ -126,6 +148,10 @@ class ColumnStats:
         self.present += len(values)
         if self.kind == "datetime":
             self.divisor = math.gcd(self.divisor, int(np.gcd.reduce(values)))
+        elif values.dtype.kind in "iu":
+            after = self.last is None or int(values[0]) == self.last + 1
+            self.counting = self.counting and after and bool((np.diff(values) == 1).all())
+            self.last = int(values[-1])
         elif values.dtype.kind == "f":
             digits = np.finfo(values.dtype).nmant
             while self.decimals <= DIGITS and not _rounded(values, self.decimals, digits):
@@ -145,25 +171,38 @@ class ColumnStats:
             for chunk in chunks:
                 self.dictionary |= dict.fromkeys(chunk.dictionary.to_pylist())
             cells = cells.cast(cells.type.value_type)
-        elif is_text(cells.type) and self.declared.kind is None and (error := stray(cells, self.origin, name_row)):
-            raise error
+        elif is_text(cells.type) and self.declared.kind is None:
+            self._update_words(as_text(cells), name_row)
         plain = cells.filter(pa.array(filled))
         self.present += len(plain)
+        if self.many:
+            return
         for pair in plain.value_counts().to_pylist():
             self.tally[pair["values"]] += pair["counts"]
-        if len(self.tally) > CATEGORIES:
-            finding = f"more than {CATEGORIES:,} different values"
-            if self.declared.kind is not None:
-                raise InputError(
-                    f'{self.origin} has {finding}, and a categorical column has so many at most; drop it ("drop" in '
-                    "the schema), or give rare values one name"
-                )
-            raise self._identifier(finding)
+        self.many = len(self.tally) > CATEGORIES
+        if self.many and self.declared.kind in ("categorical", "keep"):
+            raise InputError(
+                f"{self.origin} has more than {CATEGORIES:,} different values, and a categorical column has so many at "
+                'most; drop it ("drop" in the schema), call it "text", or give rare values one name'
+            )
+
+    def _update_words(self, text: ArrowColumn, name_row: RowNamer) -> None:
+        """Take in numbers and words apart, where the first cells are mostly numbers."""
+        if self.words is None and not self.present and (kind := kind_of_most(text)):
+            self.words = WordStats(kind, ColumnStats(self.name, self.origin, ColumnSchema()))
+        if self.words:
+            self.words.update(text, name_row)
 
     # ---- moments
 
     def numbers(self, cells: ArrowColumn) -> Array:
-        """Extract the values present, as they are standardized: dates in steps."""
+        """Extract the values present, as they are standardized: dates in steps; of text, the numbers among words."""
+        import pyarrow as pa
+
+        if self.words:
+            text = as_text(cells)
+            number = marked(text, self.words.kind)
+            return self.counted.numbers(parsed(text.filter(pa.array(number)), self.words.kind))
         values = self._filled(cells, present(cells))
         return values // self.step if self.kind == "datetime" else values
 
@@ -206,14 +245,16 @@ class ColumnStats:
 
     # ---- the column
 
-    def encoder(self, rows: int) -> ColumnEncoder:
-        """Build the encoder that the statistics of all ``rows`` ask for."""
+    def encoder(self, rows: int, keys: bool = True) -> ColumnEncoder:
+        """Build the encoder that the statistics of all ``rows`` ask for; without ``keys``, numbers are none."""
         import pyarrow as pa
 
         if self.kind == "drop":
             return Ignored(self.name)
         if self.kind == "categorical" or not self.present:
-            return self._categorical(rows)
+            return self._values(rows)
+        if self.declared.kind == "text" or (keys and self._is_key(rows)):
+            return self._keys(rows)
         inner: NumericEncoder | TypedNumeric | QuantileNormal
         if self.kind == "datetime":
             step, (low, high) = self.step, type_range(self.type)
@@ -255,12 +296,58 @@ class ColumnStats:
             self.name, dtype.name, low, high, mean * extent, math.sqrt(square) * extent, rounded, limits
         )
 
+    # ---- keys, text and categories
+
+    def _is_key(self, rows: int) -> bool:
+        """Whether whole numbers, all different, tell rows apart and say nothing else.
+
+        They count the rows from 0 or 1; are called an id; are too large for a quantity; or begin near 0 and are so
+        dense that as many draws from their range would not be different: n^2 / 2 range nats say how unlikely that is.
+        """
+        import pyarrow as pa
+
+        plain = self.declared == ColumnSchema() and pa.types.is_integer(self.type)
+        if not plain or rows < KEYED or self.present < rows or not self.sample:
+            return False
+        if self.counting:
+            return self.low in (0, 1)
+        values = np.concatenate(self.sample)
+        if len(np.unique(values)) < len(values):
+            return False
+        extent = int(self.high) - int(self.low) + 1
+        dense = len(values) ** 2 / (2 * extent) > CHANCE and 0 <= self.low <= 1 + 20 * extent / rows
+        return bool(NAME.fullmatch(self.name)) or abs(self.high) >= LARGE or dense
+
+    def _keys(self, rows: int) -> ColumnEncoder:
+        import pyarrow as pa
+
+        if not pa.types.is_integer(self.type) or not self.sample:
+            raise InputError(f"{self.origin} has type {self.type}, where the schema says text; text and keys are drawn")
+        values = np.concatenate(self.sample)
+        distinct = len(np.unique(values)) / len(values)
+        keys = fit_keys(values, self.counting and self.low in (0, 1) and self.present == rows, self.stride == 1)
+        column = Identifier(self.name, str(self.type), distinct, keys)
+        return Nullable(column, 1 - self.present / rows) if self.present < rows else column
+
+    def _values(self, rows: int) -> ColumnEncoder:
+        """The column of text or categories: free text, numbers with words, or categories."""
+        import pyarrow as pa
+
+        text = is_text(self.type) and not pa.types.is_dictionary(self.type)
+        inferred = text and self.declared.kind is None
+        if inferred and self.words and (self.many or len(self.tally) > FEW) and self.words.apply:
+            return self.words.encoder(self.name, rows)
+        different = self.many or len(self.tally) > max(FEW, self.present / 2)
+        if self.present and ((inferred and different) or (text and self.declared.kind == "text")):
+            values = [str(value) for value in self.tally]
+            distinct = 1.0 if self.many else len(values) / self.present
+            column = Identifier(self.name, str(self.type), distinct, fit_pattern(values, not self.many))
+            return Nullable(column, 1 - self.present / rows) if self.present < rows else column
+        return self._categorical(rows)
+
     def _categorical(self, rows: int) -> Categorical:
         import pyarrow as pa
 
-        inferred = is_text(self.type) and self.declared.kind is None and not pa.types.is_dictionary(self.type)
-        if inferred and len(self.tally) > max(FEW, self.present / 2):
-            raise self._identifier(f"{len(self.tally):,} different values in {self.present:,} rows")
         position = {value: i for i, value in enumerate(self.dictionary)}
         values: list[Any] = sorted(self.tally, key=position.__getitem__ if position else None)
         shares = [self.tally[value] / rows for value in values]
@@ -268,12 +355,6 @@ class ColumnStats:
             values, shares = [*values, None], [*shares, 1 - self.present / rows]
         dictionary = tuple(self.dictionary) if pa.types.is_dictionary(self.type) else None
         return Categorical(self.name, str(self.type), tuple(values), tuple(shares), dictionary)
-
-    def _identifier(self, finding: str) -> InputError:
-        return InputError(
-            f"{self.origin} holds text with {finding}, as an identifier does; leave it out or keep it with --schema "
-            f'FILE holding {{"{self.name}": "drop"}} or {{"{self.name}": "categorical"}}'
-        )
 
 
 def _rounded(values: Array, decimals: int, digits: int) -> bool:

@@ -13,18 +13,16 @@ import numpy as np
 
 from pushforward.data.files.cells import NUMBER, ArrowColumn
 from pushforward.data.files.formats import Contents, FileSet, Format
+from pushforward.data.files.forms import ColumnForms, decide
 from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
 from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
-from pushforward.data.schema import ColumnKind
+from pushforward.data.schema import ColumnSchema
 from pushforward.errors import InputError
 
 __all__ = ["read_text", "write_text"]
 
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "None")
-FIRST = 64  # cells tried before the whole column, because a cast does not stop at the first cell that it cannot take
 BLOCK = 1 << 23  # bytes of text parsed together; a line must fit in one
-PADDED = r"^[+-]?0\d+$"  # 007 is a name, not a number
 WHOLE = 1e15  # floats below that are whole are written with a point
 
 
@@ -35,8 +33,9 @@ def read_text(source: FileSet) -> Contents:
     """Read text files whose first line names the columns, the same in each, one below the other.
 
     Commas between the cells, or ``;``, tabs and ``|``, are found out. A column becomes int64, uint64, float64, bool,
-    date32 or a timestamp if every filled cell is one, as far as the schema lets it; any other stays text, trimmed. An
-    empty cell, NA, NaN, null and None are missing. InputError: a file is empty, is not UTF-8, has no header, repeats a
+    date32 or a timestamp if every filled cell is one, as far as the schema lets it and in a form that is found out, too
+    (see `forms`); any other stays text. An empty cell, NA, NaN, null and None are missing, as far as the schema does not
+    say otherwise; in a column that it calls categorical, an empty cell alone. InputError: a file is empty, is not UTF-8, has no header, repeats a
     column name, has other columns than the first, or a line with too few or too many cells.
     """
     delimiters = [_delimiter(path) for path in source.files]
@@ -49,20 +48,25 @@ def read_text(source: FileSet) -> Contents:
             yield from (part.select(names) for part in _text_cells(path, delimiter))
 
     # the types follow from every cell of every part, so that the text is gone through before the first row is given
-    comma = ";" in delimiters  # those who separate by semicolons write 1,5
     text = keep_if_small(read_cells)
-    kinds = _infer_types(text(), names, {name: column.kind for name, column in source.schema.items()}, comma)
+    everything = source.schema.get("*", ColumnSchema())
+    declared = [source.schema.get(name, everything) for name in names]
+    columns = [ColumnForms.of(name, each.kind, each.form) for name, each in zip(names, declared, strict=True)]
+    for part in text():
+        for column, cells in zip(columns, part.columns, strict=True):
+            column.update(cells)
+    chosen, notes = decide(columns, ";" in delimiters)
 
     def read_typed() -> Iterator[ArrowTable]:
         import pyarrow as pa
 
-        yield pa.table([pa.array([], kind) for kind in kinds], names=names)  # a table without rows has types, too
+        yield pa.table([pa.array([], form.arrow) for form in chosen], names=names)  # without rows there are types, too
         for part in text():
-            cells = [_cast(_filled(c), kind, comma) for c, kind in zip(part.columns, kinds, strict=True)]
-            yield pa.table(cells, names=names)
+            yield pa.table([c.cast(cells, form) for c, cells, form in zip(columns, part.columns, chosen, strict=True)], names=names)
 
     name_row = partial(_name_line, source.files, delimiters)
-    return Contents(Stream(source.origin, tuple(names), keep_if_small(read_typed), name_row))
+    stream = Stream(source.origin, tuple(names), keep_if_small(read_typed), name_row)
+    return Contents(stream, notes=tuple(notes))
 
 
 def _text_cells(path: File, delimiter: str) -> Iterator[ArrowTable]:
@@ -86,55 +90,6 @@ def _text_cells(path: File, delimiter: str) -> Iterator[ArrowTable]:
                     "give every line the same number of cells"
                 ) from error
         raise InputError(f"{path}: not a readable table: {str(error).partition(chr(10))[0]}") from error
-
-
-def _infer_types(
-    parts: Iterator[ArrowTable], names: list[str], declared: dict[str, ColumnKind | None], comma: bool
-) -> list[Any]:
-    """For each column the first arrow type that takes every filled cell of every part."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    whole = [pa.int64(), pa.uint64(), pa.float64()]
-    times = [pa.date32(), *(pa.timestamp(unit, zone) for zone in (None, "UTC") for unit in ("s", "us", "ns"))]
-    choices = {None: [*whole, pa.bool_(), *times], "number": [*whole, pa.bool_()], "datetime": times}
-    left: list[list[Any]] = [list(choices.get(declared.get(name), [])) for name in names]
-    for part in parts:
-        for i, column in enumerate(part.columns):
-            filled = _filled(column)
-            if left[i] and left[i][0] in whole and declared.get(names[i]) is None:
-                padded = pc.any(pc.match_substring_regex(filled, PADDED)).as_py()
-                left[i] = [kind for kind in left[i] if not (padded and kind in whole)]
-            for cells in (filled[:FIRST], filled) if len(filled) > FIRST else (filled,):
-                left[i] = [kind for kind in left[i] if _takes(cells, kind, comma)]
-    return [(kinds or [pa.string()])[0] for kinds in left]
-
-
-def _takes(filled: ArrowColumn, kind: Any, comma: bool) -> bool:
-    import pyarrow as pa
-
-    try:
-        _cast(filled, kind, comma)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _cast(filled: ArrowColumn, kind: Any, comma: bool) -> ArrowColumn:
-    import pyarrow.compute as pc
-
-    if comma and str(kind) == "double":
-        filled = pc.replace_substring_regex(filled, r"^([+-]?\d*),(\d+)$", r"\1.\2")
-    return filled.cast(kind)
-
-
-def _filled(cells: ArrowColumn) -> ArrowColumn:
-    """Text without the white space around it; null where it says that there is nothing."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    trimmed = pc.utf8_trim_whitespace(cells)
-    return pc.if_else(pc.is_in(trimmed, value_set=pa.array(MISSING)), pa.scalar(None, pa.string()), trimmed)
 
 
 def _named_delimiter(path: File) -> str | None:

@@ -1,0 +1,170 @@
+"""Identifiers and free text: not learned, and in samples fresh values of the same pattern."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+from typing import Any
+
+import numpy as np
+
+from pushforward.data.encoders.base import ColumnEncoder
+from pushforward.data.encoders.pattern import Interval, Pattern, Template, free_between, permuted, within
+from pushforward.data.files.cells import ArrowColumn, arrow_type
+from pushforward.data.files.rows import Array, RowNamer
+from pushforward.errors import InputError
+
+__all__ = ["Identifier", "Keys", "fit_keys", "identifier_from_json"]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Whole numbers that no training row has: those of intervals in any order, then those from ``beyond`` in theirs.
+
+    Or, ``counting``, the numbers of the rows from ``beyond``.
+    """
+
+    counting: bool
+    free: tuple[Interval, ...]
+    beyond: int
+    most: int  # the greatest of the type, after which counting begins again
+
+    def values(self, index: Array, seed: int) -> list[int]:
+        """A key for each row of ``index`` [n], a function of the row and the seed alone; no two alike."""
+        size = sum(b - a for a, b in self.free)
+        room = max(self.most + 1 - self.beyond, 1)
+        out = (index - size).astype(object) % room + self.beyond
+        inside = index < size
+        if inside.any():
+            out[inside] = within(self.free, permuted(index[inside], size, seed)).astype(object)
+        return [int(value) for value in out]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields."""
+        free = [list(pair) for pair in self.free]
+        return {"counting": self.counting, "free": free, "beyond": self.beyond, "most": self.most}
+
+
+@dataclass(frozen=True)
+class Identifier(ColumnEncoder):
+    """A column that tells rows apart, or of free text: no entries, and fresh values on the way back.
+
+    ``distinct`` is the share of the training rows that have a value of their own: 1 where all were different, which all
+    are then on the way back, too.
+    """
+
+    name: str
+    type: str  # arrow type
+    distinct: float
+    values: Pattern | Keys
+    width = 0
+    log_scale = 0.0
+    optional = True
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the values are whole numbers."""
+        return isinstance(self.values, Keys)
+
+    @property
+    def bin_width(self) -> list[float]:
+        """No widths, for there are no entries."""
+        return []
+
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode each cell to no entries, [n, 0]."""
+        return np.zeros((len(cells), 0), np.float32)
+
+    def decode(self, x: Array) -> ArrowColumn:
+        """Draw fresh values for the first rows of seed 0."""
+        return self.draw(x, np.arange(len(x)), 0)
+
+    def draw(self, x: Array, index: Array, seed: int) -> ArrowColumn:
+        """Draw fresh values for rows ``index`` [n], each a function of its number and the seed alone."""
+        import pyarrow as pa
+
+        rows = index if self.distinct == 1 else (index * self.distinct).astype(np.int64)
+        return pa.array(self.values.values(rows, seed), arrow_type(self.type))
+
+    def describe(self) -> tuple[str, str, str]:
+        """Say what is drawn."""
+        return self.name, self.type, self.form()
+
+    def form(self) -> str:
+        """Not learned; what samples get."""
+        if isinstance(self.values, Keys):
+            return "counts the rows" if self.values.counting else "key: fresh values, not learned"
+        return f"fresh values such as {self.values.example[:40]!r}, not learned"
+
+    @property
+    def note(self) -> str:
+        """Why the column is not learned, what samples get, and what to say otherwise."""
+        other = f"--keep {quote(self.name)} learns it, --drop {quote(self.name)} leaves it out"
+        if isinstance(self.values, Keys) and self.values.counting:
+            return f"column {self.name!r} counts the rows: not learned, and counts those of samples ({other})"
+        why = "another value in every row" if self.distinct == 1 else f"{self.distinct:.0%} as many values as rows"
+        example = str(self.decode(np.zeros((1, 0)))[0].as_py())[:40]
+        return f"column {self.name!r} has {why}: not learned, samples get fresh ones such as {example!r} ({other})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, as ``kind`` identifier."""
+        kind = "keys" if isinstance(self.values, Keys) else "pattern"
+        fields = {"name": self.name, "type": self.type, "distinct": self.distinct}
+        return {"kind": "identifier", **fields, "values": {kind: self.values.to_json()}}
+
+
+def fit_keys(values: Array, counting: bool, complete: bool) -> Keys:
+    """Fit the keys that no row has to different whole numbers; ``complete``: these are all."""
+    low, high, most = int(values.min()), int(values.max()), int(np.iinfo(values.dtype).max)
+    if counting:
+        return Keys(True, (), low, most)
+    known = complete and high < 2**62 and high - low < 2**62
+    return Keys(False, free_between(np.sort(values), low, high + 1) if known else (), min(high + 1, most), most)
+
+
+def identifier_from_json(entry: dict[str, Any], origin: str) -> Identifier:
+    """Restore a column from ``Identifier.to_json``; InputError, which ``origin`` opens, for what no fit gives."""
+    name, kind, distinct, values = (entry[key] for key in ("name", "type", "distinct", "values"))
+    if (
+        not (isinstance(name, str) and isinstance(kind, str) and isinstance(values, dict) and len(values) == 1)
+        or type(distinct) not in (int, float)
+        or not 0 < distinct <= 1
+    ):
+        raise InputError(f"{origin} has values that no fit gives; restore the file")
+    ((which, data),) = values.items()
+    drawn = {"keys": _keys, "pattern": _pattern}[which](data)
+    return Identifier(name, kind, float(distinct), drawn)
+
+
+def _keys(data: dict[str, Any]) -> Keys:
+    counting, free, beyond, most = (data[key] for key in ("counting", "free", "beyond", "most"))
+    if type(counting) is not bool or not all(type(v) is int and abs(v) < 2**64 for v in (beyond, most)):
+        raise ValueError("no keys")
+    return Keys(counting, _intervals(free, 2**62), min(beyond, most), most)
+
+
+def _pattern(data: dict[str, Any]) -> Pattern:
+    alphabets, longest = data["alphabets"], data["longest"]
+    if (
+        not all(isinstance(place, str) and 0 < len(place) == len(set(place)) for place in alphabets)
+        or type(longest) is not int
+        or not 0 <= longest < 2**31
+        or not 0 < len(data["templates"]) <= 64
+    ):
+        raise ValueError("no pattern")
+    templates = []
+    for each in data["templates"]:
+        share, places = float(each["share"]), tuple(alphabets[int(i)] for i in each["places"])
+        template = Template(places, share, _intervals(each["free"], 2**62))
+        if not 0 < share <= 1 or len(places) > 400 or any(b > template.capacity for _, b in template.free):
+            raise ValueError("no template")
+        templates.append(template)
+    return Pattern(tuple(templates), longest)
+
+
+def _intervals(free: Any, most: int) -> tuple[Interval, ...]:
+    pairs = tuple((first, last) for first, last in free)
+    flat = [value for pair in pairs for value in pair]
+    if not all(type(v) is int and abs(v) <= most for v in flat) or sorted(set(flat)) != flat:
+        raise ValueError("no intervals")
+    return pairs
