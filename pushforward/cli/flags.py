@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import UseAppendAction, arg
 
@@ -15,16 +15,52 @@ from pushforward.registry import names
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pushforward.data.schema import Schema
     from pushforward.field import Field
     from pushforward.path import Path as TrajectoryPath
     from pushforward.run import Model
     from pushforward.run.conditions import Guidance
     from pushforward.sample import Stepper
 
-__all__ = ["GuidanceFlags", "MethodFlags", "RowFlags"]
+__all__ = ["ColumnFlags", "GuidanceFlags", "MethodFlags", "RowFlags"]
 
 STEPPER_NAMES = [name for name in names("sample", "STEPPERS") if name != "langevin"]  # which samples one law, no path
 GRID_NAMES = names("times", "GRIDS")
+
+
+@dataclass(frozen=True)
+class ColumnFlags:
+    """What of the columns of a table is not to be guessed."""
+
+    schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None
+    drop: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="COLUMN", help="a column to leave out (several times: several)")
+    ] = ()
+    keep: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="COLUMN", help="a column to learn, however much it looks like an identifier"),
+    ] = ()
+    text: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="COLUMN", help="a column not to learn: samples get fresh values of its pattern"),
+    ] = ()
+    header: Annotated[bool | None, arg(help="whether the first line of a text file names the columns (found out)")] = (
+        None
+    )
+
+    def columns(self) -> Schema | None:
+        """The schema file with the columns that flags name; InputError for a column that two of them name."""
+        from pushforward.data.schema import ColumnSchema, read_schema
+
+        named: dict[str, str] = {}
+        for flag in ("drop", "keep", "text"):
+            for name in getattr(self, flag):
+                if named.setdefault(name, flag) != flag:
+                    raise InputError(f"--{flag} {name}: --{named[name]} names it, too; give one of them")
+        if not named:
+            return read_schema(self.schema) or None
+        kinds: dict[str, Any] = {"drop": "drop", "keep": "keep", "text": "text"}
+        return read_schema(self.schema) | {name: ColumnSchema(kinds[flag]) for name, flag in named.items()}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
+from pushforward.cli.flags import ColumnFlags
 from pushforward.cli.terminal import fetch_bar, print_table, say
 from pushforward.errors import InputError
 
@@ -17,6 +18,7 @@ __all__ = ["info", "inspect", "verify"]
 
 def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a run")]) -> None:
     """What a run is: configuration, data, training so far, conventions."""
+    from pushforward.data import Transform
     from pushforward.run import history, read, read_tuned
 
     notes: list[str] = []
@@ -44,7 +46,7 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     for tuned in read_tuned(run):
         say(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
     say(f"convention  {file.convention}")
-    for note in notes:
+    for note in (*Transform.from_json(data.transform).notes, *notes):
         say(f"note        {note}")
 
 
@@ -72,7 +74,7 @@ def inspect(
     data: Annotated[
         Positional[str], arg(metavar="DATA", help="a file or folder of tables, arrays or pictures, or a built-in set")
     ],
-    schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
+    columns: ColumnFlags = ColumnFlags(),  # noqa: B008  (frozen)
     resize: Annotated[
         str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
     ] = None,
@@ -81,7 +83,7 @@ def inspect(
     from pushforward.data import inspect as inspect_data
 
     with fetch_bar() as show:
-        report = inspect_data(data, schema, resize, show)
+        report = inspect_data(data, columns.columns(), resize, show, header=columns.header)
     say(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     say(f"duplicated rows: {report.duplicated:,}")
     if report.classes:

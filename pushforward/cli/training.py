@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from pushforward.cli.flags import ColumnFlags
 from pushforward.cli.terminal import pick_device, progress_bar, say, tell
 from pushforward.config import Config
 from pushforward.progress import Progress
@@ -26,7 +27,7 @@ def train(
     steps: Annotated[int | None, arg(metavar="INT", help="optimiser steps (20,000 if no budget)")] = None,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,
-    schema: Annotated[Path | None, arg(metavar="FILE", help='columns as you want them: {"id": "drop", ...}')] = None,
+    columns: ColumnFlags = ColumnFlags(),  # noqa: B008  (frozen)
     resize: Annotated[
         str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
     ] = None,
@@ -58,7 +59,7 @@ def train(
     # several processes train, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("train") as progress:
         finished = run.train_run(
-            run.RowRequest(data, schema, resize, reflow),
+            run.RowRequest(data, columns.columns(), resize, reflow, columns.header),
             out,
             config,
             run.training_budget(steps, minutes),

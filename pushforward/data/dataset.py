@@ -34,7 +34,7 @@ class Dataset:
     y: Int64[Tensor, " n"] | None
     transform: Transform
     classes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()  # what of the source was left out or fetched, a line each
+    notes: tuple[str, ...] = ()  # what of the source was left out, fetched or guessed, a line each
 
     def __len__(self) -> int:
         return len(self.x)
@@ -73,6 +73,8 @@ def load(
     size: str | int | Sequence[int] | None = None,
     scratch: Path | None = None,
     progress: Watch = None,
+    *,
+    header: bool | None = None,
 ) -> Dataset:
     """Load a file (by its ending) or URL, a folder of pictures or tables, a built-in name, an array or a table.
 
@@ -81,14 +83,15 @@ def load(
     The transform is fitted to all rows; files of tables are read a part at a time, so that only the float32 rows need
     memory, and with a folder ``scratch`` not even they: many are in a file there (see `DiskRows`). A file behind a URL
     is fetched into a temporary copy first, once in a process; ``progress`` is called with (share done, words) where
-    that takes long. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
+    that takes long. ``header`` says whether the first line of a text file names the columns; otherwise that is found
+    out. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
     declared = read_schema(schema)
-    raw = read_source(source, declared, read_size(size), progress)
-    transform = fit(raw.rows, raw.origin, declared)
+    raw = read_source(source, declared, read_size(size), progress, header)
+    transform = replace(fit(raw.rows, raw.origin, declared), text=raw.text)
     x = transform.forward(raw.rows, raw.origin, scratch)
     y, classes = numbered_classes(raw)
-    return Dataset(raw.name, x, y, transform, classes, raw.notes)
+    return Dataset(raw.name, x, y, transform, classes, (*raw.notes, *transform.notes))
 
 
 def read_like(source: DataSource, transform: Transform, progress: Watch = None) -> Raw:
@@ -96,7 +99,7 @@ def read_like(source: DataSource, transform: Transform, progress: Watch = None) 
     pictures = transform.kind == "image" and isinstance(source, str | Path) and str(source) not in BUILTIN
     if pictures and Path(str(source)).suffix.lower() not in endings("array", written=True):
         return read_raw(source, size=transform.row_shape[:2], progress=progress)
-    return read_raw(source, transform.schema, progress=progress)
+    return read_raw(source, transform.schema, progress=progress, header=None if transform.text.header else False)
 
 
 def numbered_classes(raw: Raw) -> tuple[Int64[Tensor, " n"] | None, tuple[str, ...]]:

@@ -61,20 +61,24 @@ def inspect(
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
     progress: Watch = None,
+    *,
+    header: bool | None = None,
 ) -> DataSummary:
     """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
 
-    The numbers are those of the whole source, which is read into memory. ``schema``, ``size`` and
-    ``progress`` as in ``load``.
+    The numbers are those of the whole source, which is read into memory. ``schema``, ``size``,
+    ``progress`` and ``header`` as in ``load``.
     """
     declared = read_schema(schema)
-    raw = read_source(source, declared, read_size(size), progress)
+    raw = read_source(source, declared, read_size(size), progress, header)
     rows = raw.rows.table() if isinstance(raw.rows, Stream) else raw.rows
     if not isinstance(rows, np.ndarray):
         described = [_summarize_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
         codes = np.stack([code for _, code in described], axis=1) if described else np.zeros((0, 0))
-        summaries = tuple(replace(s, model=_model(rows.select([i]), declared)) for i, (s, _) in enumerate(described))
-        return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes), notes=raw.notes)
+        models = [_model(rows.select([i]), declared) for i in range(len(described))]
+        summaries = tuple(replace(s, model=form) for (s, _), (form, _) in zip(described, models, strict=True))
+        notes = (*raw.notes, *(note for _, note in models if note))
+        return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes), notes=notes)
     if rows.dtype.kind not in "biuf" or rows.size == 0 or rows.ndim == 0:
         check_array(rows, raw.origin)
     columns = {"x": rows} if rows.ndim > 2 else array_columns(rows)
@@ -126,13 +130,13 @@ def _duplicated(rows: Array) -> int:
     return len(rows) - len({hash(row.tobytes()) for row in rows})
 
 
-def _model(column: ArrowTable, schema: Schema) -> str:
-    """How one column enters the model, in a few words."""
+def _model(column: ArrowTable, schema: Schema) -> tuple[str, str]:
+    """How one column enters the model, in a few words, and what of that is guessed, in a sentence."""
     name = column.column_names[0]
     try:
         (encoder,) = infer_columns(
             Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema}
         )
     except InputError as error:
-        return "refused: " + str(error).removeprefix(f"here: column {name!r} ")
-    return encoder.form()
+        return "refused: " + str(error).removeprefix(f"here: column {name!r} "), ""
+    return encoder.form(), encoder.note

@@ -16,11 +16,12 @@ from typing import Any, Literal, TypeAlias, get_args
 from pushforward.errors import InputError, nearest
 from pushforward.files.jsonfile import read_json
 
-__all__ = ["Bounds", "ColumnKind", "ColumnSchema", "Schema", "TextForm", "read_schema"]
+__all__ = ["MISSING", "Bounds", "ColumnKind", "ColumnSchema", "Schema", "TextForm", "read_schema", "text_form"]
 
 ColumnKind = Literal["number", "categorical", "datetime", "text", "keep", "drop"]
 Scaling = Literal["linear", "quantile"]
 Bounds: TypeAlias = tuple[float | None, float | None]
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "None")  # texts that mean no value
 THOUSANDS = ".,' \u00a0\u202f"
 KEYS = ("kind", "bounds", "decimals", "scaling", "missing", "format", "decimal", "thousands")
 DIGITS = 8  # of a rounded column, after the point
@@ -93,7 +94,7 @@ def _column_schema(entry: Any, origin: str) -> ColumnSchema:
     declared: Any = {"kind": entry} if isinstance(entry, str) else entry
     if not isinstance(declared, Mapping) or not set(declared) <= set(KEYS):
         raise InputError(f"{origin}: expected a kind, or an object with keys among {', '.join(KEYS)}")
-    form = _text_form(declared, origin)
+    form = text_form(declared, origin)
     kind, bounds, decimals = declared.get("kind"), declared.get("bounds"), declared.get("decimals")
     scaling = declared.get("scaling")
     if scaling is not None and scaling not in get_args(Scaling):
@@ -114,7 +115,8 @@ def _column_schema(entry: Any, origin: str) -> ColumnSchema:
     return ColumnSchema(kind, (low, high), decimals, scaling, form)
 
 
-def _text_form(declared: Mapping[str, Any], origin: str) -> TextForm:
+def text_form(declared: Mapping[str, Any], origin: str) -> TextForm:
+    """Read how the cells of a column are written, from an object with the keys of `TextForm`."""
     missing, marks = declared.get("missing"), [declared.get(key) for key in ("format", "decimal", "thousands")]
     if missing is not None and not (isinstance(missing, list | tuple) and all(isinstance(m, str) for m in missing)):
         raise InputError(f'{origin}: missing must be a list of texts, such as ["", "NA"], found {missing!r}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
@@ -18,9 +18,10 @@ from pushforward.data.encoders.codec import encoder_from_json
 from pushforward.data.encoders.infer import fit_numbers, infer_columns
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.files.cells import is_number, is_text, is_time
+from pushforward.data.files.formats import TextSource, text_from_json
 from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
 from pushforward.data.files.stream import Stream
-from pushforward.data.schema import ColumnKind, ColumnSchema, Schema
+from pushforward.data.schema import MISSING, ColumnKind, ColumnSchema, Schema, TextForm
 from pushforward.data.spec import DataSpec
 from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError
@@ -46,6 +47,7 @@ class Transform:
     kind: DataKind
     row_shape: tuple[int, ...]  # of one row in user units: () for an array of rank 1
     columns: tuple[ColumnEncoder, ...]
+    text: TextSource = field(default_factory=TextSource)  # how the table was written, if it was text
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,10 +78,15 @@ class Transform:
 
     @property
     def schema(self) -> Schema:
-        """What is known of the columns of a table whose rows are read again: their kinds."""
-        kinds = {name: _kind_of(kind) for name, kind in self.types.items()}
-        dropped = {column.name: ColumnSchema("drop") for column in self.columns if column.ignored}
-        return dropped | {name: ColumnSchema(kind) for name, kind in kinds.items() if kind is not None}
+        """What is known of the columns of a table whose rows are read again: their kinds, and how they were written."""
+        kinds: dict[str, ColumnKind | None] = {name: _kind_of(kind) for name, kind in self.types.items()}
+        kinds |= {column.name: "drop" for column in self.columns if column.ignored}
+        usual = TextForm(missing=MISSING)  # in columns of text too, as in training
+        forms = {name: self.text.forms.get(name, usual) for name in kinds}
+        return {
+            name: ColumnSchema(kind, form=form if form.missing is not None else replace(form, missing=MISSING))
+            for (name, kind), form in zip(kinds.items(), forms.values(), strict=True)
+        }
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -201,8 +208,8 @@ class Transform:
             raise InputError(f"model rows have shape {rows.shape[1:]}; this transform takes {self.shape}")
         bad = ~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
         if bad.any():
-            first = row_name(int(np.argmax(bad)))
-            raise InputError(f"{int(bad.sum())} model rows hold NaN or inf, the first is {first}; the model diverged")
+            worst = row_name(int(np.argmax(bad)))
+            raise InputError(f"{int(bad.sum())} model rows hold NaN or inf, the first is {worst}; the model diverged")
         if self.kind == "image":
             rows = np.moveaxis(rows, 1, -1) if self._channels_last() else rows
             return self._array_columns()[0].inverse(rows.reshape(len(rows), *self.row_shape), clip=True)
@@ -251,12 +258,13 @@ class Transform:
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON from which ``from_json`` restores every number exactly."""
         columns = [column.to_json() for column in self.columns]
-        return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns}
+        text = {"text": self.text.to_json()} if self.text != TextSource() else {}
+        return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns} | text
 
     @staticmethod
     def from_json(data: Any) -> Transform:
         """Restore a transform from ``to_json``; InputError if ``data`` is not a well-formed transform."""
-        if not isinstance(data, dict) or set(data) != {"kind", "row_shape", "columns"}:
+        if not isinstance(data, dict) or set(data) - {"text"} != {"kind", "row_shape", "columns"}:
             raise InputError("transform: expected an object with the keys kind, row_shape and columns")
         kind, shape, entries = data["kind"], data["row_shape"], data["columns"]
         if not isinstance(entries, list) or kind not in get_args(DataKind):
@@ -274,7 +282,7 @@ class Transform:
             raise InputError("transform: the columns of an array must have one type")
         if kind != "table" and not isinstance(columns[0], NumericEncoder):
             raise InputError("transform: the columns of an array must be numbers")
-        return Transform(kind, tuple(shape), columns)
+        return Transform(kind, tuple(shape), columns, text_from_json(data.get("text", {}), "transform: text"))
 
     def _split(self, rows: Array) -> list[Array]:
         """The entries [n, width] of each column of a table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.data import Transform, plot_values
-from pushforward.data.encoders.categorical import Categorical
-from pushforward.data.files.rows import array_columns
+from pushforward.data import Transform
+from pushforward.data.encoders.base import ColumnEncoder
+from pushforward.data.encoders.categorical import Categorical, Value
+from pushforward.data.encoders.identifier import Identifier
+from pushforward.data.encoders.nullable import NUMBER, Mixed, Nullable
+from pushforward.data.files.cells import ArrowColumn, plot_column
+from pushforward.data.files.rows import Array, array_columns
 from pushforward.tensor import Points
 
 __all__ = ["NumericTable", "numeric_table"]
+
+LABELS: dict[Value, str] = {None: "missing", NUMBER: "a number"}  # of categories that are no words
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +45,24 @@ def numeric_table(x: Points, transform: Transform) -> NumericTable:
     kinds: list[tuple[str, ...] | None] = []
     values = []
     for column in kept:
-        cells = rows.select([column.name])
-        names.append(column.name)
-        if isinstance(column, Categorical):
-            position = {value: i for i, value in enumerate(column.categories)}
-            values.append(np.array([position[cell] for cell in cells.column(0).to_pylist()], np.float64))
-            kinds.append(tuple("missing" if value is None else str(value) for value in column.categories))
-        else:
-            values.append(plot_values(cells)[:, 0])
-            kinds.append(None)
+        for name, categories, view in _views(column, rows.column(column.name)):
+            names.append(name)
+            kinds.append(categories)
+            values.append(view)
     return NumericTable(tuple(names), tuple(kinds), torch.from_numpy(np.stack(values, 1)))
+
+
+def _views(column: ColumnEncoder, cells: ArrowColumn) -> Iterator[tuple[str, tuple[str, ...] | None, Array]]:
+    """A column as numbers or categories; of a mixed one its numbers and its words, of an identifier its gaps."""
+    if isinstance(column, Mixed):
+        numbers, words = column.apart(cells)
+        yield column.name, None, plot_column(numbers)
+        yield from ((f"{column.name} (words)", kinds, codes) for _, kinds, codes in _views(column.words, words))
+    elif isinstance(column, Categorical):
+        position = {value: i for i, value in enumerate(column.categories)}
+        kinds = tuple(LABELS.get(value, str(value)) for value in column.categories)
+        yield column.name, kinds, np.array([position[cell] for cell in cells.to_pylist()], np.float64)
+    elif isinstance(column, Nullable) and isinstance(column.inner, Identifier):
+        yield column.name, ("present", "missing"), np.asarray(cells.is_null(), np.float64)
+    else:
+        yield column.name, None, plot_column(cells)

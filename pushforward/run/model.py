@@ -107,13 +107,14 @@ class Model:
         sampler = Sampler.of(sampler, stepper, grid, steps, tol)
         sampling = Sampling(sampler, guidance, seed, first, self._watched(progress))
         if where is None:
-            return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling))
+            return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling), seed, first)
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
         row = table_of_one_row(where, self.transform)
         condition = encode_partial_rows(self.transform, self.run, row, "where", False).expand(n, -1)
         x = self._generate(n, condition, sampling)
-        return overwrite_observed(self.transform.inverse(condition.where(~condition.isnan(), x)), row)
+        made = self.transform.inverse(condition.where(~condition.isnan(), x), seed, first)
+        return overwrite_observed(made, row)
 
     def labels(self, n: int, y: ClassSpec = None, seed: int = 0, first: int = 0) -> Tensor | None:
         """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
@@ -155,7 +156,7 @@ class Model:
             drawn = self._generate(len(todo), condition, sampling)
             x[todo] = condition.where(~condition.isnan(), drawn)
             # a missing value is an answer of the model too, but none that fills a gap
-            table = self.transform.inverse(x)
+            table = self.transform.inverse(x, seed)
             assert isinstance(table, pa.Table)
             gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)
             todo = torch.from_numpy(np.flatnonzero(gaps))

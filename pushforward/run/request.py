@@ -27,13 +27,15 @@ def single_process() -> Processes:
 class RowRequest:
     """The rows to train on: ``data`` as of `data.load`, or pairs that the run ``reflow`` makes (`pairs`).
 
-    ``schema`` says of the columns of a table what is not to be inferred, ``resize`` is the size of pictures.
+    ``schema`` says of the columns of a table what is not to be inferred, ``resize`` is the size of pictures, and
+    ``header`` whether the first line of a text file names the columns.
     """
 
     data: Any | None
     schema: str | Path | Mapping[str, Any] | None = None
     resize: str | int | Sequence[int] | None = None
     reflow: Path | None = None
+    header: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution
     from pushforward.data import load
 
     if request.reflow is None:
-        data = load(request.data, request.schema, request.resize, folder, watcher.preparing("data"))
+        progress = watcher.preparing("data")
+        data = load(request.data, request.schema, request.resize, folder, progress, header=request.header)
         data = replace(data, name=writable(data.name))
         return RunRows(data, writable(str(request.data)) if isinstance(request.data, str | Path) else data.name)
     # made by the main process, and read back by the others

@@ -42,6 +42,7 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     schema: str | Path | Mapping[str, Any] | None = None,
+    header: bool | None = None,
     resize: str | int | Sequence[int] | None = None,
     reflow: str | Path | None = None,
     device: str = "cpu",
@@ -67,6 +68,7 @@ def train(
         config: network, path, objective, optimizer and seed; what it leaves open is decided by the data.
         steps, minutes: the budget, whichever ends first; 20,000 steps where neither is given.
         schema: what is not to be inferred of the columns of a table, a dict or a JSON file (see `read_schema`).
+        header: whether the first line of a text file names the columns; found out otherwise.
         resize: pictures are scaled to cover this size and cut to it: 64, "48x64".
         reflow: the folder of a run, of whose pairs (source point, sample) the new model is trained, in place of data.
         device, processes, accumulate, shard, compiled: where and how a step is computed, see `Execution`. The first
@@ -86,7 +88,7 @@ def train(
     # the arguments, sorted by whom they are for
     execution = Execution(device, processes or SINGLE, accumulate, shard, compiled)
     train_run(
-        RowRequest(data, schema, resize, None if reflow is None else Path(reflow)),
+        RowRequest(data, schema, resize, None if reflow is None else Path(reflow), header),
         Path(out),
         config or Config(),
         training_budget(steps, minutes),

@@ -25,7 +25,6 @@ class ColumnEncoder(ABC):
     name: str
     ignored = False  # whether the column is neither looked at nor part of the output
     optional = False  # whether it may be missing where rows are read again
-    note = ""  # what of it was guessed, a sentence for people
 
     # ---- what it takes of a model row
 
@@ -113,6 +112,11 @@ class ColumnEncoder(ABC):
     @abstractmethod
     def form(self) -> str:
         """Say in a few words how the column enters the model."""
+
+    @property
+    def note(self) -> str:
+        """What of the column was guessed, a sentence for people; empty if nothing."""
+        return ""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

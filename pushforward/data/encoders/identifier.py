@@ -132,7 +132,7 @@ def identifier_from_json(entry: dict[str, Any], origin: str) -> Identifier:
     ):
         raise InputError(f"{origin} has values that no fit gives; restore the file")
     ((which, data),) = values.items()
-    drawn = {"keys": _keys, "pattern": _pattern}[which](data)
+    drawn: Pattern | Keys = _keys(data) if which == "keys" else _pattern(data) if which == "pattern" else entry[which]
     return Identifier(name, kind, float(distinct), drawn)
 
 

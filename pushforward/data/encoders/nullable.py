@@ -250,17 +250,25 @@ class Mixed(Gapped):
         cells = self.words.decode(self._parts(x)[1])
         return np.array(cells.to_pylist(), object)
 
-    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
-        """Encode the numbers, 0 for words, and the words beside them; InputError for a word that was never there."""
+    def apart(self, cells: ArrowColumn) -> tuple[ArrowColumn, ArrowColumn]:
+        """Take cells apart: numbers, null in the place of words, and words, `NUMBER` in the place of numbers."""
         import pyarrow as pa
 
         text = as_text(cells)
         number = marked(text, self.kind)
-        index, inner = np.flatnonzero(number), np.zeros((len(text), self.inner.width), np.float32)
-        if len(index):
-            numbers = parsed(text.filter(pa.array(number)), self.kind)
-            inner[number] = self.inner.encode(numbers, origin, lambda row: name_row(int(index[row])))
         words = pa.array(np.where(number, NUMBER, np.array(text.to_pylist(), object)), pa.string())
+        return parsed(text.take(pa.array(np.arange(len(text)), mask=~number)), self.kind), words
+
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode the numbers, 0 for words, and the words beside them; InputError for a word that was never there."""
+        import pyarrow as pa
+
+        numbers, words = self.apart(cells)
+        number = present(numbers)
+        index, inner = np.flatnonzero(number), np.zeros((len(number), self.inner.width), np.float32)
+        if len(index):
+            plain = numbers.filter(pa.array(number))
+            inner[number] = self.inner.encode(plain, origin, lambda row: name_row(int(index[row])))
         return np.concatenate([inner, self.words.encode(words, origin, name_row)], axis=1)
 
     def decode(self, x: Array) -> ArrowColumn:

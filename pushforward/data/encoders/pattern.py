@@ -12,7 +12,7 @@ import re
 import string
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import numpy as np
@@ -220,7 +220,7 @@ def _groups(places: Sequence[str]) -> list[list[str]]:
 def free_between(taken: Array, low: int, high: int) -> tuple[Interval, ...]:
     """The widest intervals of low .. high - 1 between sorted integers; of wide ones not the ends, next to a row."""
     ends = [low - 1, *map(int, taken), high]
-    gaps = [(a + 1, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a + 1]
+    gaps = [(a + 1, b) for a, b in pairwise(ends) if b > a + 1]
     widest = sorted(gaps, key=lambda gap: gap[0] - gap[1])[:INTERVALS]
     trimmed = [(a + (b - a) // 16, b - (b - a) // 16) if b - a >= 64 else (a, b) for a, b in widest]
     return tuple(sorted(trimmed))

@@ -16,8 +16,8 @@ from pushforward.data.encoders.clock import common_step, type_range
 from pushforward.data.encoders.identifier import Identifier, fit_keys
 from pushforward.data.encoders.nullable import Ignored, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder, above
-from pushforward.data.encoders.quantile import QuantileNormal, fit_quantiles
 from pushforward.data.encoders.pattern import fit_pattern
+from pushforward.data.encoders.quantile import QuantileNormal, fit_quantiles
 from pushforward.data.encoders.typed import TypedNumeric
 from pushforward.data.encoders.words import WordStats
 from pushforward.data.encoders.written import as_text, kind_of_most, marked, parsed
@@ -35,10 +35,13 @@ FEW = 10  # different texts that are no sign of an identifier, however few the r
 KEYED = 20  # rows of which a key says something
 CHANCE = 14.0  # nats that numbers drawn from their range, all different, would need: fewer than 1 in 10^6 columns do
 LARGE = 10**15  # numbers from here on are names
-THINGS = "account|case|claim|client|cust|customer|device|employee|event|invoice|item|member|obs|observation|order|patient"
+THINGS = (
+    "account|case|claim|client|cust|customer|device|employee|event|invoice|item|member|obs|observation|order|patient"
+)
 THINGS += "|person|policy|product|record|row|sample|session|student|subject|ticket|transaction|txn?|user|visit"
 NAME = re.compile(  # of a column that may be a key, in any case but for the Id of camelCase
-    rf"(?i:(.*[^a-z])?(id|uuid|guid|key|rownames?)|({THINGS})s?[ _.-]?(id|no|nr|num|number|key))|.*[a-z](Id|ID)", re.DOTALL
+    rf"(?i:(.*[^a-z])?(id|uuid|guid|key|rownames?)|({THINGS})s?[ _.-]?(id|no|nr|num|number|key))|.*[a-z](Id|ID)",
+    re.DOTALL,
 )
 
 

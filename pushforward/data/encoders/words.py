@@ -58,7 +58,11 @@ class WordStats:
     def apply(self) -> bool:
         """Whether most cells are numbers, and among them words that repeat."""
         total = sum(self.words.values())
-        return 0 < total <= self.numbers.present and NUMBER not in self.words and len(self.words) <= min(MOST, max(FEW, total / 2))
+        return (
+            0 < total <= self.numbers.present
+            and NUMBER not in self.words
+            and len(self.words) <= min(MOST, max(FEW, total / 2))
+        )
 
     def encoder(self, name: str, rows: int) -> Mixed:
         """Build the column of ``rows`` cells, of which those that are neither are gaps."""
@@ -71,4 +75,3 @@ class WordStats:
             words, shares = [*words, None], [*shares, 1 - present / rows]
         digits = next(iter(self.digits)) if len(self.digits) == 1 else None
         return Mixed(numbers, Categorical(name, "string", tuple(words), tuple(shares)), digits, self.first)
-

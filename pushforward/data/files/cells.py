@@ -19,6 +19,7 @@ __all__ = [
     "is_text",
     "is_time",
     "numbers",
+    "plot_column",
     "plot_values",
     "present",
     "stray",
@@ -146,10 +147,11 @@ def stray(cells: ArrowColumn, origin: str, name_row: RowNamer = row_name) -> Inp
 
 def plot_values(table: Any) -> Array:
     """Convert a table to float64 [n, d] for pictures: categories by number in order, dates as counts, gaps as NaN."""
-    return np.stack([_plot_values(cells) for cells in table.columns], axis=1)
+    return np.stack([plot_column(cells) for cells in table.columns], axis=1)
 
 
-def _plot_values(cells: ArrowColumn) -> Array:
+def plot_column(cells: ArrowColumn) -> Array:
+    """Convert a column as `plot_values` does; float64 [n]."""
     import pyarrow as pa
 
     out, filled = np.full(len(cells), np.nan), present(cells)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
-from pushforward.data.files.cells import NUMBER, ArrowColumn
-from pushforward.data.files.formats import Contents, FileSet, Format
+from pushforward.data.files.cells import ArrowColumn
+from pushforward.data.files.dialect import Dialect, find_dialect, open_quote
+from pushforward.data.files.formats import Contents, FileSet, Format, TextSource
 from pushforward.data.files.forms import ColumnForms, decide
 from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
-from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
+from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_same
 from pushforward.data.schema import ColumnSchema
 from pushforward.errors import InputError
 
@@ -32,20 +33,26 @@ WHOLE = 1e15  # floats below that are whole are written with a point
 def read_text(source: FileSet) -> Contents:
     """Read text files whose first line names the columns, the same in each, one below the other.
 
-    Commas between the cells, or ``;``, tabs and ``|``, are found out. A column becomes int64, uint64, float64, bool,
-    date32 or a timestamp if every filled cell is one, as far as the schema lets it and in a form that is found out, too
-    (see `forms`); any other stays text. An empty cell, NA, NaN, null and None are missing, as far as the schema does not
-    say otherwise; in a column that it calls categorical, an empty cell alone. InputError: a file is empty, is not UTF-8, has no header, repeats a
-    column name, has other columns than the first, or a line with too few or too many cells.
+    The encoding, the mark between cells and the like are found out (see `dialect`). A column becomes int64, uint64,
+    float64, bool, date32 or a timestamp if every filled cell is one, as far as the schema lets it and in a form that is
+    found out, too (see `forms`); any other stays text. An empty cell, NA, NaN, null and None are missing, as far as the
+    schema does not say otherwise; in a column that it calls categorical, an empty cell alone. InputError: a file is
+    empty, repeats a column name, has other columns than the first, or a line with too few or too many cells.
     """
-    delimiters = [_delimiter(path) for path in source.files]
-    names = _header(source.files[0], delimiters[0])
-    for path, delimiter in zip(source.files, delimiters, strict=True):
-        require_same(_header(path, delimiter), names, path, source.files[0])
+    found = [find_dialect(path, source.header) for path in source.files]
+    dialects = [replace(dialect, header=found[0][0].header) for dialect, _ in found]
+    notes = [note for _, said in found for note in said]
+    names = dialects[0].names(source.files[0])
+    for path, dialect in zip(source.files, dialects, strict=True):
+        require_same(dialect.names(path), names, path, source.files[0])
+    for i, path in enumerate(source.files):
+        if dialects[i].quoted:
+            dialects[i], said = _with_quotes(path, dialects[i])
+            notes += said
 
     def read_cells() -> Iterator[ArrowTable]:
-        for path, delimiter in zip(source.files, delimiters, strict=True):
-            yield from (part.select(names) for part in _text_cells(path, delimiter))
+        for path, dialect in zip(source.files, dialects, strict=True):
+            yield from (part.select(names) for part in _text_cells(path, dialect))
 
     # the types follow from every cell of every part, so that the text is gone through before the first row is given
     text = keep_if_small(read_cells)
@@ -55,35 +62,81 @@ def read_text(source: FileSet) -> Contents:
     for part in text():
         for column, cells in zip(columns, part.columns, strict=True):
             column.update(cells)
-    chosen, notes = decide(columns, ";" in delimiters)
+    chosen, guessed = decide(columns, any(dialect.delimiter == ";" for dialect in dialects))
 
     def read_typed() -> Iterator[ArrowTable]:
         import pyarrow as pa
 
         yield pa.table([pa.array([], form.arrow) for form in chosen], names=names)  # without rows there are types, too
         for part in text():
-            yield pa.table([c.cast(cells, form) for c, cells, form in zip(columns, part.columns, chosen, strict=True)], names=names)
+            typed = [c.cast(cells, form) for c, cells, form in zip(columns, part.columns, chosen, strict=True)]
+            yield pa.table(typed, names=names)
 
-    name_row = partial(_name_line, source.files, delimiters)
+    name_row = partial(_name_line, source.files, dialects)
     stream = Stream(source.origin, tuple(names), keep_if_small(read_typed), name_row)
-    return Contents(stream, notes=tuple(notes))
+    forms = {c.name: c.form(form) for c, form in zip(columns, chosen, strict=True)}
+    named = {name: form for name, form in forms.items() if form is not None}
+    return Contents(stream, notes=(*notes, *guessed), text=TextSource(named, dialects[0].header))
 
 
-def _text_cells(path: File, delimiter: str) -> Iterator[ArrowTable]:
+def _with_quotes(path: File, dialect: Dialect) -> tuple[Dialect, list[str]]:
+    """The dialect of a file with quotation marks that are not closed: there they are characters like others.
+
+    Such a mark swallows lines as a cell. InputError where the lines are of different lengths without it, too.
+    """
+    error: InputError | None = None
+    try:
+        if not any(_swallows(part, dialect) for part in _text_cells(path, dialect)):
+            return dialect, []
+    except InputError as caught:
+        error = caught
+    line, plain = open_quote(path, dialect), replace(dialect, quoted=False, bare=True)
+    try:
+        if line and plain.names(path) == dialect.names(path) and sum(1 for _ in _text_cells(path, plain)):
+            return plain, [f"{path}: line {line}: a quotation mark that is not closed is read as a character"]
+    except InputError:
+        pass
+    if error is None or "block" in str(error):
+        error = InputError(f"{path}: line {line}: a quotation mark is opened and not closed; close it or remove it")
+    raise error
+
+
+def _swallows(part: ArrowTable, dialect: Dialect) -> bool:
+    """Whether a cell of several lines holds one that is a row by itself."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if part.num_columns < 2:
+        return False
+    for column in part.columns:
+        several = pc.fill_null(pc.greater(pc.count_substring(column, "\n"), 1), False)
+        cells = column.filter(several) if pc.any(several).as_py() else pa.array([], pa.string())
+        for cell in cells.to_pylist():
+            if any(line.count(dialect.delimiter) == part.num_columns - 1 for line in cell.split("\n")[1:-1]):
+                return True
+    return False
+
+
+def _text_cells(path: File, dialect: Dialect) -> Iterator[ArrowTable]:
     """Parts of one file, every cell as text."""
     import pyarrow as pa
     from pyarrow import csv as pacsv
 
-    names = _header(path, delimiter)
-    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    names = dialect.names(path)
+    parse = pacsv.ParseOptions(
+        delimiter=dialect.delimiter, newlines_in_values=dialect.quoted, quote_char='"' if dialect.quoted else False
+    )
     convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    encoding = "utf8" if dialect.encoding == "utf-8-sig" else dialect.encoding
+    given = {} if dialect.header else {"column_names": names}
     try:
-        options = pacsv.ReadOptions(block_size=BLOCK, skip_rows=int(_named_delimiter(path) is not None))
+        options = pacsv.ReadOptions(block_size=BLOCK, skip_rows=dialect.skip, encoding=encoding, **given)
         with reading(path) as opened, pacsv.open_csv(opened, options, parse, convert) as batches:
             for batch in batches:
-                yield pa.Table.from_batches([batch])
+                part = pa.Table.from_batches([batch])
+                yield _without_quotes(part) if dialect.bare else part
     except pa.ArrowInvalid as error:
-        for line, cells in _lines(path, delimiter):
+        for line, cells in dialect.lines(path):
             if len(cells) != len(names):
                 raise InputError(
                     f"{path}: line {line}: expected {len(names)} columns, as in the first line, found {len(cells)}; "
@@ -92,58 +145,25 @@ def _text_cells(path: File, delimiter: str) -> Iterator[ArrowTable]:
         raise InputError(f"{path}: not a readable table: {str(error).partition(chr(10))[0]}") from error
 
 
-def _named_delimiter(path: File) -> str | None:
-    """The mark that a first line ``sep=;`` names, as Excel writes it and leaves out; None without such a line."""
-    with path.open("rb") as file:
-        first = file.read(16).removeprefix(b"\xef\xbb\xbf").splitlines()[:1]
-    match = re.fullmatch(rb'"?sep=([,;|\t ])"?', first[0]) if first else None
-    return match[1].decode() if match else None
+def _without_quotes(part: ArrowTable) -> ArrowTable:
+    """Cells without the quotation marks around them, where both are there."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def bare(cells: ArrowColumn) -> ArrowColumn:
+        quoted = pc.match_substring_regex(cells, r'(?s)^".*"$')
+        inner = pc.replace_substring(pc.utf8_slice_codeunits(cells, 1, -1), '""', '"')
+        return pc.if_else(quoted, inner, cells)
+
+    return pa.table([bare(column) for column in part.columns], names=part.column_names)
 
 
-def _delimiter(path: File) -> str:
-    """A tab in a .tsv file; in a .csv file, a comma unless that leaves one column and another mark makes several.
-
-    A first line ``sep=;`` decides.
-    """
-    if (named := _named_delimiter(path)) is not None:
-        return named
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    for mark in ",;\t|":
-        widths = [len(cells) for _, (_, cells) in zip(range(3), _lines(path, mark), strict=False)]
-        if widths and widths[0] > 1 and (mark == "," or len(set(widths)) == 1):
-            return mark
-    return ","
-
-
-def _header(path: File, delimiter: str) -> list[str]:
-    names = next((cells for _, cells in _lines(path, delimiter)), None)
-    if names is None:
-        raise InputError(f"{path}: the file is empty; give a line of column names followed by rows")
-    if all(NUMBER.fullmatch(name) for name in names):
-        raise InputError(f"{path}: the first line holds only numbers; add a first line that names the columns")
-    require_distinct(names, str(path))
-    return names
-
-
-def _lines(path: File, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number in the file and cells of each row, the header first; blank lines are skipped, as pyarrow does."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            named = _named_delimiter(path) is not None
-            yield from ((reader.line_num, cells) for cells in reader if cells and not (named and reader.line_num == 1))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text; save it again with UTF-8 encoding") from error
-    except csv.Error as error:
-        raise InputError(f"{path}: not a readable table: {error}") from error
-
-
-def _name_line(paths: Sequence[File], delimiters: Sequence[str], row: int) -> str:
+def _name_line(paths: Sequence[File], dialects: Sequence[Dialect], row: int) -> str:
     """Name the line of the ``row``-th data row (from 0): ``line 2`` follows the header."""
     left = row
-    for path, delimiter in zip(paths, delimiters, strict=True):
-        for i, (line, _) in enumerate(_lines(path, delimiter)):
+    for path, dialect in zip(paths, dialects, strict=True):
+        i = 0
+        for i, (line, _) in enumerate(dialect.lines(path), 1 - dialect.header):
             if i == left + 1:
                 return f"line {line}" if len(paths) == 1 else f"{path.name}, line {line}"
         left -= i

@@ -8,8 +8,8 @@ lists of endings read the registry.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -17,10 +17,22 @@ from typing import IO, Any, Literal, TypeAlias
 from pushforward.data.files.remote import File
 from pushforward.data.files.rows import Array
 from pushforward.data.files.stream import Stream
-from pushforward.data.schema import Schema
+from pushforward.data.schema import Schema, TextForm, text_form
+from pushforward.errors import InputError
 from pushforward.registry import merged, names
 
-__all__ = ["ENDINGS", "Contents", "FileSet", "Format", "Size", "endings", "format_of", "formats"]
+__all__ = [
+    "ENDINGS",
+    "Contents",
+    "FileSet",
+    "Format",
+    "Size",
+    "TextSource",
+    "endings",
+    "format_of",
+    "formats",
+    "text_from_json",
+]
 
 Size: TypeAlias = tuple[int, int]  # height and width in pixels
 
@@ -34,6 +46,38 @@ class FileSet:
     folder: Path | None = None  # if the source is one
     schema: Schema = field(default_factory=dict)  # of the columns of a table
     size: Size | None = None  # of pictures
+    header: bool | None = None  # whether the first line of a text file names the columns; None: found out
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """What was found out of tables in text: how the cells of some columns are written, and whether names come first."""
+
+    forms: Mapping[str, TextForm] = field(default_factory=dict)
+    header: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from what is usual."""
+        forms = {}
+        for name, form in self.forms.items():
+            forms[name] = {key: value for key, value in asdict(form).items() if value is not None}
+        return {"forms": forms, "header": self.header}
+
+
+def text_from_json(data: Any, origin: str) -> TextSource:
+    """Restore from ``TextSource.to_json``, or from nothing; InputError, which ``origin`` opens, for anything else."""
+    if data == {}:
+        return TextSource()
+    if not isinstance(data, dict) or set(data) != {"forms", "header"} or type(data["header"]) is not bool:
+        raise InputError(f"{origin}: expected an object with the keys forms and header; restore the file")
+    keys = {entry.name for entry in fields(TextForm)}
+    if not isinstance(data["forms"], dict) or not all(
+        isinstance(f, dict) and set(f) <= keys for f in data["forms"].values()
+    ):
+        raise InputError(f"{origin}: expected the forms of columns by their names; restore the file")
+    return TextSource(
+        {name: text_form(form, f"{origin}: {name!r}") for name, form in data["forms"].items()}, data["header"]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +88,7 @@ class Contents:
     labels: Array | None = None
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()  # a line each
+    text: TextSource = field(default_factory=TextSource)
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-
 from pushforward.data.files.cells import ArrowColumn
-from pushforward.data.schema import ColumnKind, TextForm
+from pushforward.data.schema import MISSING, ColumnKind, TextForm
 
 __all__ = ["ColumnForms", "Form", "decide", "filled"]
 
-MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "None")
 FIRST = 64  # cells tried before the whole column, because a cast does not stop at the first cell that it cannot take
 SAMPLE = 1000  # cells of text, from which a form of most is guessed
 FEW = 64  # different texts that may be names of versions
 NUMBERS = ("int64", "uint64", "double")
 # marks between thousands and before decimals, in the order in which they are tried
 MARKS = (("", ","), (",", "."), (".", ","), (" ", "."), (" ", ","), ("\u00a0", ","), ("\u202f", ","), ("'", "."))
-DAYS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%m.%d.%Y", "%Y/%m/%d", "%Y.%m.%d")
-DAYS += ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y")
-DAYS += ("%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y")
+DAYS = (
+    *("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%m.%d.%Y", "%Y/%m/%d", "%Y.%m.%d"),
+    *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y"),
+    *("%d %b %Y", "%d-%b-%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%y"),
+)
 CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 # 007; 0x1F; +49170...; 3E5; 20 digits
 NAMES = r"^(?:[+-]?0\d+|[+-]?0[xX][0-9a-fA-F]+|\+\d+|[+-]?\d+E\d+|[+-]?\d{19,})$"
@@ -106,9 +106,7 @@ def choices(kind: ColumnKind | None, form: TextForm) -> list[Form]:
     times += [f"timestamp[{unit}{zone}]" for zone in ("", ", tz=UTC") for unit in ("s", "us", "ns")]
     numbers = [Form(name) for name in whole]
     marked = [Form(name, *marks) for marks in MARKS for name in ("int64", "double") if marks[0] or name == "double"]
-    dated = [
-        Form("timestamp[s]" if clock else "date32[day]", dates=day + clock) for clock in CLOCKS for day in DAYS
-    ]
+    dated = [Form("timestamp[s]" if clock else "date32[day]", dates=day + clock) for clock in CLOCKS for day in DAYS]
     iso = [Form(name) for name in times]
     if form.format is not None:
         timed = any(mark in form.format for mark in ("%H", "%I"))
@@ -179,6 +177,16 @@ class ColumnForms:
         """Convert cells to the type of a form; text keeps the white space around it."""
         trimmed, whole = filled(column, self.missing)
         return form.cast(whole if form == Form("string") else trimmed)
+
+    def form(self, form: Form) -> TextForm | None:
+        """What a schema would say of the form, so that other files are read alike; None where nothing is special."""
+        said = TextForm(
+            None if self.missing == MISSING else self.missing,
+            form.dates or None,
+            form.decimal if form.decimal != "." or form.thousands else None,
+            form.thousands or None,
+        )
+        return None if said == TextForm() else said
 
     def _update_names(self, cells: ArrowColumn) -> None:
         """Note cells that would not be written back as they are."""
@@ -285,7 +293,9 @@ def _of_most(column: ColumnForms) -> Form:
 
     if column.kind not in (None, "keep") or column.sample is None or not len(column.sample):
         return Form("string")
-    plain = pc.match_substring_regex(column.sample, r"^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$|^\d{4}-\d\d-\d\d(?:[ T][\d:]+)?$")
+    plain = pc.match_substring_regex(
+        column.sample, r"^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$|^\d{4}-\d\d-\d\d(?:[ T][\d:]+)?$"
+    )
     best, share = Form("string"), float(pc.mean(plain.cast("int8")).as_py())
     for form in choices(None, TextForm()):
         if not form.plain:

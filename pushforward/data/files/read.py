@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pushforward.data.files.builtin import BUILTIN, CLASSES
-from pushforward.data.files.formats import ENDINGS, FileSet, Size, endings, format_of
+from pushforward.data.files.formats import ENDINGS, FileSet, Size, TextSource, endings, format_of
 from pushforward.data.files.images import read_size, resize
 from pushforward.data.files.remote import File, Remote, is_url, remote_files
 from pushforward.data.files.rows import Array, UserRows, check_array
@@ -39,7 +39,8 @@ class Raw:
     rows: UserRows  # `read_source` leaves a table as a Stream
     labels: Array | None = None
     classes: tuple[str, ...] = ()  # labels are numbers of these, if there are any
-    notes: tuple[str, ...] = ()  # what was left out or fetched, a line each
+    notes: tuple[str, ...] = ()  # what was left out, fetched or guessed, a line each
+    text: TextSource = field(default_factory=TextSource)  # how a table in text is written
 
 
 def read_raw(
@@ -47,13 +48,15 @@ def read_raw(
     schema: str | Path | Mapping[str, Any] | None = None,
     size: str | int | Sequence[int] | None = None,
     progress: Watch = None,
+    *,
+    header: bool | None = None,
 ) -> Raw:
     """Read rows in user units, to be fitted or to be put through the transform of an earlier run; tables in memory.
 
-    ``schema``, ``size`` and ``progress`` as in ``load``.
+    ``schema``, ``size``, ``progress`` and ``header`` as in ``load``.
     InputError: no such file or ending, damaged file, missing values in an array, no rows.
     """
-    raw = read_source(source, read_schema(schema), read_size(size), progress)
+    raw = read_source(source, read_schema(schema), read_size(size), progress, header)
     if isinstance(raw.rows, np.ndarray):
         check_array(raw.rows, raw.origin)
         return raw
@@ -68,9 +71,10 @@ def read_source(
     schema: Schema,
     size: Size | None = None,
     progress: Watch = None,
+    header: bool | None = None,
 ) -> Raw:
     """Read rows as they stand in the source; only what makes reading itself impossible is an error."""
-    raw = _read(source, schema, size, Progress.of(progress))
+    raw = _read(source, schema, size, header, Progress.of(progress))
     if size is None:
         return raw
     if not isinstance(raw.rows, np.ndarray):
@@ -78,7 +82,7 @@ def read_source(
     return replace(raw, rows=resize(raw.rows, size, raw.origin))
 
 
-def _read(source: DataSource, schema: Schema, size: Size | None, progress: Progress) -> Raw:
+def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | None, progress: Progress) -> Raw:
     if isinstance(source, Tensor):
         tensor = source.detach().cpu()
         return Raw("tensor", "the tensor", (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
@@ -96,13 +100,14 @@ def _read(source: DataSource, schema: Schema, size: Size | None, progress: Progr
         form = format_of(files[0])
         assert form is not None  # the files were found by their formats
         fetched = _fetch(name, files, progress)
-        contents = form.read(FileSet(name, tuple(files), path if path.is_dir() else None, schema, size))
+        contents = form.read(FileSet(name, tuple(files), path if path.is_dir() else None, schema, size, header))
     except OSError as error:
         raise InputError(
             f"{path}: cannot read: {error.strerror or error}; check the file and its permissions"
         ) from error
     stem = files[0].stem if is_url(name) and len(files) == 1 else path.stem
-    return Raw(stem, name, contents.rows, contents.labels, contents.classes, (*fetched, *notes, *contents.notes))
+    said = (*fetched, *notes, *contents.notes)
+    return Raw(stem, name, contents.rows, contents.labels, contents.classes, said, contents.text)
 
 
 def _fetch(url: str, files: Sequence[File], progress: Progress) -> tuple[str, ...]:

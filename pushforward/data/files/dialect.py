@@ -1,0 +1,149 @@
+"""How a text file holds its table: encoding, the mark between cells, quotation marks, and whether names come first."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pushforward.data.files.cells import NUMBER
+from pushforward.data.files.remote import File
+from pushforward.data.files.stream import require_distinct
+from pushforward.errors import InputError
+
+__all__ = ["Dialect", "find_dialect", "open_quote"]
+
+READ = 1 << 20  # bytes looked at together
+FRACTION = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*", re.ASCII)  # no name of a column
+YEARS = range(1500, 2200)
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one text file is written; ``skip`` lines come before the first that counts, such as ``sep=;``."""
+
+    encoding: str = "utf-8-sig"
+    delimiter: str = ","
+    quoted: bool = True  # whether cells may be in quotation marks
+    bare: bool = False  # whether those that are not closed are characters like others
+    skip: int = 0
+    header: bool = True  # whether the first line names the columns
+
+    def lines(self, path: File) -> Iterator[tuple[int, list[str]]]:
+        """Line number in the file and cells of each row, the header first; blank lines are skipped, as pyarrow does."""
+        try:
+            with path.open(newline="", encoding=self.encoding) as file:
+                marks = csv.reader(file, delimiter=self.delimiter)
+                reader = csv.reader(file, delimiter=self.delimiter, quoting=csv.QUOTE_NONE) if self.bare else marks
+                yield from ((reader.line_num, cells) for cells in reader if cells and reader.line_num > self.skip)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not text in {self.encoding}; save it again with UTF-8 encoding") from error
+        except csv.Error as error:
+            raise InputError(f"{path}: not a readable table: {error}") from error
+
+    def names(self, path: File) -> list[str]:
+        """Names of the columns, x0, x1, ... where the file has none; InputError for one that appears twice."""
+        first = next((cells for _, cells in self.lines(path)), None)
+        if first is None:
+            raise InputError(f"{path}: the file is empty; give a line of column names followed by rows")
+        if not self.header:
+            return [f"x{i}" for i in range(len(first))]
+        require_distinct(first, str(path))
+        return first
+
+
+def find_dialect(path: File, header: bool | None) -> tuple[Dialect, list[str]]:
+    """Find out how a file is written, and say what was guessed; ``header`` says whether its first line names columns.
+
+    A tab in a .tsv file; in others, a comma unless that leaves one column and another mark makes several; a first line
+    ``sep=;`` decides. A first line of fractions, or of numbers that are neither years nor count from 0, is a row.
+    """
+    notes: list[str] = []
+    encoding, quoted = _encoding(path)
+    if encoding in ("cp1252", "latin-1"):
+        notes.append(f"{path}: not UTF-8 text, read as {encoding}")
+    named = _named_delimiter(path, encoding)
+    dialect = Dialect(encoding, named or "\t", quoted, skip=int(named is not None))
+    if named is None and path.suffix.lower() != ".tsv":
+        for mark in ",;\t|":
+            dialect = replace(dialect, delimiter=mark)
+            widths = [len(cells) for _, (_, cells) in zip(range(3), dialect.lines(path), strict=False)]
+            if widths and widths[0] > 1 and (mark == "," or len(set(widths)) == 1):
+                break
+        else:
+            dialect = replace(dialect, delimiter=",")
+    if header is None:
+        first = next((cells for _, cells in dialect.lines(path)), [])
+        header = not _is_row(first)
+        if not header:
+            notes.append(
+                f"{path}: the first line is read as a row, and columns are named x0, x1, ... (--header: names)"
+            )
+        elif first and all(NUMBER.fullmatch(cell) for cell in first):
+            notes.append(f"{path}: the first line, of numbers, is read as names of columns (--no-header: a row)")
+    return replace(dialect, header=header), notes
+
+
+def _is_row(first: list[str]) -> bool:
+    """Whether a first line is a row and no names of columns."""
+    if any(FRACTION.fullmatch(cell) for cell in first):
+        return True
+    if not first or not all(NUMBER.fullmatch(cell) for cell in first):
+        return False
+    try:
+        numbers = [int(cell) for cell in first]
+    except ValueError:
+        return True
+    counted = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return not (counted and len(numbers) > 1 and (numbers[0] == 0 or numbers[0] in YEARS))
+
+
+def _encoding(path: File) -> tuple[str, bool]:
+    """UTF-8 if the whole file is, UTF-16 by its first bytes, otherwise the superset of latin-1 that Windows writes.
+
+    Also whether the file holds quotation marks.
+    """
+    quoted = False
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        block = file.read(READ)
+        for mark, encoding in MARKS.items():
+            if block.startswith(mark):
+                return encoding, True
+        try:
+            while block:
+                quoted = quoted or b'"' in block
+                decoder.decode(block)
+                block = file.read(READ)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return _single_bytes(path), True
+    return "utf-8-sig", quoted
+
+
+def _single_bytes(path: File) -> str:
+    """Windows-1252, the superset of latin-1, unless the file has bytes that stand for nothing there."""
+    with path.open("rb") as file:
+        try:
+            while block := file.read(READ):
+                block.decode("cp1252")
+        except UnicodeDecodeError:
+            return "latin-1"
+    return "cp1252"
+
+
+def _named_delimiter(path: File, encoding: str) -> str | None:
+    """The mark that a first line ``sep=;`` names, as Excel writes it and leaves out; None without such a line."""
+    with path.open("rb") as file:
+        text = file.read(64).decode(encoding, errors="ignore").splitlines()[:1]
+    match = re.fullmatch(r'"?sep=([,;|\t ])"?', text[0]) if text else None
+    return match[1] if match else None
+
+
+def open_quote(path: File, dialect: Dialect) -> int:
+    """Find the first line in which a quotation mark is opened and not closed; 0 if there is none."""
+    with path.open(newline="", encoding=dialect.encoding) as file:
+        return next((number for number, line in enumerate(file, 1) if line.count('"') % 2), 0)
