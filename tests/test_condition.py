@@ -104,7 +104,7 @@ def test_what_is_left_to_the_data_is_written_out(asked, data, told, net):
     data = DataSpec(*data[:2], normals(data[2]))
     found = resolve(config(**asked), data)
     assert (found.condition.condition, found.net.net) == (told, net)
-    assert found.condition.drop == {"none": 1.0, "labels": 0.1, "columns": 0.8}[told]
+    assert found.condition.cond_drop == {"none": 1.0, "labels": 0.1, "columns": 0.8}[told]
     assert found.net.width and found.net.depth and resolve(found, data) == found
     field = components(found, data).field_of(network(found, data))
     x = torch.randn(3, *data.shape, generator=seeded())
@@ -200,9 +200,9 @@ def test_without_dropped_labels_there_is_no_guidance(labelled, tmp_path):
     words = config(**TINY, condition={"drop": 0.0}, train={"batch": 32})
     pf.train(labelled / "data.npz", tmp_path / "run", config=words, steps=2)
     model = pf.load(tmp_path / "run")
-    with pytest.raises(pf.InputError, match="--drop 0"):
+    with pytest.raises(pf.InputError, match="--cond-drop 0"):
         model.sample(2, y="dark", guidance=2.0)
-    with pytest.raises(pf.InputError, match=r"--drop 0.*give y"):
+    with pytest.raises(pf.InputError, match=r"--cond-drop 0.*give y"):
         model.log_prob(model.sample(2, y="dark", steps=2))
 
 
@@ -227,7 +227,7 @@ def table(tmp_path_factory):
     x = np.array([MEANS[k] for k in kind]) + np.array([STDS[k] for k in kind]) * rng.standard_normal(6000)
     z = np.round(10 * x + rng.standard_normal(6000)).astype(int)
     rows = pa.table({"kind": kind, "x": x, "z": pa.array(z, mask=rng.random(6000) < 0.3)})
-    words = config(net={"width": 96, "depth": 2}, condition={"drop": 0.4}, train={"warmup": 50})
+    words = config(net={"width": 96, "depth": 2}, condition={"cond_drop": 0.4}, train={"warmup": 50})
     pf.train(rows, folder / "run", config=words, steps=1200)
     return pf.load(folder / "run")
 

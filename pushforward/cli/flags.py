@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from pushforward.config import Spec, make
 from pushforward.errors import InputError, nearest
@@ -44,9 +44,17 @@ class ColumnFlags:
         UseAppendAction[tuple[str, ...]],
         arg(metavar="COLUMN", help="a column not to learn: samples get fresh values of its pattern"),
     ] = ()
-    header: Annotated[bool | None, arg(help="whether the first line of a text file names the columns (found out)")] = (
-        None
-    )
+    header: Annotated[
+        FlagCreatePairsOff[bool], arg(help="the first line of a text file names the columns, whatever it looks like")
+    ] = False
+    no_header: Annotated[FlagCreatePairsOff[bool], arg(help="the first line of a text file is a row")] = False
+
+    @property
+    def first_line(self) -> bool | None:
+        """Whether the first line names the columns; None: to be found out."""
+        if self.header and self.no_header:
+            raise InputError("--header and --no-header: give one of them")
+        return True if self.header else False if self.no_header else None
 
     def columns(self) -> Schema | None:
         """The schema file with the columns that flags name; InputError for a column that two of them name."""

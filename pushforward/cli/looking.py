@@ -83,7 +83,7 @@ def inspect(
     from pushforward.data import inspect as inspect_data
 
     with fetch_bar() as show:
-        report = inspect_data(data, columns.columns(), resize, show, header=columns.header)
+        report = inspect_data(data, columns.columns(), resize, show, header=columns.first_line)
     say(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     say(f"duplicated rows: {report.duplicated:,}")
     if report.classes:

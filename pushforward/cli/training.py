@@ -59,7 +59,7 @@ def train(
     # several processes train, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("train") as progress:
         finished = run.train_run(
-            run.RowRequest(data, columns.columns(), resize, reflow, columns.header),
+            run.RowRequest(data, columns.columns(), resize, reflow, columns.first_line),
             out,
             config,
             run.training_budget(steps, minutes),

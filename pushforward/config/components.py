@@ -126,7 +126,7 @@ def resolve(config: Config, data: DataSpec) -> Config:
 
 def _condition(config: Config, data: DataSpec) -> ConditionConfig:
     """Decide on the condition of a network and its dropout; InputError where data or coupling do not allow it."""
-    condition, drop = config.condition.condition, config.condition.drop
+    condition, drop = config.condition.condition, config.condition.cond_drop
     columns, paired = len(data.feature_groups), config.path.coupling != "independent"
     if condition == "auto":
         free = not paired and config.objective.objective != "marginal"
@@ -140,7 +140,7 @@ def _condition(config: Config, data: DataSpec) -> ConditionConfig:
             f"--condition columns: --coupling {config.path.coupling} pairs rows without a look at their columns, so "
             "that the source would not be the same for all; leave out one of them"
         )
-    return ConditionConfig(condition=condition, drop=DEFAULT_DROP[condition] if drop is None else drop)
+    return ConditionConfig(condition=condition, cond_drop=DEFAULT_DROP[condition] if drop is None else drop)
 
 
 def _path(config: Config) -> tuple[Path, Schedule]:
@@ -168,7 +168,7 @@ def components(config: Config, data: DataSpec) -> Components:
     from pushforward.coupling import COUPLINGS
 
     config = resolve(config, data)
-    (path, schedule), drop = _path(config), config.condition.drop
+    (path, schedule), drop = _path(config), config.condition.cond_drop
     assert drop is not None  # resolved
     draws: dict[str, ConditionDraw] = {
         "none": unconditional,

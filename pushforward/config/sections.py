@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from pushforward.config.spec import NOT_BY_NAME, Spec
 from pushforward.errors import InputError, nearest
@@ -103,7 +103,9 @@ class ConditionConfig(Section):
 
     condition: Literal["auto", "none", "labels", "columns"] = "auto"
     """labels: its class; columns: some of its own, at random; auto: what the data have and the rest allows"""
-    drop: Annotated[float, Field(ge=0, le=1)] | None = None
+    cond_drop: Annotated[
+        Annotated[float, Field(ge=0, le=1)] | None, Field(validation_alias=AliasChoices("cond_drop", "drop"))
+    ] = None
     """share of the rows that are told nothing (0.1 for labels, 0.8 for columns)"""
 
 

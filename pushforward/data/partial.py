@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.data.files.cells import is_number, is_text, present
+from pushforward.data.files.clocks import in_zone, read_durations, typed
 from pushforward.data.files.rows import UserRows
 from pushforward.data.files.stream import Stream
 from pushforward.data.transform import Transform
@@ -20,6 +21,7 @@ from pushforward.errors import InputError, nearest
 __all__ = ["encode_partial", "overwrite_observed", "table_of_one_row"]
 
 WHOLE = re.compile(r"-?[0-9]+")
+ZONED = re.compile(r"(Z|[+-]\d\d:?\d\d)$")  # a time that says its zone
 
 
 def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRows:
@@ -40,9 +42,15 @@ def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRo
         # 2.5 in a column of whole numbers is refused by the column, in its own words
         text, whole = value.strip(), pa.types.is_integer(kind)
         try:
-            cells[name] = pa.array([pa.scalar(text).cast(kind if not whole or WHOLE.fullmatch(text) else pa.float64())])
+            if pa.types.is_duration(kind):
+                cells[name] = read_durations(pa.array([text]), kind.unit)
+            elif pa.types.is_timestamp(kind) and kind.tz and not ZONED.search(text):
+                cells[name] = in_zone(pa.array([text]).cast(pa.timestamp(kind.unit)), kind)
+            else:
+                cells[name] = pa.array([text]).cast(kind if not whole or WHOLE.fullmatch(text) else pa.float64())
         except pa.ArrowException as error:
             words = "true or false" if pa.types.is_boolean(kind) else "a number" if is_number(kind) else f"a {kind}"
+            words += ", such as 0 days 00:10:00 or PT10M" if pa.types.is_duration(kind) else ""
             raise InputError(f"where: column {name!r}: {value!r:.60} is not {words}, as this column holds") from error
     return pa.table(cells)
 
@@ -92,7 +100,7 @@ def overwrite_observed(rows: UserRows, observed: UserRows) -> UserRows:
         if pa.types.is_dictionary(old.type) or not filled.any():
             continue  # categories are exact as they are
         try:
-            exact = cells.cast(old.type)
+            exact = typed(cells, old.type)
         except pa.ArrowInvalid as error:
             raise InputError(f"column {name!r} holds {old.type}: {str(error)[:80]}") from error
         if len(exact) == 1:

@@ -338,6 +338,6 @@ def _kind_of(kind: Any) -> ColumnKind | None:
     """As what the cells of an arrow type are read from text; None where that is found out."""
     if is_text(kind):
         return "categorical"
-    if str(kind).startswith("duration"):  # which text has as a number of units
+    if str(kind).startswith("duration"):  # which text has by a clock, or as a number of units
         return None
     return "datetime" if is_time(kind) else "number" if is_number(kind) else None

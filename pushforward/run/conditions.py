@@ -85,14 +85,14 @@ def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:
         return guidance(field)
     if not math.isfinite(guidance):
         raise InputError(f"guidance {guidance:g}: must be a finite number (0 unconditional, 1 conditional)")
-    condition, drop = run.config.condition.condition, run.config.condition.drop
+    condition, drop = run.config.condition.condition, run.config.condition.cond_drop
     if condition == "none":
         raise InputError(
             "guidance: this model was trained without conditions, so that there is nothing to guide towards"
         )
     if not drop and guidance != 1:
         raise InputError(
-            "guidance: this model was trained with --drop 0 and has never learned the law without a condition; train "
-            "it with conditions dropped at random (the default)"
+            "guidance: this model was trained with --cond-drop 0 and has never learned the law without a condition; "
+            "train it with conditions dropped at random (the default)"
         )
     return ClassifierFreeGuidance(field, guidance)

@@ -268,8 +268,8 @@ class Model:
 
     def _class_condition(self, y: ClassSpec, n: int) -> Tensor | None:
         """Classes for a density; InputError where the law without a class was not learned and none is given."""
-        if y is None and self.run.config.condition.condition == "labels" and not self.run.config.condition.drop:
-            raise InputError("this model was trained with --drop 0 and knows the law of each class only: give y")
+        if y is None and self.run.config.condition.condition == "labels" and not self.run.config.condition.cond_drop:
+            raise InputError("this model was trained with --cond-drop 0 and knows the law of each class only: give y")
         numbers = class_numbers(self.run, y, n)
         return None if numbers is None else numbers.to(self.device)
 

@@ -60,6 +60,8 @@ def _try_out(column: ColumnEncoder) -> None:
 
 
 def _carried(entry: dict[str, Any], origin: str) -> TypedNumeric:
+    import pyarrow as pa
+
     if not isinstance(entry["type"], str) or type(entry["step"]) is not int or not 0 < entry["step"] < 2**63:
         raise InputError(f"{origin} has a type or a step that no fit gives; restore the file")
     if not (is_time(kind := arrow_type(entry["type"])) or str(kind).startswith("decimal")):
@@ -67,7 +69,10 @@ def _carried(entry: dict[str, Any], origin: str) -> TypedNumeric:
     numbers = encoder_from_json(entry["numbers"], origin)
     if not isinstance(numbers, NumericEncoder | QuantileNormal):
         raise InputError(f"{origin} is carried by what are no numbers; restore the file")
-    return TypedNumeric(entry["type"], entry["step"], numbers)
+    local = entry["kind"] == "local"
+    if local and not (pa.types.is_timestamp(kind) and kind.tz):
+        raise InputError(f"{origin} is local and has no zone; restore the file")
+    return TypedNumeric(entry["type"], entry["step"], numbers, local)
 
 
 def _nullable(entry: dict[str, Any], origin: str) -> Nullable:
@@ -104,6 +109,7 @@ def _dropped(entry: dict[str, Any], origin: str) -> Ignored:
 READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "categorical": (("name", "type", "categories", "shares", "dictionary"), categorical_from_json),
     "carried": (("type", "step", "numbers"), _carried),
+    "local": (("type", "step", "numbers"), _carried),
     "nullable": (("inner", "share"), _nullable),
     "mixed": (("inner", "words", "digits", "first"), _mixed),
     "identifier": (("name", "type", "distinct", "values"), identifier_from_json),

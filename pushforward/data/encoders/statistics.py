@@ -12,7 +12,7 @@ import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import Categorical, Value
-from pushforward.data.encoders.clock import common_step, type_range
+from pushforward.data.encoders.clock import PER_SECOND, common_step, type_range
 from pushforward.data.encoders.identifier import Identifier, fit_keys
 from pushforward.data.encoders.nullable import Ignored, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder, above
@@ -22,6 +22,7 @@ from pushforward.data.encoders.typed import TypedNumeric
 from pushforward.data.encoders.words import WordStats
 from pushforward.data.encoders.written import as_text, kind_of_most, marked, parsed
 from pushforward.data.files.cells import ArrowColumn, arrow_type, counts, is_number, is_text, is_time, present, stray
+from pushforward.data.files.clocks import survives, wall_clock
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.data.schema import DIGITS, ColumnSchema
 from pushforward.errors import InputError
@@ -61,6 +62,7 @@ class ColumnStats:
     counting: bool = True  # whether each whole number is one more than that before it
     last: int | None = None
     tally: Counter[Value] = field(default_factory=Counter)
+    local: bool = False  # whether times are counted as the clocks of their zone show them
     many: bool = False  # whether there are more different values than are counted
     words: WordStats | None = None  # of text that is mostly numbers or dates
     dictionary: dict[Value, None] = field(default_factory=dict)  # in its order
@@ -92,6 +94,7 @@ class ColumnStats:
         if self.type is None:
             self.type = cells.type
             self._require_kind(cells, name_row)
+            self.local = self.kind == "datetime" and _at_midnight(cells)
         if self.kind == "drop":
             return
         filled = present(cells)
@@ -236,7 +239,7 @@ class ColumnStats:
 
         cells = cells if filled.all() else cells.filter(pa.array(filled))
         if self.kind == "datetime":
-            return counts(cells)
+            return counts(wall_clock(cells) if self.local else cells)
         if pa.types.is_decimal(cells.type):
             cells = cells.cast(pa.float64())
         return np.asarray(cells.to_numpy(zero_copy_only=False) if isinstance(cells, pa.Array) else cells.to_numpy())
@@ -262,7 +265,7 @@ class ColumnStats:
         if self.kind == "datetime":
             step, (low, high) = self.step, type_range(self.type)
             column = self.numeric(np.dtype(np.int64), (-(-low // step), high // step))
-            inner = TypedNumeric(str(self.type), step, self._by_rank(column))
+            inner = TypedNumeric(str(self.type), step, self._by_rank(column), self.local)
         elif pa.types.is_decimal(self.type):
             self.decimals = self.type.scale if self.type.scale >= 0 else self.decimals
             inner = TypedNumeric(str(self.type), 1, self._by_rank(self.numeric(np.dtype(np.float64))))
@@ -358,6 +361,19 @@ class ColumnStats:
             values, shares = [*values, None], [*shares, 1 - self.present / rows]
         dictionary = tuple(self.dictionary) if pa.types.is_dictionary(self.type) else None
         return Categorical(self.name, str(self.type), tuple(values), tuple(shares), dictionary)
+
+
+def _at_midnight(cells: ArrowColumn) -> bool:
+    """Whether times of a zone are midnights there, and no midnights in UTC."""
+    import pyarrow as pa
+
+    if not pa.types.is_timestamp(cells.type) or cells.type.tz is None:
+        return False
+    plain = cells.drop_null()
+    day = 86400 * PER_SECOND[cells.type.unit]
+    return bool(
+        len(plain) and (counts(plain) % day).any() and not (counts(wall_clock(plain)) % day).any() and survives(plain)
+    )
 
 
 def _rounded(values: Array, decimals: int, digits: int) -> bool:

@@ -11,6 +11,7 @@ from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
 from pushforward.data.files.cells import ArrowColumn, arrow_type, counts, present
+from pushforward.data.files.clocks import in_zone, typed, wall_clock
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
@@ -28,6 +29,7 @@ class TypedNumeric(ColumnEncoder):
     type: str  # arrow type
     step: int  # units of the type in one unit of the numbers: all training rows are multiples of it
     numbers: NumericEncoder | QuantileNormal
+    local: bool = False  # whether counts are those of the clocks of the type's zone, whose midnights are whole days
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -82,7 +84,7 @@ class TypedNumeric(ColumnEncoder):
 
         kind = arrow_type(self.type)
         try:
-            cells = cells.cast(pa.float64() if pa.types.is_decimal(kind) else kind)
+            cells = cells.cast(pa.float64()) if pa.types.is_decimal(kind) else typed(cells, kind)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise InputError(f"{origin} has type {cells.type}, in training {self.type}; give that type") from error
         if pa.types.is_decimal(kind):
@@ -90,7 +92,7 @@ class TypedNumeric(ColumnEncoder):
         if cells.null_count:
             first = name_row(int(np.argmin(present(cells))))
             raise InputError(f"{origin} has missing values, the first at {first}, and had none in training; drop them")
-        count = counts(cells)
+        count = counts(wall_clock(cells) if self.local else cells)
         steps = count // self.step if not (count % self.step).any() else count / self.step
         return self.numbers.encode(pa.array(steps), origin, name_row)
 
@@ -102,7 +104,12 @@ class TypedNumeric(ColumnEncoder):
         if pa.types.is_decimal(kind):
             most = 10.0 ** (kind.precision - kind.scale) * (1 - 1e-15) - 10.0**-kind.scale
             return pa.array(np.clip(values.to_numpy(zero_copy_only=False), -most, most)).cast(kind, safe=False)
-        return _with_type(pa.array(values.to_numpy(zero_copy_only=False) * self.step), kind)
+        return self._dated(pa.array(values.to_numpy(zero_copy_only=False) * self.step), kind)
+
+    def _dated(self, count: ArrowColumn, kind: Any) -> ArrowColumn:
+        import pyarrow as pa
+
+        return in_zone(_with_type(count, pa.timestamp(kind.unit)), kind) if self.local else _with_type(count, kind)
 
     def describe(self) -> tuple[str, str, str]:
         """Summarize by the range of the training rows."""
@@ -112,7 +119,7 @@ class TypedNumeric(ColumnEncoder):
         if pa.types.is_decimal(kind):
             return self.name, self.type, c.describe()[2]
         ends = pa.array([c.low * self.step, c.high * self.step])
-        low, high = _with_type(ends, kind).cast(pa.string()).to_pylist()
+        low, high = self._dated(ends, kind).cast(pa.string()).to_pylist()
         return self.name, self.type, f"{low} to {high}"
 
     def form(self) -> str:
@@ -130,8 +137,9 @@ class TypedNumeric(ColumnEncoder):
         return f"{self.step} {unit}"
 
     def to_json(self) -> dict[str, Any]:
-        """Type, step and numbers, as ``kind`` carried."""
-        return {"kind": "carried", "type": self.type, "step": self.step, "numbers": self.numbers.to_json()}
+        """Type, step and numbers, as ``kind`` carried, or local."""
+        kind = "local" if self.local else "carried"
+        return {"kind": kind, "type": self.type, "step": self.step, "numbers": self.numbers.to_json()}
 
 
 def _with_type(counts: ArrowColumn, kind: Any) -> ArrowColumn:

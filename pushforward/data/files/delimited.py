@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 
 from pushforward.data.files.cells import ArrowColumn
+from pushforward.data.files.clocks import write_durations
 from pushforward.data.files.dialect import Dialect, find_dialect, open_quote
 from pushforward.data.files.formats import Contents, FileSet, Format, TextSource
 from pushforward.data.files.forms import ColumnForms, decide
@@ -181,7 +182,7 @@ def write_text(file: IO[bytes], table: ArrowTable, labels: Sequence[str] | None,
     header = io.StringIO()  # pyarrow would put every name in quotes
     csv.writer(header, delimiter=delimiter, lineterminator="\n").writerow(table.column_names)
     file.write(header.getvalue().encode())
-    cells = [_with_point(column) for column in table.columns]
+    cells = [_as_read(column) for column in table.columns]
     if len(cells) == 1 and cells[0].null_count:  # a line without a cell would be skipped when it is read
         cells = [cells[0].cast(pa.string()).fill_null("")]
     options = pacsv.WriteOptions(include_header=False, delimiter=delimiter)
@@ -189,10 +190,12 @@ def write_text(file: IO[bytes], table: ArrowTable, labels: Sequence[str] | None,
         pacsv.write_csv(pa.table(cells, names=table.column_names).combine_chunks(), file, options)
 
 
-def _with_point(cells: ArrowColumn) -> ArrowColumn:
-    """Floats that are all whole as 3.0, so that they are read as floats; anything else as it is."""
+def _as_read(cells: ArrowColumn) -> ArrowColumn:
+    """Floats that are all whole as 3.0, so that they are read as floats, durations with units; others as they are."""
     import pyarrow as pa
 
+    if pa.types.is_duration(cells.type):
+        return write_durations(cells)
     if not pa.types.is_floating(cells.type):
         return cells
     values = cells.drop_null().to_numpy()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pushforward.data.files.cells import ArrowColumn
+from pushforward.data.files.clocks import DURATION, read_durations
 from pushforward.data.schema import MISSING, ColumnKind, TextForm
 
 __all__ = ["ColumnForms", "Form", "decide", "filled"]
@@ -58,6 +59,10 @@ class Form:
 
         if self.type == "string":
             return cells if self.plain else self._most(cells)
+        if self.type.startswith("duration"):
+            if pc.any(pc.invert(pc.match_substring_regex(cells, DURATION))).as_py():
+                raise pa.ArrowInvalid("no duration")
+            return read_durations(cells)
         if not self.plain:
             if pc.any(pc.invert(self.fits(cells))).as_py():
                 raise pa.ArrowInvalid("written otherwise")
@@ -103,6 +108,7 @@ class Form:
 def choices(kind: ColumnKind | None, form: TextForm) -> list[Form]:
     """The forms that a column may have, in the order in which they are tried; those that a schema names first."""
     whole, times = ["int64", "uint64", "double"], ["date32[day]"]
+    times += ["duration[us]"]
     times += [f"timestamp[{unit}{zone}]" for zone in ("", ", tz=UTC") for unit in ("s", "us", "ns")]
     numbers = [Form(name) for name in whole]
     marked = [Form(name, *marks) for marks in MARKS for name in ("int64", "double") if marks[0] or name == "double"]
@@ -227,12 +233,15 @@ def decide(columns: list[ColumnForms], semicolons: bool) -> tuple[list[Form], li
     sure = [_decimals(column) for column in columns]
     comma = "," in sure if {",", "."} & set(sure) else semicolons
     chosen: list[Form] = []
+    alike: dict[str, list[str]] = {}
     for column in columns:
         form = _of_most(column) if not column.left else _pick(column, comma, semicolons, notes)
         if not form.plain and not column.named:
-            most = ", most of it" if form.type == "string" else ""
-            notes.append(f"column {column.name!r} is read as {_in_words(form)}{most}")
+            alike.setdefault(_in_words(form), []).append(column.name)
         chosen.append(form)
+    for words, names in alike.items():
+        listed = ", ".join(map(repr, names[:8])) + ", ..." * (len(names) > 8)
+        notes.append(f"column{'s' * (len(names) > 1)} {listed}: read as {words}")
     return chosen, notes
 
 
@@ -305,11 +314,12 @@ def _of_most(column: ColumnForms) -> Form:
 
 
 def _in_words(form: Form) -> str:
+    most = ", among words" if form.type == "string" else ""
     if form.dates:
-        return f"dates written {form.dates}"
+        return f"dates written {form.dates}{most}"
     thousands = f"{form.thousands!r} between thousands" if form.thousands else ""
     decimal = f"{form.decimal!r} before decimals" if form.type != "int64" else ""
-    return f"numbers with {' and '.join(filter(None, (thousands, decimal)))}"
+    return f"numbers with {' and '.join(filter(None, (thousands, decimal)))}{most}"
 
 
 def _too_long(digits: str) -> bool:
