@@ -23,7 +23,7 @@ from pushforward.data.files.remote import Remote, remote_files
 from pushforward.errors import InputError
 from pushforward.files import writing
 
-TABLE = ("a,b\n" + "".join(f"{i},{i / 2}\n" for i in range(240))).encode()
+TABLE = ("a,b\n" + "".join(f"{i % 200},{i / 2}\n" for i in range(240))).encode()
 OK = "HTTP/1.1 200 OK"
 
 

@@ -275,11 +275,10 @@ def test_many_categories_are_sorted_by_the_number_that_they_say_most_about():
     assert fit(table.select(["kind"])).columns[0].categories == (*sorted(kinds[:-1]), None)
 
 
-def test_identifiers_are_refused_and_can_be_kept_or_dropped(tmp_path):
+def test_identifiers_can_be_kept_or_dropped(tmp_path):
     names = [f"person {i}" for i in range(40)]
     path = tmp_path / "people.csv"
     save(pa.table({"name": names, "x": list(range(40))}), path)
-    fails(path, "people.csv", "column 'name' holds text with 40 different values in 40 rows", "--schema", '"drop"')
     dropped = load(path, {"name": "drop"})
     assert dropped.transform.inverse(dropped.x).column_names == ["x"]
     transform = through_json(dropped.transform)
@@ -393,7 +392,6 @@ def test_schema(tmp_path):
         f"{i % 3 + 10},{'1' if i % 2 else '2+'},{i % 4},2024-01-{i + 1:02d},{i},{i / 3}\n" for i in range(12)
     )
     path = write(tmp_path / "t.csv", text)
-    fails(path, "'code', line 2", "'2+' is not a number", "schema")
     said = {
         "zip": "categorical",
         "code": {"kind": "categorical"},
@@ -566,7 +564,8 @@ def test_types_are_inferred_from_every_part(tmp_path, monkeypatch):
     raw = read_raw(write(tmp_path / "t.csv", "a,b,c,d\n" + "\n".join(rows) + "\n")).rows
     assert [str(kind) for kind in raw.schema.types] == ["double", "double", "double", "timestamp[s]"]
     rows = [*rows[:-1], "7,x,3,2024-01-01"]
-    fails(write(tmp_path / "t.csv", "a,b,c,d\n" + "\n".join(rows) + "\n"), "'b', line 202", "'x'")
+    path = write(tmp_path / "t.csv", "a,b,c,d\n" + "\n".join(rows) + "\n")
+    fails(path, "'b', line 202", "'x'", call=lambda source: load(source, {"b": "number"}))
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path):
@@ -678,7 +677,7 @@ def test_inspect_says_how_columns_enter(tmp_path):
     text = "n,gap,word,id,same,when,big\n"
     text += "".join(f"{i / 2},{i if i % 2 else ''},{'ab'[i % 2]},k{i},7,2024-01-01 {i:02d}:00,{i}\n" for i in range(12))
     models = {c.name: c.model for c in inspect(write(tmp_path / "t.csv", text), {"big": "drop"}).columns}
-    assert models.pop("id").startswith("refused: holds text with 12 different values")
+    assert models.pop("id").startswith("fresh values such as 'k")
     assert models == {
         "n": "number, 1 decimal",
         "gap": "whole number, or missing",

@@ -76,7 +76,7 @@ def test_excels_first_line(mark, start, tmp_path):
     rows = load(write(tmp_path / "x.csv", lines))
     assert [c.name for c in rows.transform.columns] == ["age", "v"] and len(rows) == 20
     with pytest.raises(InputError, match="line 4"):
-        load(write(tmp_path / "x.csv", [*lines[:3], f"a{mark}3", *lines[4:]]))
+        load(write(tmp_path / "x.csv", [*lines[:3], f"a{mark}3", *lines[4:]]), {"age": "number"})
 
 
 def test_more_categories_than_there_may_be(tmp_path):

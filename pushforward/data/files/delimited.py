@@ -13,7 +13,7 @@ import numpy as np
 
 from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.clocks import write_durations
-from pushforward.data.files.dialect import Dialect, find_dialect, open_quote
+from pushforward.data.files.dialect import Dialect, even_quotes, find_dialect, open_quote
 from pushforward.data.files.formats import Contents, FileSet, Format, TextSource
 from pushforward.data.files.forms import ColumnForms, decide
 from pushforward.data.files.remote import File, reading
@@ -87,7 +87,7 @@ def _with_quotes(path: File, dialect: Dialect) -> tuple[Dialect, list[str]]:
     """
     error: InputError | None = None
     try:
-        if not any(_swallows(part, dialect) for part in _text_cells(path, dialect)):
+        if even_quotes(path, dialect) and not any(_swallows(part, dialect) for part in _text_cells(path, dialect)):
             return dialect, []
     except InputError as caught:
         error = caught

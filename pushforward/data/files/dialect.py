@@ -13,7 +13,7 @@ from pushforward.data.files.remote import File
 from pushforward.data.files.stream import require_distinct
 from pushforward.errors import InputError
 
-__all__ = ["Dialect", "find_dialect", "open_quote"]
+__all__ = ["Dialect", "even_quotes", "find_dialect", "open_quote"]
 
 READ = 1 << 20  # bytes looked at together
 FRACTION = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*", re.ASCII)  # no name of a column
@@ -141,6 +141,15 @@ def _named_delimiter(path: File, encoding: str) -> str | None:
         text = file.read(64).decode(encoding, errors="ignore").splitlines()[:1]
     match = re.fullmatch(r'"?sep=([,;|\t ])"?', text[0]) if text else None
     return match[1] if match else None
+
+
+def even_quotes(path: File, dialect: Dialect) -> bool:
+    """Whether there are as many quotation marks that open as marks that close, as far as their number can tell."""
+    with path.open("rb") as file:
+        return (
+            dialect.encoding == "utf-16"
+            or sum(block.count(b'"') for block in iter(lambda: file.read(READ), b"")) % 2 == 0
+        )
 
 
 def open_quote(path: File, dialect: Dialect) -> int:
