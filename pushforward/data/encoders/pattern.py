@@ -162,8 +162,8 @@ def _template(group: Sequence[str], letters: frozenset[str], common: tuple[int, 
     whole = _closure(letters & set(ANY))
     places: list[str] = []
     for i, here in enumerate(seen):
-        # what a digit before this one is says nothing of the places after it, but for 0, which may be any digit
-        varies = any(len(later) > 1 for later in _run_after(seen, i))
+        # zeros that fill a number up from the left may be any digit
+        varies = _fills_up(seen, i)
         sure = len(group) >= SURE * len(here) or (len(here) == 1 and (i < common[0] or width - i <= common[1]))
         if set(here) <= set(DIGITS) and (len(here) > 1 or (here == ["0"] and varies) or not sure):
             places.append(DIGITS if "0" in here or not sure else DIGITS[1:])
@@ -179,12 +179,14 @@ def _template(group: Sequence[str], letters: frozenset[str], common: tuple[int, 
     return Template(template.places, template.share, free_between(taken, 0, template.capacity))
 
 
-def _run_after(seen: Sequence[Sequence[str]], i: int) -> list[Sequence[str]]:
-    """The places of digits that follow place ``i`` directly."""
-    end = i + 1
+def _fills_up(seen: Sequence[Sequence[str]], i: int) -> bool:
+    """Whether place ``i`` is one of the zeros with which digits begin, and some that follow it vary."""
+    begin, end = i, i + 1
+    while begin and set(seen[begin - 1]) <= set(DIGITS):
+        begin -= 1
     while end < len(seen) and set(seen[end]) <= set(DIGITS):
         end += 1
-    return list(seen[i + 1 : end])
+    return all(here == ["0"] for here in seen[begin : i + 1]) and any(len(later) > 1 for later in seen[i:end])
 
 
 def _closure(letters: frozenset[str]) -> str:

@@ -15,6 +15,9 @@ from pushforward.errors import InputError
 
 __all__ = ["Dialect", "even_quotes", "find_dialect", "open_quote"]
 
+SEPARATORS = ",;\t|"
+COMMA = re.compile(r"\s*[+-]?[\d. ]*,\d+\s*", re.ASCII)  # a fraction with a decimal comma
+LINES = 20  # that tell the mark between cells
 READ = 1 << 20  # bytes looked at together
 FRACTION = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*", re.ASCII)  # no name of a column
 YEARS = range(1500, 2200)
@@ -58,8 +61,9 @@ class Dialect:
 def find_dialect(path: File, header: bool | None) -> tuple[Dialect, list[str]]:
     """Find out how a file is written, and say what was guessed; ``header`` says whether its first line names columns.
 
-    A tab in a .tsv file; in others, a comma unless that leaves one column and another mark makes several; a first line
-    ``sep=;`` decides. A first line of fractions, or of numbers that are neither years nor count from 0, is a row.
+    A tab in a .tsv file; in others, of a comma, ``;``, a tab and ``|`` the one that makes most columns, as many in most
+    of the first lines; a first line ``sep=;`` decides. A first line of fractions, or of numbers that are neither years
+    nor count from 0, is a row.
     """
     notes: list[str] = []
     encoding, quoted = _encoding(path)
@@ -68,15 +72,12 @@ def find_dialect(path: File, header: bool | None) -> tuple[Dialect, list[str]]:
     named = _named_delimiter(path, encoding)
     dialect = Dialect(encoding, named or "\t", quoted, skip=int(named is not None))
     if named is None and path.suffix.lower() != ".tsv":
-        for mark in ",;\t|":
-            dialect = replace(dialect, delimiter=mark)
-            widths = [len(cells) for _, (_, cells) in zip(range(3), dialect.lines(path), strict=False)]
-            if widths and widths[0] > 1 and (mark == "," or len(set(widths)) == 1):
-                break
-        else:
-            dialect = replace(dialect, delimiter=",")
+        merits = {mark: _merit(path, replace(dialect, delimiter=mark)) for mark in SEPARATORS}
+        dialect = replace(dialect, delimiter=max(merits, key=lambda mark: merits[mark]))
+    first = next((cells for _, cells in dialect.lines(path)), [])
+    if header is False and first == [f"x{i}" for i in range(len(first))]:
+        header = True  # samples of a table without names
     if header is None:
-        first = next((cells for _, cells in dialect.lines(path)), [])
         header = not _is_row(first)
         if not header:
             notes.append(
@@ -85,6 +86,19 @@ def find_dialect(path: File, header: bool | None) -> tuple[Dialect, list[str]]:
         elif first and all(NUMBER.fullmatch(cell) for cell in first):
             notes.append(f"{path}: the first line, of numbers, is read as names of columns (--no-header: a row)")
     return replace(dialect, header=header), notes
+
+
+def _merit(path: File, dialect: Dialect) -> tuple[bool, float, int]:
+    """Whether a mark makes several columns, how few cells hold others, but for fractions, and the number of columns.
+
+    Those of the first line, if half of the lines after it have as many.
+    """
+    rows = [cells for _, (_, cells) in zip(range(LINES), dialect.lines(path), strict=False)]
+    widths = [len(cells) for cells in rows]
+    width = widths[0] if widths and 2 * widths.count(widths[0]) >= len(widths) else 1
+    others = [cell for cells in rows for cell in cells if any(mark in cell for mark in SEPARATORS)]
+    odd = sum(1 for cell in others if not COMMA.fullmatch(cell))
+    return width > 1, -odd / max(sum(widths), 1), width
 
 
 def _is_row(first: list[str]) -> bool:

@@ -303,7 +303,7 @@ def _of_most(column: ColumnForms) -> Form:
     if column.kind not in (None, "keep") or column.sample is None or not len(column.sample):
         return Form("string")
     plain = pc.match_substring_regex(
-        column.sample, r"^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$|^\d{4}-\d\d-\d\d(?:[ T][\d:]+)?$"
+        column.sample, r"^[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?$|^\d{4}-\d\d-\d\d(?:[ T][\d:]+)?$"
     )
     best, share = Form("string"), float(pc.mean(plain.cast("int8")).as_py())
     for form in choices(None, TextForm()):
