@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, get_args, overload
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.codec import encoder_from_json
+from pushforward.data.encoders.identifier import Identifier
 from pushforward.data.encoders.infer import fit_numbers, infer_columns
+from pushforward.data.encoders.nullable import Mixed
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.files.cells import is_number, is_text, is_time
 from pushforward.data.files.formats import TextSource, text_from_json
@@ -81,6 +84,7 @@ class Transform:
         """What is known of the columns of a table whose rows are read again: their kinds, and how they were written."""
         kinds: dict[str, ColumnKind | None] = {name: _kind_of(kind) for name, kind in self.types.items()}
         kinds |= {column.name: "drop" for column in self.columns if column.ignored}
+        kinds |= {column.name: None for column in self.columns if isinstance(column, Mixed)}  # words, or none
         usual = TextForm(missing=MISSING)  # in columns of text too, as in training
         forms = {name: self.text.forms.get(name, usual) for name in kinds}
         return {
@@ -324,6 +328,11 @@ def fit(raw: UserRows | Stream, origin: str = "the data", schema: Schema | None 
         columns = infer_columns(raw if isinstance(raw, Stream) else Stream.of(raw, origin), schema)
         shape = (len(columns),)
     if not any(column.width for column in columns):
+        if names := [column.name for column in columns if isinstance(column, Identifier)]:
+            raise InputError(
+                f"{origin}: every column is an identifier, free text or the same in every row, so there is nothing to "
+                f"learn; --keep {quote(names[0])} learns the categories of one"
+            )
         raise InputError(f"{origin}: every row is the same, so there is nothing to learn; give rows that differ")
     kind: DataKind = "table" if not isinstance(raw, np.ndarray) else "image" if raw.ndim > 2 else "array"
     return Transform(kind, shape, columns)

@@ -72,8 +72,13 @@ class ColumnEncoder(ABC):
         return np.full(len(x), self.log_scale)
 
     def dequantize(self, x: Array, u: Array) -> Array:
-        """Replace model units x [n, width] by points of their cells, by u uniform in [0, 1)."""
-        return np.asarray(x + (u - np.float32(0.5)) * np.array(self.bin_width, np.float32))
+        """Replace model units x [n, width] by points of their cells, by u uniform in [0, 1).
+
+        Where a cell is but some steps of float32 wide, its edges are left out, which could be another cell's.
+        """
+        width = np.array(self.bin_width, np.float32)
+        edge = np.divide(4 * np.spacing(np.abs(x) + width), width, out=np.zeros_like(x), where=width > 0).clip(0, 0.5)
+        return np.asarray(x + (u.clip(edge, 1 - edge) - np.float32(0.5)) * width)
 
     # ---- there and back
 

@@ -117,7 +117,7 @@ class Categorical(ColumnEncoder):
         if self.width == 0:
             return np.zeros((len(cells), 0), np.float32)
         if self.ranks:
-            return self.ranks.to_normal(codes.astype(np.float64)).astype(np.float32)[:, None]
+            return self.ranks.to_normal(codes.astype(np.float64))[:, None]
         return np.asarray(((self.codebook - self.mean) / self.scale).astype(np.float32)[codes])
 
     def codes(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:

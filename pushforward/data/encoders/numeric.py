@@ -16,7 +16,7 @@ from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
-__all__ = ["NumericEncoder", "above", "numeric_from_json", "type_limits"]
+__all__ = ["NumericEncoder", "above", "numeric_from_json", "off_by", "type_limits"]
 
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 TYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
@@ -148,6 +148,14 @@ class NumericEncoder(ColumnEncoder):
         digits = "" if self.decimals is None else f", {self.decimals} decimal{'s' * (self.decimals != 1)}"
         return f"number{bounds}{digits}"
 
+    @property
+    def note(self) -> str:
+        """How far values may be off on the way back, where their range has more units than float32 has steps."""
+        if self.constant or not self.unit:
+            return ""
+        farthest = max(self.mean, float(self.high - self.low) - self.mean) / self.scale
+        return off_by(self.name, float(np.spacing(np.float32(farthest))) * self.scale / self.unit)
+
     def to_json(self) -> dict[str, Any]:
         """The fields, without ``kind``, as in every run made before there were other kinds."""
         fields = {key: value for key, value in asdict(self).items() if value is not None or key not in OPTIONAL}
@@ -159,6 +167,14 @@ class NumericEncoder(ColumnEncoder):
         if self.integer:  # the integers between the bounds
             least, most = (None if least is None else math.ceil(least), None if most is None else math.floor(most))
         return low if least is None else max(low, least), high if most is None else min(high, most)
+
+
+def off_by(name: str, steps: float) -> str:
+    """Say that values of a column may be off by so many units on the way back; nothing, where they are not."""
+    far = math.ceil(steps / 2)
+    return (
+        "" if steps < 1 else f"column {name!r}: rows are float32, in which its values come back up to {far:,} units off"
+    )
 
 
 def above(values: Array, low: int | float) -> Iterator[Array]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder, mixture
 from pushforward.data.encoders.histogram import LEAST, Cells, Edges, fit_cells
-from pushforward.data.encoders.numeric import NumericEncoder, above, numeric_from_json
+from pushforward.data.encoders.numeric import NumericEncoder, above, numeric_from_json, off_by
 from pushforward.data.files.cells import ArrowColumn, numbers
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
@@ -78,7 +78,7 @@ class QuantileNormal(ColumnEncoder):
 
         # points within each cell that has training rows, over the part of it that noise covers
         weight, wide = np.array(self.cells.weight), np.array(self.cells.last) > np.array(self.cells.first)
-        filled = weight > min(1.0, weight.max() / 2)  # not the row's worth of what lies between training rows
+        filled = self._filled()
         _, _, lower, upper = self._edges.take(filled)
         weight, wide = weight[filled], wide[filled]
         inside = np.where(wide, 1.0, FILL)[:, None] * ((np.arange(POINTS) + 0.5) / POINTS - 0.5)
@@ -119,8 +119,21 @@ class QuantileNormal(ColumnEncoder):
         """Convert values to positions, (v − low) / unit in float64, 0 where low itself is rounded."""
         return np.concatenate([np.zeros(0), *above(values, self.column.low)]) / self.unit + self._offset
 
+    @cached_property
+    def _ends(self) -> tuple[Array, Array]:
+        """The least and the greatest x of each cell in float32, where it has any."""
+        from scipy.special import ndtri
+
+        _, _, lower, upper = self._edges
+        low, high = ndtri(lower), ndtri(upper)
+        first, last = low.astype(np.float32), high.astype(np.float32)
+        first = np.where(first <= low, np.nextafter(first, np.float32(np.inf)), first)
+        last = np.where(last >= high, np.nextafter(last, np.float32(-np.inf)), last)
+        none = first > last
+        return np.where(none, low, first).astype(np.float32), np.where(none, high, last).astype(np.float32)
+
     def to_normal(self, p: Array) -> Array:
-        """Convert positions to x in float64, those of rounded values at the middle of their part of the cell."""
+        """Convert positions to x, float32, those of rounded values at the middle of their part of the cell."""
         from scipy.special import ndtri
 
         begin, width, lower, upper = self._edges
@@ -128,7 +141,9 @@ class QuantileNormal(ColumnEncoder):
         share = np.divide(p - begin[cell], width[cell], out=np.full(len(p), 0.5), where=width[cell] > 0)
         x = ndtri(lower[cell] + share.clip(0, 1) * (upper - lower)[cell])
         beyond = p - p.clip(begin[0], begin[-1] + width[-1])
-        return np.asarray(x + beyond * (self.unit / self.column.scale))
+        out = (x + beyond * (self.unit / self.column.scale)).astype(np.float32)
+        first, last = self._ends
+        return np.where(beyond == 0, out.clip(first[cell], last[cell]), out)
 
     def _locate(self, x: Array) -> tuple[Array, Array, Array]:
         """Cell and position of points x, and how far they lie beyond the cells, in units of x."""
@@ -161,6 +176,8 @@ class QuantileNormal(ColumnEncoder):
 
         # beyond the cells a unit is as wide everywhere
         step = x[:, 0] + (inner - 0.5) * (self.column.unit / self.column.scale)
+        first, last = self._ends
+        moved = moved.astype(np.float32).clip(first[cell], last[cell])
         return np.where(beyond == 0, moved, step).astype(np.float32)[:, None]
 
     @property
@@ -185,7 +202,7 @@ class QuantileNormal(ColumnEncoder):
     def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
         """Convert cells to normal quantiles [n, 1]; InputError: text, gaps, infinities."""
         with np.errstate(over="ignore"):
-            return self.to_normal(self.to_grid(numbers(cells, origin, name_row))).astype(np.float32)[:, None]
+            return self.to_normal(self.to_grid(numbers(cells, origin, name_row)))[:, None]
 
     def decode(self, x: Array) -> ArrowColumn:
         """Look the quantiles up: numbers of the column's own type, rounded and bounded as it is."""
@@ -199,6 +216,25 @@ class QuantileNormal(ColumnEncoder):
     def describe(self) -> tuple[str, str, str]:
         """Summarize the numbers."""
         return self.column.describe()
+
+    @property
+    def note(self) -> str:
+        """How far values may be off on the way back, where a cell has more units than float32 has steps."""
+        from scipy.special import ndtri
+
+        if not self.rounded:
+            return ""
+        filled = self._filled()
+        _, width, lower, upper = self._edges.take(filled)
+        low, high = ndtri(lower), ndtri(upper)
+        step = np.spacing(np.maximum(np.abs(low), np.abs(high)).astype(np.float32))
+        several = np.array(self.cells.last)[filled] > np.array(self.cells.first)[filled]
+        return off_by(self.name, float((several * width * step / (high - low)).max(initial=0.0)))
+
+    def _filled(self) -> Array:
+        """Mark the cells that have training rows, and not the row's worth of what lies between."""
+        weight = np.array(self.cells.weight)
+        return np.asarray(weight > min(1.0, weight.max() / 2))
 
     def form(self) -> str:
         """The numbers, by rank."""

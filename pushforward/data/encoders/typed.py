@@ -136,6 +136,11 @@ class TypedNumeric(ColumnEncoder):
         unit = self.type.partition("[")[2][:2].strip("],")
         return f"{self.step} {unit}"
 
+    @property
+    def note(self) -> str:
+        """How far values may be off on the way back, in steps."""
+        return self.numbers.note
+
     def to_json(self) -> dict[str, Any]:
         """Type, step and numbers, as ``kind`` carried, or local."""
         kind = "local" if self.local else "carried"

@@ -19,7 +19,7 @@ SEPARATORS = ",;\t|"
 COMMA = re.compile(r"\s*[+-]?[\d. ]*,\d+\s*", re.ASCII)  # a fraction with a decimal comma
 LINES = 20  # that tell the mark between cells
 READ = 1 << 20  # bytes looked at together
-FRACTION = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*", re.ASCII)  # no name of a column
+FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+([eE][+-]?\d+)?\s*", re.ASCII)  # no name of a column
 YEARS = range(1500, 2200)
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 

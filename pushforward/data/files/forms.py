@@ -119,7 +119,7 @@ def choices(kind: ColumnKind | None, form: TextForm) -> list[Form]:
         dated = [Form("timestamp[s]" if timed else "date32[day]", dates=form.format), *iso, *dated]
         iso = []
     if form.decimal is not None or form.thousands is not None:
-        decimal, thousands = form.decimal or ("." if form.thousands == "," else ","), form.thousands or ""
+        decimal, thousands = form.decimal or ("," if form.thousands == "." else "."), form.thousands or ""
         named = [Form(name, thousands, decimal) for name in ("int64", "double")]
         numbers = [*(n for n in named if not n.plain), *numbers]
     if kind in (None, "keep"):
@@ -146,7 +146,7 @@ class ColumnForms:
     kind: ColumnKind | None
     left: list[Form]
     missing: tuple[str, ...]
-    named: bool = False  # whether a schema says how the cells are written
+    named: Form | None = None  # what a schema says of how the cells are written
     odd: str = ""  # a cell that looks like a number and is a name
     plus: str = ""
     minus: bool = False
@@ -158,7 +158,8 @@ class ColumnForms:
     def of(name: str, kind: ColumnKind | None, form: TextForm) -> ColumnForms:
         """Begin with all forms that a column may have."""
         missing = form.missing if form.missing is not None else ("",) if kind == "categorical" else MISSING
-        named = (form.format, form.decimal, form.thousands) != (None, None, None)
+        marks = (form.thousands or "", form.decimal or ("," if form.thousands == "." else "."), form.format or "")
+        named = None if marks == ("", ".", "") else Form("string", *marks)
         return ColumnForms(name, kind, choices(kind, form), missing, named)
 
     def update(self, column: ArrowColumn) -> None:
@@ -235,8 +236,8 @@ def decide(columns: list[ColumnForms], semicolons: bool) -> tuple[list[Form], li
     chosen: list[Form] = []
     alike: dict[str, list[str]] = {}
     for column in columns:
-        form = _of_most(column) if not column.left else _pick(column, comma, semicolons, notes)
-        if not form.plain and not column.named:
+        form = (column.named or _of_most(column)) if not column.left else _pick(column, comma, semicolons, notes)
+        if not form.plain and column.named is None:
             alike.setdefault(_in_words(form), []).append(column.name)
         chosen.append(form)
     for words, names in alike.items():
@@ -250,7 +251,7 @@ def _pick(column: ColumnForms, comma: bool, semicolons: bool, notes: list[str]) 
     if name := column.name_like if left[0].type in NUMBERS and left[0].plain else "":
         notes.append(f"column {column.name!r} is read as text: {name[:40]!r} would not come back as it is written")
         return Form("string")
-    if column.named:
+    if column.named is not None:
         return left[0]
     thousands = [form for form in left if form.thousands in (".", ",") and form.type == "int64"]
     fractions = [form for form in left if form.type == "double" and not form.thousands]
