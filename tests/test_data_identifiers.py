@@ -16,7 +16,7 @@ import pushforward as pf
 from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import Transform, fit, inspect, load, read_like, save
 from pushforward.data.encoders.identifier import Identifier, fit_keys
-from pushforward.data.encoders.nullable import Mixed
+from pushforward.data.encoders.mixed import Mixed
 from pushforward.data.encoders.pattern import fit_pattern, free_between, permuted, within
 from pushforward.data.encoders.quantile import FILL
 from pushforward.data.schema import read_schema
@@ -152,7 +152,7 @@ def test_fresh_keys(name):
     assert fresh.type == pa.int64() and len(set(fresh.to_pylist())) == 2000
     assert not set(fresh.to_pylist()) & set(values.tolist())
     kept = fit(column(name, values), schema=read_schema({name: "keep"}))
-    assert kept.shape == (2,) and kept.notes == ()
+    assert kept.shape == (2,) and not [note for note in kept.notes if "not learned" in note]
 
 
 @pytest.mark.parametrize("start", [0, 1])

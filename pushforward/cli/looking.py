@@ -18,7 +18,6 @@ __all__ = ["info", "inspect", "verify"]
 
 def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a run")]) -> None:
     """What a run is: configuration, data, training so far, conventions."""
-    from pushforward.data import Transform
     from pushforward.run import history, read, read_tuned
 
     notes: list[str] = []
@@ -46,7 +45,7 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     for tuned in read_tuned(run):
         say(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")
     say(f"convention  {file.convention}")
-    for note in (*Transform.from_json(data.transform).notes, *notes):
+    for note in (*data.notes, *notes):
         say(f"note        {note}")
 
 

@@ -13,10 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from pushforward.data.files.cells import is_number, is_text, is_time
 from pushforward.errors import InputError, nearest
 from pushforward.files.jsonfile import read_json
 
-__all__ = ["MISSING", "Bounds", "ColumnKind", "ColumnSchema", "Schema", "TextForm", "read_schema", "text_form"]
+__all__ = [
+    "MISSING",
+    "Bounds",
+    "ColumnKind",
+    "ColumnSchema",
+    "Schema",
+    "TextForm",
+    "kind_of",
+    "read_schema",
+    "text_form",
+]
 
 ColumnKind = Literal["number", "categorical", "datetime", "text", "keep", "drop"]
 Scaling = Literal["linear", "quantile"]
@@ -132,3 +143,12 @@ def text_form(declared: Mapping[str, Any], origin: str) -> TextForm:
 
 def _is_bound(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and abs(value) <= sys.float_info.max)
+
+
+def kind_of(kind: Any) -> ColumnKind | None:
+    """As what the cells of an arrow type are read from text; None where that is found out."""
+    if is_text(kind):
+        return "categorical"
+    if str(kind).startswith("duration"):  # which text has by a clock, or as a number of units
+        return None
+    return "datetime" if is_time(kind) else "number" if is_number(kind) else None

@@ -18,13 +18,12 @@ from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.codec import encoder_from_json
 from pushforward.data.encoders.identifier import Identifier
 from pushforward.data.encoders.infer import fit_numbers, infer_columns
-from pushforward.data.encoders.nullable import Mixed
+from pushforward.data.encoders.mixed import Mixed
 from pushforward.data.encoders.numeric import NumericEncoder
-from pushforward.data.files.cells import is_number, is_text, is_time
 from pushforward.data.files.formats import TextSource, text_from_json
 from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
 from pushforward.data.files.stream import Stream
-from pushforward.data.schema import MISSING, ColumnKind, ColumnSchema, Schema, TextForm
+from pushforward.data.schema import MISSING, ColumnKind, ColumnSchema, Schema, TextForm, kind_of
 from pushforward.data.spec import DataSpec
 from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError
@@ -82,7 +81,7 @@ class Transform:
     @property
     def schema(self) -> Schema:
         """What is known of the columns of a table whose rows are read again: their kinds, and how they were written."""
-        kinds: dict[str, ColumnKind | None] = {name: _kind_of(kind) for name, kind in self.types.items()}
+        kinds: dict[str, ColumnKind | None] = {name: kind_of(kind) for name, kind in self.types.items()}
         kinds |= {column.name: "drop" for column in self.columns if column.ignored}
         kinds |= {column.name: None for column in self.columns if isinstance(column, Mixed)}  # words, or none
         usual = TextForm(missing=MISSING)  # in columns of text too, as in training
@@ -341,12 +340,3 @@ def fit(raw: UserRows | Stream, origin: str = "the data", schema: Schema | None 
 def _require_finite(x: Array, origin: str) -> None:
     if not np.isfinite(x).all():
         raise InputError(f"{origin}: a value lies 1e38 standard deviations from the training mean; drop that row")
-
-
-def _kind_of(kind: Any) -> ColumnKind | None:
-    """As what the cells of an arrow type are read from text; None where that is found out."""
-    if is_text(kind):
-        return "categorical"
-    if str(kind).startswith("duration"):  # which text has by a clock, or as a number of units
-        return None
-    return "datetime" if is_time(kind) else "number" if is_number(kind) else None

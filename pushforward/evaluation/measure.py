@@ -166,7 +166,7 @@ class FieldFindings(NamedTuple):
 def _evaluate(subject: Subject, quick: bool, progress: Progress) -> Evaluation:
     """Evaluate one run."""
     model, transform, reference, seed = subject.model, subject.transform, subject.reference, subject.seed
-    notes = [subject.budget.note, *model.transform.notes]
+    notes = [subject.budget.note, *model.run.data.notes]
 
     # samples, in the model units of the first run
     progress(0.0, "samples")

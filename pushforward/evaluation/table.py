@@ -14,14 +14,13 @@ from pushforward.data import Transform
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import Categorical, Value
 from pushforward.data.encoders.identifier import Identifier
-from pushforward.data.encoders.nullable import NUMBER, Mixed, Nullable
+from pushforward.data.encoders.mixed import NUMBER, Mixed
+from pushforward.data.encoders.nullable import Nullable
 from pushforward.data.files.cells import ArrowColumn, plot_column
 from pushforward.data.files.rows import Array, array_columns
 from pushforward.tensor import Points
 
 __all__ = ["NumericTable", "numeric_table"]
-
-LABELS: dict[Value, str] = {None: "missing", NUMBER: "a number"}  # of categories that are no words
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,3 +65,6 @@ def _views(column: ColumnEncoder, cells: ArrowColumn) -> Iterator[tuple[str, tup
         yield column.name, ("present", "missing"), np.asarray(cells.is_null(), np.float64)
     else:
         yield column.name, None, plot_column(cells)
+
+
+LABELS: dict[Value, str] = {None: "missing", NUMBER: "a number"}  # of categories that are no words

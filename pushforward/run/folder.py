@@ -46,6 +46,8 @@ class DataRecord(Section):
     """how frequent each class is"""
     pairs: bool = False
     """whether the rows came in pairs with their source points (--reflow)"""
+    notes: tuple[str, ...] = ()
+    """what was guessed or left out of the data, a line each"""
     signature: str = ""
     """of the user who named ``source`` in training (`pushforward.signature`)"""
 

@@ -85,7 +85,9 @@ def _write(model: Model, scratch: Path, name: str, license: str) -> None:
     from pushforward.files.tensorfile import save_tensors
 
     # the path of the data on the author's machine is nobody's business
-    data = model.run.data.model_copy(update={"source": model.run.data.name, "signature": ""})
+    data = model.run.data.model_copy(
+        update={"source": model.run.data.name, "signature": "", "notes": model.transform.notes}
+    )
     file = model.run.model_copy(update={"data": data})
     write_record(scratch / "config.json", file)
     save_tensors(model.net.state_dict(), scratch / "model.safetensors", read(scratch).checksum)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pushforward.batches import fingerprint
 from pushforward.config import Config, components, network, resolve
-from pushforward.errors import InputError
+from pushforward.errors import InputError, writable
 from pushforward.progress import Progress
 from pushforward.run.callbacks import RunCallbacks
 from pushforward.run.checks import check, check_counts, check_request, claimed
@@ -194,6 +194,7 @@ def describe_rows(rows: RunRows) -> DataRecord:
         classes=data.classes,
         shares=() if data.y is None else tuple((data.y.bincount(minlength=len(data.classes)) / len(data)).tolist()),
         pairs=rows.partners is not None,
+        notes=tuple(writable(note) for note in data.notes if not note.startswith("fetched ")),  # which is of this time
     )
     return record.signed() if rows.named else record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PER_SECOND", "common_step", "type_range"]
+__all__ = ["common_step", "type_range"]
 
 STEPS = (86400, 3600, 60, 1)  # in seconds: days, hours, minutes
 YEARS = (-62135596800, 253402300799)  # the seconds from year 1 to 9999

@@ -11,7 +11,8 @@ import numpy as np
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import categorical_from_json
 from pushforward.data.encoders.identifier import Identifier, identifier_from_json
-from pushforward.data.encoders.nullable import NUMBER, Ignored, Mixed, Nullable
+from pushforward.data.encoders.mixed import NUMBER, Mixed
+from pushforward.data.encoders.nullable import Ignored, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder, numeric_from_json
 from pushforward.data.encoders.quantile import QuantileNormal, quantile_from_json
 from pushforward.data.encoders.typed import TypedNumeric

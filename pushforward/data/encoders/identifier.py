@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
@@ -14,7 +15,19 @@ from pushforward.data.files.cells import ArrowColumn, arrow_type
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.errors import InputError
 
-__all__ = ["Identifier", "Keys", "fit_keys", "identifier_from_json"]
+__all__ = ["KEYED", "Identifier", "Keys", "fit_keys", "identifier_from_json", "is_key"]
+
+KEYED = 20  # rows of which a key says something
+CHANCE = 14.0  # nats that numbers drawn from their range, all different, would need: fewer than 1 in 10^6 columns do
+LARGE = 10**15  # numbers from here on are names
+THINGS = (
+    "account|case|claim|client|cust|customer|device|employee|event|invoice|item|member|obs|observation|order|patient"
+)
+THINGS += "|person|policy|product|record|row|sample|session|student|subject|ticket|transaction|txn?|user|visit"
+NAME = re.compile(  # of a column that may be a key, in any case but for the Id of camelCase
+    rf"(?i:(.*[^a-z])?(id|uuid|guid|key|rownames?)|({THINGS})s?[ _.-]?(id|no|nr|num|number|key))|.*[a-z](Id|ID)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +124,20 @@ class Identifier(ColumnEncoder):
         kind = "keys" if isinstance(self.values, Keys) else "pattern"
         fields = {"name": self.name, "type": self.type, "distinct": self.distinct}
         return {"kind": "identifier", **fields, "values": {kind: self.values.to_json()}}
+
+
+def is_key(name: str, values: Array, rows: int) -> bool:
+    """Whether whole numbers of some of the ``rows`` tell rows apart and say nothing else.
+
+    All are different, and called an id; or too large for a quantity; or they begin near 0 and are so dense that as many
+    draws from their range would not be different: n^2 / (2 range) nats say how unlikely that is.
+    """
+    if rows < KEYED or len(np.unique(values)) < len(values):
+        return False
+    low, high = int(values.min()), int(values.max())
+    extent = high - low + 1
+    dense = len(values) ** 2 / (2 * extent) > CHANCE and 0 <= low <= 1 + 20 * extent / rows
+    return bool(NAME.fullmatch(name)) or abs(high) >= LARGE or dense
 
 
 def fit_keys(values: Array, counting: bool, complete: bool) -> Keys:

@@ -142,8 +142,12 @@ class QuantileNormal(ColumnEncoder):
         x = ndtri(lower[cell] + share.clip(0, 1) * (upper - lower)[cell])
         beyond = p - p.clip(begin[0], begin[-1] + width[-1])
         out = (x + beyond * (self.unit / self.column.scale)).astype(np.float32)
+        return np.where(beyond == 0, self._within(out, cell), out)
+
+    def _within(self, x: Array, cell: Array) -> Array:
+        """Keep x of rounded values within their cells, as float32 has them: beside one may be a wide one, of a gap."""
         first, last = self._ends
-        return np.where(beyond == 0, out.clip(first[cell], last[cell]), out)
+        return x.clip(first[cell], last[cell]) if self.rounded else x
 
     def _locate(self, x: Array) -> tuple[Array, Array, Array]:
         """Cell and position of points x, and how far they lie beyond the cells, in units of x."""
@@ -176,8 +180,7 @@ class QuantileNormal(ColumnEncoder):
 
         # beyond the cells a unit is as wide everywhere
         step = x[:, 0] + (inner - 0.5) * (self.column.unit / self.column.scale)
-        first, last = self._ends
-        moved = moved.astype(np.float32).clip(first[cell], last[cell])
+        moved = self._within(moved.astype(np.float32), cell)
         return np.where(beyond == 0, moved, step).astype(np.float32)[:, None]
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,17 +11,17 @@ import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.categorical import Categorical, Value
-from pushforward.data.encoders.clock import PER_SECOND, common_step, type_range
-from pushforward.data.encoders.identifier import Identifier, fit_keys
+from pushforward.data.encoders.clock import common_step, type_range
+from pushforward.data.encoders.identifier import KEYED, Identifier, fit_keys, is_key
 from pushforward.data.encoders.nullable import Ignored, Nullable
 from pushforward.data.encoders.numeric import NumericEncoder, above
 from pushforward.data.encoders.pattern import fit_pattern
 from pushforward.data.encoders.quantile import QuantileNormal, fit_quantiles
 from pushforward.data.encoders.typed import TypedNumeric
 from pushforward.data.encoders.words import WordStats
-from pushforward.data.encoders.written import as_text, kind_of_most, marked, parsed
+from pushforward.data.encoders.written import as_text, kind_of_most, marked, read_written
 from pushforward.data.files.cells import ArrowColumn, arrow_type, counts, is_number, is_text, is_time, present, stray
-from pushforward.data.files.clocks import survives, wall_clock
+from pushforward.data.files.clocks import local_midnights, wall_clock
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.data.schema import DIGITS, ColumnSchema
 from pushforward.errors import InputError
@@ -31,19 +30,9 @@ __all__ = ["ColumnStats"]
 
 SAMPLE = 1 << 18  # values of which ranks are taken, at most; of more every second, fourth, ... one
 FEWEST = 200  # values of which ranks say something
+REPEATED = 20  # values that do, too, where each comes twice on average: spikes, codes, counts
 CATEGORIES = 1 << 16  # of a column, at most
 FEW = 10  # different texts that are no sign of an identifier, however few the rows
-KEYED = 20  # rows of which a key says something
-CHANCE = 14.0  # nats that numbers drawn from their range, all different, would need: fewer than 1 in 10^6 columns do
-LARGE = 10**15  # numbers from here on are names
-THINGS = (
-    "account|case|claim|client|cust|customer|device|employee|event|invoice|item|member|obs|observation|order|patient"
-)
-THINGS += "|person|policy|product|record|row|sample|session|student|subject|ticket|transaction|txn?|user|visit"
-NAME = re.compile(  # of a column that may be a key, in any case but for the Id of camelCase
-    rf"(?i:(.*[^a-z])?(id|uuid|guid|key|rownames?)|({THINGS})s?[ _.-]?(id|no|nr|num|number|key))|.*[a-z](Id|ID)",
-    re.DOTALL,
-)
 
 
 @dataclass(eq=False)
@@ -94,7 +83,7 @@ class ColumnStats:
         if self.type is None:
             self.type = cells.type
             self._require_kind(cells, name_row)
-            self.local = self.kind == "datetime" and _at_midnight(cells)
+            self.local = self.kind == "datetime" and local_midnights(cells)
         if self.kind == "drop":
             return
         filled = present(cells)
@@ -199,8 +188,6 @@ class ColumnStats:
         if self.words:
             self.words.update(text, name_row)
 
-    # ---- moments
-
     def numbers(self, cells: ArrowColumn) -> Array:
         """Extract the values present, as they are standardized: dates in steps; of text, the numbers among words."""
         import pyarrow as pa
@@ -208,7 +195,7 @@ class ColumnStats:
         if self.words:
             text = as_text(cells)
             number = marked(text, self.words.kind)
-            return self.counted.numbers(parsed(text.filter(pa.array(number)), self.words.kind))
+            return self.counted.numbers(read_written(text.filter(pa.array(number)), self.words.kind))
         values = self._filled(cells, present(cells))
         return values // self.step if self.kind == "datetime" else values
 
@@ -274,11 +261,13 @@ class ColumnStats:
         return Nullable(inner, 1 - self.present / rows) if self.present < rows else inner
 
     def _by_rank(self, column: NumericEncoder) -> NumericEncoder | QuantileNormal:
-        """The column by its ranks, if the schema wants them or there are enough of them; otherwise as it is."""
-        declared = self.declared.scaling == "quantile"
-        if column.constant or not self.sample or (self.present < FEWEST and not declared):
+        """The column by its ranks, if the schema wants them, there are enough, or they repeat; otherwise as it is."""
+        if column.constant or not self.sample:
             return column
         sample = np.concatenate(self.sample)
+        repeats = len(sample) >= REPEATED and 2 * len(np.unique(sample)) <= len(sample)
+        if self.present < FEWEST and not repeats and self.declared.scaling != "quantile":
+            return column
         return fit_quantiles(column, sample // self.step if self.kind == "datetime" else sample)
 
     def numeric(self, dtype: np.dtype[Any], bounds: tuple[int, int] | None = None) -> NumericEncoder:
@@ -305,24 +294,13 @@ class ColumnStats:
     # ---- keys, text and categories
 
     def _is_key(self, rows: int) -> bool:
-        """Whether whole numbers, all different, tell rows apart and say nothing else.
-
-        They count the rows from 0 or 1; are called an id; are too large for a quantity; or begin near 0 and are so
-        dense that as many draws from their range would not be different: n^2 / 2 range nats say how unlikely that is.
-        """
+        """Whether whole numbers without gaps, of which nothing is declared, tell rows apart and say nothing else."""
         import pyarrow as pa
 
-        plain = self.declared == ColumnSchema() and pa.types.is_integer(self.type)
-        if not plain or rows < KEYED or self.present < rows or not self.sample:
+        if self.declared != ColumnSchema() or not pa.types.is_integer(self.type) or self.present < rows:
             return False
-        if self.counting:
-            return self.low in (0, 1)
-        values = np.concatenate(self.sample)
-        if len(np.unique(values)) < len(values):
-            return False
-        extent = int(self.high) - int(self.low) + 1
-        dense = len(values) ** 2 / (2 * extent) > CHANCE and 0 <= self.low <= 1 + 20 * extent / rows
-        return bool(NAME.fullmatch(self.name)) or abs(self.high) >= LARGE or dense
+        counting = self.counting and rows >= KEYED
+        return self.low in (0, 1) if counting else is_key(self.name, np.concatenate(self.sample), rows)
 
     def _keys(self, rows: int) -> ColumnEncoder:
         import pyarrow as pa
@@ -361,19 +339,6 @@ class ColumnStats:
             values, shares = [*values, None], [*shares, 1 - self.present / rows]
         dictionary = tuple(self.dictionary) if pa.types.is_dictionary(self.type) else None
         return Categorical(self.name, str(self.type), tuple(values), tuple(shares), dictionary)
-
-
-def _at_midnight(cells: ArrowColumn) -> bool:
-    """Whether times of a zone are midnights there, and no midnights in UTC."""
-    import pyarrow as pa
-
-    if not pa.types.is_timestamp(cells.type) or cells.type.tz is None:
-        return False
-    plain = cells.drop_null()
-    day = 86400 * PER_SECOND[cells.type.unit]
-    return bool(
-        len(plain) and (counts(plain) % day).any() and not (counts(wall_clock(plain)) % day).any() and survives(plain)
-    )
 
 
 def _rounded(values: Array, decimals: int, digits: int) -> bool:

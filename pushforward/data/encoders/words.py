@@ -10,8 +10,9 @@ import numpy as np
 
 from pushforward.data.encoders.categorical import Categorical, Value
 from pushforward.data.encoders.identifier import Identifier
-from pushforward.data.encoders.nullable import NUMBER, Mixed, Nullable
-from pushforward.data.encoders.written import decimals_of, marked, parsed
+from pushforward.data.encoders.mixed import NUMBER, Mixed
+from pushforward.data.encoders.nullable import Nullable
+from pushforward.data.encoders.written import decimals_of, marked, read_written
 from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.rows import RowNamer
 
@@ -43,7 +44,7 @@ class WordStats:
         index = np.flatnonzero(number)
         if len(index):
             cells = text.filter(pa.array(number))
-            self.numbers.update(parsed(cells, self.kind), lambda row: name_row(int(index[row])))
+            self.numbers.update(read_written(cells, self.kind), lambda row: name_row(int(index[row])))
             self.digits |= decimals_of(cells) if self.kind == "double" else set()
 
         # words, as long as they are few

@@ -9,13 +9,12 @@ import numpy as np
 from pushforward.data.files.cells import ArrowColumn, present
 from pushforward.data.files.rows import Array
 
-__all__ = ["as_text", "decimals_of", "kind_of_most", "marked", "parsed", "written"]
+__all__ = ["as_text", "decimals_of", "kind_of_most", "marked", "read_written", "written"]
 
 # as a number is written, without zeros or a plus before it; .5 and 1. too
 NUMERIC = r"^-?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?$"
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(?::\d{2})?$"
-SHAPES = {"double": NUMERIC, "date32[day]": DATE, "timestamp[s]": TIME}  # arrow types that words may stand among
 LOOKED_AT = 1000  # cells, from which a kind is guessed
 
 
@@ -46,7 +45,7 @@ def marked(text: ArrowColumn, kind: str) -> Array:
     return mask
 
 
-def parsed(text: ArrowColumn, kind: str) -> ArrowColumn:
+def read_written(text: ArrowColumn, kind: str) -> ArrowColumn:
     """Cells that are marked as numbers, or dates, of an arrow type."""
     return text.cast(_type(kind))
 
@@ -93,3 +92,6 @@ def _type(kind: str) -> Any:
     import pyarrow as pa
 
     return {"double": pa.float64(), "date32[day]": pa.date32(), "timestamp[s]": pa.timestamp("s")}[kind]
+
+
+SHAPES = {"double": NUMERIC, "date32[day]": DATE, "timestamp[s]": TIME}  # arrow types that words may stand among

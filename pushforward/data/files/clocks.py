@@ -10,13 +10,12 @@ import numpy as np
 
 from pushforward.data.files.cells import ArrowColumn, counts, is_text
 
-__all__ = ["DURATION", "in_zone", "read_durations", "survives", "typed", "wall_clock", "write_durations"]
+__all__ = ["DURATION", "in_zone", "local_midnights", "read_durations", "typed", "wall_clock", "write_durations"]
 
 # 1 days 02:03:04.5; 02:03:04; of ISO 8601, P1DT2H3M4.5S
 CLOCK = r"(?:(?P<days>[+-]?\d+) days? ?)?(?:(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d+)?))?"
 DURATION = r"^(?:[+-]?\d+ days?(?: [+-]?\d+:\d\d:\d\d(?:\.\d+)?)?|[+-]?\d+ days? \d+:\d\d:\d\d(?:\.\d+)?)$"
 ISO = r"^-?P(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?$"
-UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second
 DAY = 86400
 
 
@@ -100,6 +99,16 @@ def typed(cells: ArrowColumn, kind: Any) -> ArrowColumn:
     return in_zone(cells, kind) if zoned and naive else cells.cast(kind)
 
 
-def survives(cells: ArrowColumn) -> bool:
-    """Whether times with a zone come back from what its clocks show."""
-    return bool(np.array_equal(counts(in_zone(wall_clock(cells), cells.type)), counts(cells)))
+def local_midnights(cells: ArrowColumn) -> bool:
+    """Whether times of a zone are midnights there, none in UTC, and come back from what the clocks there show."""
+    import pyarrow as pa
+
+    if not pa.types.is_timestamp(cells.type) or cells.type.tz is None or not len(plain := cells.drop_null()):
+        return False
+    day, local = DAY * UNITS[cells.type.unit], wall_clock(plain)
+    if not (counts(plain) % day).any() or (counts(local) % day).any():
+        return False
+    return bool(np.array_equal(counts(in_zone(local, cells.type)), counts(plain)))
+
+
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second

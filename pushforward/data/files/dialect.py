@@ -21,7 +21,6 @@ LINES = 20  # that tell the mark between cells
 READ = 1 << 20  # bytes looked at together
 FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+([eE][+-]?\d+)?\s*", re.ASCII)  # no name of a column
 YEARS = range(1500, 2200)
-MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _merit(path: File, dialect: Dialect) -> tuple[bool, float, int]:
     width = widths[0] if widths and 2 * widths.count(widths[0]) >= len(widths) else 1
     others = [cell for cells in rows for cell in cells if any(mark in cell for mark in SEPARATORS)]
     odd = sum(1 for cell in others if not COMMA.fullmatch(cell))
-    return width > 1, -odd / max(sum(widths), 1), width
+    return (True, -odd / sum(widths), width) if width > 1 else (False, 0.0, 1)
 
 
 def _is_row(first: list[str]) -> bool:
@@ -170,3 +169,6 @@ def open_quote(path: File, dialect: Dialect) -> int:
     """Find the first line in which a quotation mark is opened and not closed; 0 if there is none."""
     with path.open(newline="", encoding=dialect.encoding) as file:
         return next((number for number, line in enumerate(file, 1) if line.count('"') % 2), 0)
+
+
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}

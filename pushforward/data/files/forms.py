@@ -13,7 +13,7 @@ from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.clocks import DURATION, read_durations
 from pushforward.data.schema import MISSING, ColumnKind, TextForm
 
-__all__ = ["ColumnForms", "Form", "decide", "filled"]
+__all__ = ["ColumnForms", "Form", "decide", "trimmed"]
 
 FIRST = 64  # cells tried before the whole column, because a cast does not stop at the first cell that it cannot take
 SAMPLE = 1000  # cells of text, from which a form of most is guessed
@@ -127,15 +127,15 @@ def choices(kind: ColumnKind | None, form: TextForm) -> list[Form]:
     return {"number": [*numbers, Form("bool"), *marked], "datetime": [*iso, *dated]}.get(kind, [])
 
 
-def filled(cells: ArrowColumn, missing: tuple[str, ...]) -> tuple[ArrowColumn, ArrowColumn]:
+def trimmed(cells: ArrowColumn, missing: tuple[str, ...]) -> tuple[ArrowColumn, ArrowColumn]:
     """Null where a cell says that there is nothing: the cells without white space around them, and with it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    trimmed = pc.utf8_trim_whitespace(cells)
-    empty = pc.is_in(trimmed, value_set=pa.array(missing))
+    bare = pc.utf8_trim_whitespace(cells)
+    empty = pc.is_in(bare, value_set=pa.array(missing))
     nothing = pa.scalar(None, pa.string())
-    return pc.if_else(empty, nothing, trimmed), pc.if_else(empty, nothing, cells)
+    return pc.if_else(empty, nothing, bare), pc.if_else(empty, nothing, cells)
 
 
 @dataclass(eq=False)
@@ -164,7 +164,7 @@ class ColumnForms:
 
     def update(self, column: ArrowColumn) -> None:
         """Take in the next cells."""
-        cells, _ = filled(column, self.missing)
+        cells, _ = trimmed(column, self.missing)
         cells = cells.combine_chunks() if hasattr(cells, "combine_chunks") else cells
         if self.sample is None or not len(self.sample):
             self.sample = cells.drop_null()[:SAMPLE]
@@ -182,8 +182,8 @@ class ColumnForms:
 
     def cast(self, column: ArrowColumn, form: Form) -> ArrowColumn:
         """Convert cells to the type of a form; text keeps the white space around it."""
-        trimmed, whole = filled(column, self.missing)
-        return form.cast(whole if form == Form("string") else trimmed)
+        bare, whole = trimmed(column, self.missing)
+        return form.cast(whole if form == Form("string") else bare)
 
     def form(self, form: Form) -> TextForm | None:
         """What a schema would say of the form, so that other files are read alike; None where nothing is special."""

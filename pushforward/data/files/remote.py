@@ -1,4 +1,6 @@
-"""Files behind a URL, ``https://..``, ``s3://bucket/x.parquet``, ``memory://x.npy``: read from a temporary copy.
+"""Files that are no paths: behind a URL, read from a temporary copy, and within a compressed file.
+
+``https://..``, ``s3://bucket/x.parquet``, ``memory://x.npy``; ``x.csv.gz``.
 
 HTTP is spoken here; any other protocol by a package of its own (s3fs, gcsfs, ..), through fsspec, which reads
 credentials as it always does.
@@ -6,21 +8,29 @@ credentials as it always does.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias, final
+from typing import IO, Any, TypeAlias, final
 
 from pushforward.data.files.copies import copy_of, file_system, make_copy
 from pushforward.errors import InputError, one_line, writable
 from pushforward.progress import Progress
 
-__all__ = ["File", "Remote", "is_url", "reading", "remote_files"]
+__all__ = ["DAMAGED", "File", "Packed", "Remote", "is_url", "reading", "remote_files"]
 
 # those by which people keep data; others run commands, read archives or reach services of this machine
 PROTOCOLS = ("https", "http", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "file", "memory")
+
+# how a compressed file says that it is damaged
+DAMAGED = (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, NotImplementedError, RuntimeError)
 
 
 @final
@@ -73,7 +83,53 @@ class Remote:
         return self.url
 
 
-File: TypeAlias = Path | Remote
+@final
+@dataclass(frozen=True)
+class Packed:
+    """A file within a compressed one, with what is used here of a `Path`; unpacked anew at each use, never whole."""
+
+    file: Path | Remote
+    member: str = ""  # of a zip file
+
+    @property
+    def name(self) -> str:
+        """The name without the ending of the packing, ``x.csv``."""
+        return PurePosixPath(self.member).name if self.member else self.file.name[: -len(self.file.suffix)]
+
+    @property
+    def stem(self) -> str:
+        """The name without any ending, ``x``."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the text file, ``.csv``."""
+        return PurePosixPath(self.name).suffix
+
+    @contextmanager
+    def open(self, mode: str = "r", newline: str | None = None, encoding: str | None = None) -> Iterator[Any]:
+        """Open what is inside as a path is opened; InputError for a damaged file."""
+        try:
+            with self.file.open("rb") as outer, self._inner(outer) as inner:
+                yield inner if "b" in mode else io.TextIOWrapper(inner, encoding=encoding, newline=newline)
+        except DAMAGED as error:
+            raise InputError(f"{self}: damaged or cut short ({error}); fetch the file again") from error
+
+    @contextmanager
+    def _inner(self, outer: IO[bytes]) -> Iterator[Any]:
+        if self.member:
+            with zipfile.ZipFile(outer) as archive, archive.open(self.member) as inner:
+                yield inner
+            return
+        unpack: Any = OPENED[self.file.suffix.lower()]
+        with unpack(outer, "rb") as inner:
+            yield inner
+
+    def __str__(self) -> str:
+        return f"{self.file}/{self.member}" if self.member else str(self.file)
+
+
+File: TypeAlias = Path | Remote | Packed
 
 
 def is_url(name: str) -> bool:
@@ -113,3 +169,6 @@ def reading(file: File) -> Iterator[Any]:
         return
     with file.open("rb") as stream:
         yield stream
+
+
+OPENED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
