@@ -175,7 +175,7 @@ BAD_DATA = {
         "a,b\n" + "".join(f"7,name {i}\n" for i in range(20)),
         ["x.csv", "every column is an identifier", "--keep b"],
     ),
-    "inf": ("x.csv", "a,b\n1,2\n-inf,4\n5,6\n", ["x.csv", "'a'", "line 3"]),
+    "inf": ("x.csv", "a,b\n1,2\n-1e999,4\n5,6\n", ["x.csv", "'a'", "line 3"]),
     "one row": ("x.csv", "a,b\n1,2\n", ["x.csv", "2 rows"]),
     "no rows": ("x.csv", "a,b\n", ["x.csv", "rows"]),
     "an empty file": ("x.csv", "", ["x.csv", "empty"]),
@@ -744,7 +744,7 @@ def test_inspect_digits(capsys):
 
 def test_inspect_reports_what_train_refuses(capsys, tmp_path):
     file = tmp_path / "x.csv"
-    file.write_text("good,gap,wild,word,same\n1,2,1,a,5\n2,nan,inf,b,5\n3,4,2,a,5\n3,4,2,a,5\n")
+    file.write_text("good,gap,wild,word,same\n1,2,1,a,5\n2,nan,1e999,b,5\n3,4,2,a,5\n3,4,2,a,5\n")
     call("inspect", file)
     out, err = capsys.readouterr()
     assert err == "" and "duplicated rows: 1" in out

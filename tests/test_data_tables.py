@@ -21,6 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_data import equal_tables, fails, write
 
+import pushforward as pf
+from pushforward.config import Config, NetConfig, TrainConfig
 from pushforward.data import Transform, fit, inspect, load, plot_values, read_raw, read_schema, save, stored
 from pushforward.data.encoders.histogram import Cells, fit_cells
 from pushforward.data.encoders.quantile import FILL
@@ -911,3 +913,36 @@ def test_two_values_that_repeat_have_a_cell_each_and_one_row_between(rounded, ga
     begin, width, lower, upper = cells.edges(rounded)
     assert np.array_equal(begin + width, np.array(cells.last) + rounded / 2)
     np.testing.assert_allclose((lower, upper), np.array([[0.5, 6.5, 7.5], [6.5, 7.5, 17.5]]) / 18, rtol=1e-15)
+
+
+def test_values_beside_each_other_in_float64():
+    """A value that repeats, and the next float after it, each with a cell: every column is restored from JSON."""
+    step = math.nextafter(2.639e-05, 1)
+    values = [2.639e-05] * 20 + [step, math.nextafter(step, 1)] * 3 + [i * 1e-5 for i in range(300)]
+    table = pa.table({"v": values})
+    transform = fit(table)
+    assert through_json(transform) == transform
+    np.testing.assert_allclose(
+        transform.inverse(transform.forward(table))["v"].to_numpy(), values, rtol=1e-6, atol=1e-11
+    )
+
+
+def test_values_at_the_edge_of_a_cell_stay_in_it():
+    """Beside the cell of many may lie one of a wide gap, which is next to it in float32: values do not fall into it."""
+    rng = np.random.default_rng(0)
+    codes = np.repeat(rng.permutation(3 * 10**8)[:1700], 4)
+    column = pa.table({"code": codes, "v": rng.normal(size=len(codes))})
+    transform = fit(column)
+    (note,) = transform.notes
+    most = int(note.partition("up to ")[2].partition(" units")[0].replace(",", ""))
+    for x in (transform.forward(column), transform.dequantize(transform.forward(column), torch.rand(len(codes), 2))):
+        assert np.abs(transform.inverse(x)["code"].to_numpy() - codes).max() <= most < 500
+
+
+def test_a_narrow_network_of_a_wide_table(tmp_path):
+    """Its matrices of columns are larger than its weights."""
+    rng = np.random.default_rng(0)
+    wide = pa.table({f"c{i}": rng.normal(size=40) for i in range(1700)})
+    config = Config(net=NetConfig(width=8, depth=1), train=TrainConfig(batch=16, warmup=2))
+    model = pf.train(wide, tmp_path / "run", config=config, steps=1)
+    assert model.sample(2, steps=1).num_columns == 1700

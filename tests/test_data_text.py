@@ -1,5 +1,6 @@
 """Tables as text: separators, quotation marks, encodings, first lines, and how numbers and dates are written."""
 
+import gzip
 import json
 from datetime import date, datetime, timedelta
 
@@ -349,3 +350,82 @@ def test_times_of_a_zone_that_are_no_midnights():
     table = pa.table({"t": zoned, "v": np.random.default_rng(0).normal(size=60)})
     transform = fit(table)
     assert transform.inverse(transform.forward(table))["t"].to_pylist() == zoned.to_pylist()
+
+
+# ---- other files of tables
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "csv.bz2", "csv.xz", "tsv.gz", "zip"])
+def test_compressed_text(tmp_path, ending):
+    """Read as it unpacks; damaged, it is refused in one line that names it."""
+    import bz2
+    import lzma
+    import zipfile
+
+    mark = "\t" if "tsv" in ending else ","
+    text = mark.join("cv") + "\n" + "".join(f"{'ab'[i % 2]}{mark}{v}\n" for i, v in enumerate(V))
+    path = tmp_path / f"t.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("__MACOSX/._t.csv", "x")
+            archive.writestr("inner/t.csv", text)
+    else:
+        pack = {"gz": gzip, "bz2": bz2, "xz": lzma}[ending.rpartition(".")[2]].compress
+        path.write_bytes(pack(text.encode()))
+    raw = read_raw(path)
+    assert raw.rows["v"].to_pylist() == [float(v) for v in V] and raw.rows["c"].to_pylist()[:2] == ["a", "b"]
+    assert len(load(path)) == 40
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"t\..*(damaged|not a readable)"):
+        load(path)
+
+
+def test_archives_of_several_files(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        archive.writestr("a.csv", "x\n1\n2\n")
+        archive.writestr("b.csv", "x\n1\n2\n")
+    with pytest.raises(InputError, match="holds 2 files"):
+        load(tmp_path / "t.zip")
+    (tmp_path / "t.txt.gz").write_bytes(gzip.compress(b"a,b\n1,2\n3,5\n"))
+    assert len(load(tmp_path / "t.txt.gz")) == 2
+    (tmp_path / "t.dat.gz").write_bytes(gzip.compress(b"a,b\n1,2\n3,5\n"))
+    with pytest.raises(InputError, match=r"only \.csv and \.tsv"):
+        load(tmp_path / "t.dat.gz")
+
+
+@pytest.mark.parametrize("form", ["lines", "list"])
+def test_json_records(tmp_path, form):
+    rows = [
+        {"n": i, "x": i / 4, "c": "ab"[i % 2], "in": {"a": i % 3, "b": {"c": i % 5}}, "gap": None if i % 4 else i}
+        for i in range(40)
+    ]
+    path = tmp_path / ("t.jsonl" if form == "lines" else "t.json")
+    path.write_text("\n".join(map(json.dumps, rows)) if form == "lines" else json.dumps(rows))
+    raw = read_raw(path)
+    assert raw.rows.column_names == ["n", "x", "c", "in.a", "in.b.c", "gap"] and raw.rows["in.b.c"].to_pylist()[7] == 2
+    data = load(path)
+    assert data.transform.inverse(data.x)["gap"].to_pylist() == [row["gap"] for row in rows]
+    for text in ("[1, 2]", "[{", "{}x", '{"a": 1}\n[2]', "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"t\.json"):
+            load(path)
+
+
+@pytest.mark.parametrize("ending", ["feather", "arrow", "stream.arrow"])
+def test_arrow_files(tmp_path, ending):
+    from pyarrow import feather, ipc
+
+    table = pa.table({"v": [float(v) for v in V], "d": DAYS, "c": pa.array(cycle("u", "v")).dictionary_encode()})
+    path = tmp_path / f"t.{ending}"
+    if ending == "stream.arrow":
+        with ipc.new_stream(path, table.schema) as sink:
+            sink.write_table(table)
+    else:
+        feather.write_feather(table, str(path))
+    data = load(path)
+    assert data.transform.inverse(data.x)["d"].to_pylist() == DAYS and read_raw(path).rows.equals(table)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="not a readable arrow file"):
+        load(path)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "load", "push", "tune"]
 
+WIDEST = 2**26  # bytes of such a matrix, at most
+
 
 def load(
     folder: str | Path,
@@ -60,8 +62,10 @@ def load(
         transform = Transform.from_json(run.data.transform)
         if transform.shape != run.data.shape:
             raise InputError(f"data.shape {run.data.shape} is not the transform's {transform.shape}")
-        with at_most(weights.stat().st_size if weights.is_file() else 0):
-            spec = run.data.spec(transform)
+        spec = run.data.spec(transform)
+        # wide rows have matrices of their columns, which are not among the weights
+        wide = min(4 * transform.shape[0] ** 2, WIDEST) if transform.kind == "table" else 0
+        with at_most((weights.stat().st_size if weights.is_file() else 0) + wide):
             parts, net = components(run.config, spec), network(run.config, spec)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from error

@@ -109,7 +109,8 @@ def _between(last: float, first: float, rounded: bool) -> tuple[float, float] | 
     """The positions after the ``last`` of one cell and before the ``first`` of the next; None if there are none."""
     if rounded:
         return (last + 1, first - 1) if first > last + 1 else None
-    return (math.nextafter(last, math.inf), first) if first > last else None
+    begin = math.nextafter(last, math.inf)
+    return (begin, first) if first > begin else None
 
 
 def _from_list(cells: list[tuple[float, float, float]]) -> Cells:

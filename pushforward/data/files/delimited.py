@@ -86,8 +86,9 @@ def _with_quotes(path: File, dialect: Dialect) -> tuple[Dialect, list[str]]:
     Such a mark swallows lines as a cell. InputError where the lines are of different lengths without it, too.
     """
     error: InputError | None = None
+    even = even_quotes(path, dialect)
     try:
-        if even_quotes(path, dialect) and not any(_swallows(part, dialect) for part in _text_cells(path, dialect)):
+        if even and not any(_swallows(part, dialect) for part in _text_cells(path, dialect)):
             return dialect, []
     except InputError as caught:
         error = caught
@@ -96,7 +97,8 @@ def _with_quotes(path: File, dialect: Dialect) -> tuple[Dialect, list[str]]:
         if line and plain.names(path) == dialect.names(path) and sum(1 for _ in _text_cells(path, plain)):
             return plain, [f"{path}: line {line}: a quotation mark that is not closed is read as a character"]
     except InputError:
-        pass
+        if even and error is None:  # prose with as many marks as there are columns
+            return dialect, []
     if error is None or "block" in str(error):
         error = InputError(f"{path}: line {line}: a quotation mark is opened and not closed; close it or remove it")
     raise error

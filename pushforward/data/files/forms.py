@@ -18,6 +18,7 @@ __all__ = ["ColumnForms", "Form", "decide", "trimmed"]
 FIRST = 64  # cells tried before the whole column, because a cast does not stop at the first cell that it cannot take
 SAMPLE = 1000  # cells of text, from which a form of most is guessed
 FEW = 64  # different texts that may be names of versions
+INFINITE = r"(?i)^[+-]?inf(inity)?$"  # a word among numbers, of what has no end
 NUMBERS = ("int64", "uint64", "double")
 # marks between thousands and before decimals, in the order in which they are tried
 MARKS = (("", ","), (",", "."), (".", ","), (" ", "."), (" ", ","), ("\u00a0", ","), ("\u202f", ","), ("'", "."))
@@ -67,7 +68,11 @@ class Form:
             if pc.any(pc.invert(self.fits(cells))).as_py():
                 raise pa.ArrowInvalid("written otherwise")
             return self.canonical(cells).cast(self.arrow)
-        return cells.cast(self.arrow)
+        values = cells.cast(self.arrow)
+        infinite = self.type == "double" and pc.any(pc.is_inf(values)).as_py()
+        if infinite and pc.any(pc.match_substring_regex(cells, INFINITE)).as_py():
+            raise pa.ArrowInvalid("a word among numbers")
+        return values
 
     def fits(self, cells: ArrowColumn) -> ArrowColumn:
         """Mark the cells that are written in this way, null where there is none."""
