@@ -154,7 +154,7 @@ class NumericEncoder(ColumnEncoder):
         if self.constant or not self.unit:
             return ""
         farthest = max(self.mean, float(self.high - self.low) - self.mean) / self.scale
-        return off_by(self.name, float(np.spacing(np.float32(farthest))) * self.scale / self.unit)
+        return off_by(self, float(np.spacing(np.float32(farthest))) * self.scale / self.unit)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, without ``kind``, as in every run made before there were other kinds."""
@@ -169,12 +169,13 @@ class NumericEncoder(ColumnEncoder):
         return low if least is None else max(low, least), high if most is None else min(high, most)
 
 
-def off_by(name: str, steps: float) -> str:
-    """Say that values of a column may be off by so many units on the way back; nothing, where they are not."""
+def off_by(column: NumericEncoder, steps: float) -> str:
+    """Say that values of a column may be off by so many units on the way back; of fractions, where it is 1/10,000."""
     far = math.ceil(steps / 2)
-    return (
-        "" if steps < 1 else f"column {name!r}: rows are float32, in which its values come back up to {far:,} units off"
-    )
+    if steps < 1 or (not column.integer and far * column.unit < 1e-4 * (float(column.high) - float(column.low))):
+        return ""
+    much = f"{far:,} units" if column.integer else f"{far * column.unit:.3g}"
+    return f"column {column.name!r}: rows are float32, in which its values come back up to {much} off"
 
 
 def above(values: Array, low: int | float) -> Iterator[Array]:

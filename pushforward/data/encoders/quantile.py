@@ -235,7 +235,7 @@ class QuantileNormal(ColumnEncoder):
         nearest = np.where(low * high < 0, 0, np.minimum(np.abs(low), np.abs(high)))
         slope = width * np.exp(-0.5 * nearest**2) / math.sqrt(2 * math.pi) / (upper - lower)
         several = np.array(self.cells.last)[filled] > np.array(self.cells.first)[filled]
-        return off_by(self.name, 2 * float((several * slope * step).max(initial=0.0)))
+        return off_by(self.column, 2 * float((several * slope * step).max(initial=0.0)))
 
     def _filled(self) -> Array:
         """Mark the cells that have training rows, and not the row's worth of what lies between."""
