@@ -145,6 +145,14 @@ def test_two_orders_of_a_date(tmp_path):
     assert column.to_pylist()[1] == date(2000, 1, 2) and not notes
 
 
+def test_a_format_that_only_the_schema_knows(tmp_path):
+    cells = [d.strftime("%Y%m%d") for d in DAYS]
+    for said in ({"format": "%Y%m%d"}, {"kind": "datetime", "format": "%Y%m%d"}):
+        column, notes = rows_of(tmp_path, cells, schema={"c": said})
+        assert column.to_pylist() == DAYS and not notes
+    assert rows_of(tmp_path, cells)[0].to_pylist()[0] == 20230101
+
+
 def test_numbers_at_first_and_dates_later(tmp_path):
     """What takes the first cells only is not the type of the column."""
     for cells in (["7"] * 39 + ["31/12/2023"], ["7"] * 39 + ["true"], ["7"] * 39 + ["2023-01-01"]):

@@ -18,6 +18,10 @@ __all__ = ["ColumnForms", "Form", "decide", "trimmed"]
 FIRST = 64  # cells tried before the whole column, because a cast does not stop at the first cell that it cannot take
 SAMPLE = 1000  # cells of text, from which a form of most is guessed
 FEW = 64  # different texts that may be names of versions
+# numbers and dates as arrow reads them, numbers with any marks, and dates in any order
+PLAIN = r"^[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?$|^\d{4}-\d\d-\d\d(?:[ T][\d:]+)?$"
+MARKED = r"^[+-]?[\d.,' \x{a0}\x{202f}]+(?:[eE][+-]?\d+)?$"
+DATED = r"^\w{1,9}[ ./-]\w{1,9},?[ ./-]\d{2,4}"
 INFINITE = r"(?i)^[+-]?inf(inity)?$"  # a word among numbers, of what has no end
 NUMBERS = ("int64", "uint64", "double")
 # marks between thousands and before decimals, in the order in which they are tried
@@ -121,8 +125,9 @@ def choices(kind: ColumnKind | None, form: TextForm) -> list[Form]:
     iso = [Form(name) for name in times]
     if form.format is not None:
         timed = any(mark in form.format for mark in ("%H", "%I"))
-        dated = [Form("timestamp[s]" if timed else "date32[day]", dates=form.format), *iso, *dated]
-        iso = []
+        iso = [Form("timestamp[s]" if timed else "date32[day]", dates=form.format), *iso]
+        if kind in (None, "keep"):
+            return [*iso, *numbers, Form("bool"), *marked, *dated]
     if form.decimal is not None or form.thousands is not None:
         decimal, thousands = form.decimal or ("," if form.thousands == "." else "."), form.thousands or ""
         named = [Form(name, thousands, decimal) for name in ("int64", "double")]
@@ -169,12 +174,21 @@ class ColumnForms:
 
     def update(self, column: ArrowColumn) -> None:
         """Take in the next cells."""
+        import pyarrow.compute as pc
+
         cells, _ = trimmed(column, self.missing)
         cells = cells.combine_chunks() if hasattr(cells, "combine_chunks") else cells
         if self.sample is None or not len(self.sample):
             self.sample = cells.drop_null()[:SAMPLE]
         if not self.left:
             return
+        # of the many forms with marks and orders none is tried where the first cells look like none
+        for shape, dated in ((MARKED, False), (DATED, True)) if self.named is None else ():
+            if pc.any(pc.invert(pc.match_substring_regex(cells[:FIRST], shape))).as_py():
+                self.left = [form for form in self.left if form.plain or bool(form.dates) != dated]
+        if not self.left:
+            return
+
         # whole numbers as they are: all forms of numbers take them, and no other is asked
         for few in (cells[:FIRST], cells) if len(cells) > FIRST else (cells,):
             if self.left[:1] == [Form("int64")] and _takes(few, self.left[0]):
@@ -308,13 +322,16 @@ def _of_most(column: ColumnForms) -> Form:
 
     if column.kind not in (None, "keep") or column.sample is None or not len(column.sample):
         return Form("string")
-    plain = pc.match_substring_regex(
-        column.sample, r"^[+-]?\d*\.?\d*(?:[eE][+-]?\d+)?$|^\d{4}-\d\d-\d\d(?:[ T][\d:]+)?$"
-    )
-    best, share = Form("string"), float(pc.mean(plain.cast("int8")).as_py())
-    for form in choices(None, TextForm()):
-        if not form.plain:
-            found = float(pc.mean(form.fits(column.sample).cast("int8")).as_py())
+
+    def share_of(marked: ArrowColumn) -> float:
+        return float(pc.mean(marked.cast("int8")).as_py())
+
+    # most cells must look like it, before all forms are tried
+    best, share = Form("string"), share_of(pc.match_substring_regex(column.sample, PLAIN))
+    likely = [share_of(pc.match_substring_regex(column.sample, shape)) > 0.5 for shape in (MARKED, DATED)]
+    for form in choices(None, TextForm()) if any(likely) else ():
+        if not form.plain and likely[bool(form.dates)]:
+            found = share_of(form.fits(column.sample))
             best, share = (form, found) if found > max(share, 0.5) else (best, share)
     return best if best.plain else Form("string", best.thousands, best.decimal, best.dates)
 
