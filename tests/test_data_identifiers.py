@@ -162,6 +162,8 @@ def test_row_numbers(start):
     assert transform.inverse(torch.zeros(5, 1), 9)[""].to_pylist() == list(range(start, start + 5))
     assert transform.inverse(torch.zeros(2, 1), 9, 7)[""].to_pylist() == [start + 7, start + 8]
     assert "counts the rows" in transform.notes[0]
+    report = inspect(column("n", values))
+    assert report.columns[0].model == "counts the rows" and report.notes[0].startswith("column 'n' counts the rows")
 
 
 @pytest.mark.parametrize(

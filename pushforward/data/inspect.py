@@ -135,7 +135,7 @@ def _model(column: ArrowTable, schema: Schema) -> tuple[str, str]:
     name = column.column_names[0]
     try:
         (encoder,) = infer_columns(
-            Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema}
+            Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema}, alone=False
         )
     except InputError as error:
         return "refused: " + str(error).removeprefix(f"here: column {name!r} "), ""

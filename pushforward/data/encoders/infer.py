@@ -20,8 +20,11 @@ __all__ = ["fit_numbers", "infer_columns"]
 OTHERS = "*"  # in a schema: all columns that it does not name
 
 
-def infer_columns(stream: Stream, schema: Schema | None = None) -> tuple[ColumnEncoder, ...]:
-    """Fit an encoder to every column of a table; InputError names the column at fault."""
+def infer_columns(stream: Stream, schema: Schema | None = None, alone: bool = True) -> tuple[ColumnEncoder, ...]:
+    """Fit an encoder to every column of a table; InputError names the column at fault.
+
+    A key is learned as a number where it is all there is, unless the table is not ``alone``: of columns of another.
+    """
     schema = schema or {}
     origin, names = stream.origin, stream.names
     if not names:
@@ -55,7 +58,7 @@ def infer_columns(stream: Stream, schema: Schema | None = None) -> tuple[ColumnE
             for column in numeric:
                 add(column.counted, column.numbers(part.column(column.name)))
     encoders = [column.encoder(rows) for column in columns]
-    if not any(encoder.width for encoder in encoders):  # a key that is all there is to learn
+    if alone and not any(encoder.width for encoder in encoders):
         encoders = [column.encoder(rows, keys=False) for column in columns]
     return order_categories(stream, encoders)
 
