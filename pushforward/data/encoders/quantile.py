@@ -121,16 +121,22 @@ class QuantileNormal(ColumnEncoder):
 
     @cached_property
     def _ends(self) -> tuple[Array, Array]:
-        """The least and the greatest x of each cell in float32, where it has any."""
+        """The least and the greatest x of each cell in float32, where it has any.
+
+        Of values that are not rounded, no bound towards an interval or a tail that goes on where this one ends.
+        """
         from scipy.special import ndtri
 
-        _, _, lower, upper = self._edges
+        _, width, lower, upper = self._edges
         low, high = ndtri(lower), ndtri(upper)
         first, last = low.astype(np.float32), high.astype(np.float32)
         first = np.where(first <= low, np.nextafter(first, np.float32(np.inf)), first)
         last = np.where(last >= high, np.nextafter(last, np.float32(-np.inf)), last)
         none = first > last
-        return np.where(none, low, first).astype(np.float32), np.where(none, high, last).astype(np.float32)
+        goes_on = self._filled() & (width > 0) & (not self.rounded)
+        first = np.where(none, low, np.where(np.append(not self.rounded, goes_on[:-1]), -np.inf, first))
+        last = np.where(none, high, np.where(np.append(goes_on[1:], not self.rounded), np.inf, last))
+        return first.astype(np.float32), last.astype(np.float32)
 
     def to_normal(self, p: Array) -> Array:
         """Convert positions to x, float32, those of rounded values at the middle of their part of the cell."""
@@ -145,9 +151,9 @@ class QuantileNormal(ColumnEncoder):
         return np.where(beyond == 0, self._within(out, cell), out)
 
     def _within(self, x: Array, cell: Array) -> Array:
-        """Keep x of rounded values within their cells, as float32 has them: beside one may be a wide one, of a gap."""
+        """Keep x within the cells of their values, as float32 has them: beside one may be a wide one, of a gap."""
         first, last = self._ends
-        return x.clip(first[cell], last[cell]) if self.rounded else x
+        return np.asarray(x.clip(first[cell], last[cell]))
 
     def _locate(self, x: Array) -> tuple[Array, Array, Array]:
         """Cell and position of points x, and how far they lie beyond the cells, in units of x."""
