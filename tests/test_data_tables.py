@@ -505,7 +505,7 @@ def test_several_files_are_one_table(tmp_path, ending):
 def test_the_file_at_fault_is_named(tmp_path):
     folder = tmp_path / "parts"
     parts_of(folder)
-    write(folder / "part-1.csv", "x,n,c,d\n1,2,one,2000-01-01\ninf,2,one,2000-01-01\n")
+    write(folder / "part-1.csv", "x,n,c,d\n1,2,one,2000-01-01\n1e999,2,one,2000-01-01\n")
     fails(folder, "column 'x'", "part-1.csv, line 3")
     write(folder / "part-1.csv", "x,n,c,d\n1,2,one\n")
     fails(folder, "part-1.csv: line 2", "expected 4")

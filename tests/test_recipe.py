@@ -221,7 +221,7 @@ NEW_FILES = {
     "sample": STEPPER,
     "nn": NET,
     "metrics": METRIC,
-    "data/files": FORMAT.replace(".jsonl", ".novel_format"),
+    "data/files": FORMAT.replace(".rec", ".novel_format"),
 }
 # file, the definition, the registry before which it goes, and the word in it
 EDITS = (

@@ -17,6 +17,7 @@ __all__ = ["Dialect", "even_quotes", "find_dialect", "open_quote"]
 
 SEPARATORS = ",;\t|"
 COMMA = re.compile(r"\s*[+-]?[\d. ]*,\d+\s*", re.ASCII)  # a fraction with a decimal comma
+LONGEST = 1 << 27  # characters of a cell
 LINES = 20  # that tell the mark between cells
 READ = 1 << 20  # bytes looked at together
 FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+([eE][+-]?\d+)?\s*", re.ASCII)  # no name of a column
@@ -36,6 +37,7 @@ class Dialect:
 
     def lines(self, path: File) -> Iterator[tuple[int, list[str]]]:
         """Line number in the file and cells of each row, the header first; blank lines are skipped, as pyarrow does."""
+        csv.field_size_limit(LONGEST)  # a line of many columns is one cell by another mark
         try:
             with path.open(newline="", encoding=self.encoding) as file:
                 marks = csv.reader(file, delimiter=self.delimiter)
