@@ -25,6 +25,7 @@ import torch
 import pushforward as pf
 from pushforward.cli import main
 from pushforward.config import Config, NetConfig, TrainConfig
+from pushforward.signature import sign
 
 SECONDS, BYTES = 20, 2 * 10**9
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -316,6 +317,7 @@ def file_faults(count, seed, root):
     """Faults of ``count`` mutants of data files, by the commands that read data."""
     folder, found = root / "files", []
     folder.mkdir(exist_ok=True)
+    sign("")  # the secret of this user, made on first use elsewhere
     files = good_files(folder)
     for number in range(count):
         rng = random.Random(f"{seed} {number}")

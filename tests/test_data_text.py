@@ -181,7 +181,9 @@ def test_white_space_is_part_of_text(tmp_path):
 # ---- the file
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-le", "utf-16-be", "latin-1", "cp1252"]
+)
 def test_encodings(tmp_path, encoding):
     text = "größe,v\n" + "".join(
         f"{'é€ü'[i % 3] if encoding != 'latin-1' else 'éñü'[i % 3]},{v}\n" for i, v in enumerate(V)
@@ -190,7 +192,7 @@ def test_encodings(tmp_path, encoding):
     path = write(tmp_path / "t.csv", ("\ufeff" if plain != encoding else "") + text, plain)
     raw = read_raw(path)
     assert raw.rows.column_names == ["größe", "v"] and raw.rows["größe"].to_pylist()[1] in ("€", "ñ")
-    assert bool(raw.notes) == (encoding in ("latin-1", "cp1252"))
+    assert bool(raw.notes) == (encoding in ("utf-16-le", "utf-16-be", "latin-1", "cp1252"))
     with pytest.raises(InputError, match="line 5: expected 2"):
         load(write(tmp_path / "t.csv", "\n".join([*text.split("\n")[:4], "a,b,c", ""]), plain))
 

@@ -68,7 +68,7 @@ def find_dialect(path: File, header: bool | None) -> tuple[Dialect, list[str]]:
     """
     notes: list[str] = []
     encoding, quoted = _encoding(path)
-    if encoding in ("cp1252", "latin-1"):
+    if encoding in ("cp1252", "latin-1", "utf-16-le", "utf-16-be"):
         notes.append(f"{path}: not UTF-8 text, read as {encoding}")
     named = _named_delimiter(path, encoding)
     dialect = Dialect(encoding, named or "\t", quoted, skip=int(named is not None))
@@ -117,7 +117,7 @@ def _is_row(first: list[str]) -> bool:
 
 
 def _encoding(path: File) -> tuple[str, bool]:
-    """UTF-8 if the whole file is, UTF-16 by its first bytes, otherwise the superset of latin-1 that Windows writes.
+    """UTF-8 if the whole file is, UTF-16 by its bytes, otherwise the superset of latin-1 that Windows writes.
 
     Also whether the file holds quotation marks.
     """
@@ -128,6 +128,8 @@ def _encoding(path: File) -> tuple[str, bool]:
         for mark, encoding in MARKS.items():
             if block.startswith(mark):
                 return encoding, True
+        if block.count(0) > len(block) // 4:  # UTF-16 without its mark: of most letters, one of two bytes is 0
+            return ("utf-16-be" if block[::2].count(0) > block[1::2].count(0) else "utf-16-le"), True
         try:
             while block:
                 quoted = quoted or b'"' in block
@@ -162,7 +164,7 @@ def even_quotes(path: File, dialect: Dialect) -> bool:
     """Whether there are as many quotation marks that open as marks that close, as far as their number can tell."""
     with path.open("rb") as file:
         return (
-            dialect.encoding == "utf-16"
+            dialect.encoding.startswith("utf-16")
             or sum(block.count(b'"') for block in iter(lambda: file.read(READ), b"")) % 2 == 0
         )
 

@@ -23,7 +23,7 @@ __all__ = ["decode_pictures", "looks_like_picture", "read_picture_folder", "read
 
 PIXELS = 1 << 26  # of one picture, at most
 ENTRIES = 1 << 33  # of all of them
-UNREADABLE = (OSError, ValueError, TypeError, SyntaxError, EOFError, struct.error, zlib.error)
+UNREADABLE = (OSError, ValueError, TypeError, SyntaxError, EOFError, MemoryError, struct.error, zlib.error)
 
 
 def read_size(size: str | int | Sequence[int] | None) -> Size | None:
