@@ -4,10 +4,12 @@ Each mutant goes through commands of the command line, which end well or in one 
 a traceback, a hang, memory beyond 2 GB, a file written elsewhere. ``tests/test_fuzz.py`` has a few hundred at each run.
 """
 
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import os
 import random
 import resource
@@ -17,6 +19,7 @@ import struct
 import sys
 import tempfile
 import traceback
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -143,9 +146,12 @@ def good_run(folder):
     """A small run of a table with classes of every kind of column, tuned, and the file of its rows."""
     rng = np.random.default_rng(0)
     values = enumerate(rng.normal(size=240))
-    lines = [f"{i % 7},{x:.4f},{'abc'[i % 3]},{'' if i % 5 else f'{x * x:.6}'}" for i, x in values]
+    lines = [
+        f"{i % 7},{x:.4f},{'abc'[i % 3]},{'' if i % 5 else f'{x * x:.6}'},ID-{i:04d},{i},{f'{x:.2f}' if i % 9 else 'T'}"
+        for i, x in values
+    ]
     data = folder / "rows.csv"
-    data.write_text("\n".join(["n,x,c,g", *lines]) + "\n")
+    data.write_text("\n".join(["n,x,c,g,id,key,mixed", *lines]) + "\n")
     model = pf.train(data, folder / "run", config=CONFIG, steps=4, checkpoint_every=2, report_every=2)
     model.tune(2)
     return data
@@ -291,7 +297,7 @@ def good_files(folder):
     """A small file of every format."""
     import pyarrow as pa
     from PIL import Image
-    from pyarrow import parquet
+    from pyarrow import feather, parquet
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(40, 3))
@@ -300,6 +306,13 @@ def good_files(folder):
     (folder / "t.csv").write_text("\n".join(["a,b,c,d", *text[1:]]))
     (folder / "t.tsv").write_text("\n".join(["a\tb", *(f'{i}\t"q{i % 3}"' for i in range(40))]))
     parquet.write_table(table, folder / "t.parquet", write_page_checksum=True)
+    feather.write_feather(table, str(folder / "t.feather"))
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, table.to_pylist())))
+    plain = (folder / "t.csv").read_bytes()
+    for ending, module in (("gz", gzip), ("bz2", bz2), ("xz", lzma)):
+        (folder / f"t.csv.{ending}").write_bytes(module.compress(plain))
+    with zipfile.ZipFile(folder / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", plain)
     np.save(folder / "x.npy", x)
     np.savez_compressed(folder / "x.npz", x=x, y=np.arange(40) % 3)
     idx = b"\0\0\x08\x03" + struct.pack(">III", 40, 4, 4) + rng.integers(0, 255, 640).astype(np.uint8).tobytes()

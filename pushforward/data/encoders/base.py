@@ -12,7 +12,7 @@ from pushforward.data.files.cells import ArrowColumn, present
 from pushforward.data.files.rows import Array, RowNamer
 from pushforward.tensor import GaussianMixture
 
-__all__ = ["EDGE", "ROOT", "ColumnEncoder", "mixture"]
+__all__ = ["EDGE", "ROOT", "ColumnEncoder", "Unmodelled", "mixture"]
 
 EDGE = 0.2  # of the noise around a value that is far from the next: a gap between them is learned sooner than a wall
 ROOT = 12**-0.5  # standard deviation of uniform noise over a width of 1
@@ -126,6 +126,23 @@ class ColumnEncoder(ABC):
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON that restores every number exactly."""
+
+
+class Unmodelled(ColumnEncoder):
+    """A column without entries in a model row, which may be missing where rows are read again."""
+
+    width = 0
+    log_scale = 0.0
+    optional = True
+
+    @property
+    def bin_width(self) -> list[float]:
+        """No widths, for there are no entries."""
+        return []
+
+    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
+        """Encode each cell to no entries, [n, 0]."""
+        return np.zeros((len(cells), 0), np.float32)
 
 
 def mixture(means: Array, stds: Array, weights: Array) -> GaussianMixture:

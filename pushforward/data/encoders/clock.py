@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pushforward.data.files.clocks import UNITS
+
 __all__ = ["common_step", "type_range"]
 
 STEPS = (86400, 3600, 60, 1)  # in seconds: days, hours, minutes
@@ -19,7 +21,7 @@ def common_step(kind: Any, divisor: int) -> int:
 
     if pa.types.is_date32(kind):
         return 1
-    second = PER_SECOND["ms" if pa.types.is_date64(kind) else kind.unit]
+    second = UNITS["ms" if pa.types.is_date64(kind) else kind.unit]
     steps = [step * second for step in STEPS]
     steps += [second // part for part in (10**3, 10**6) if second >= part]
     return next((step for step in steps if divisor % step == 0), 1)
@@ -31,13 +33,10 @@ def type_range(kind: Any) -> tuple[int, int]:
 
     if pa.types.is_date32(kind):
         return YEARS[0] // 86400, YEARS[1] // 86400
-    second = PER_SECOND["ms" if pa.types.is_date64(kind) else kind.unit]
+    second = UNITS["ms" if pa.types.is_date64(kind) else kind.unit]
     if pa.types.is_time(kind):
         return 0, 86400 * second - 1
     if pa.types.is_duration(kind):
         return -(2**63) + 1, 2**63 - 1
     day = 86400 * second  # left free at both ends, for time zones
     return max(YEARS[0] * second, -(2**63)) + day, min(YEARS[1] * second, 2**63 - 1) - day
-
-
-PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -9,10 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import ColumnEncoder
-from pushforward.data.encoders.pattern import Interval, Pattern, Template, free_between, permuted, within
+from pushforward.data.encoders.base import Unmodelled
+from pushforward.data.encoders.pattern import (
+    Interval,
+    Pattern,
+    free_between,
+    intervals_from_json,
+    pattern_from_json,
+    permuted,
+    within,
+)
 from pushforward.data.files.cells import ArrowColumn, arrow_type
-from pushforward.data.files.rows import Array, RowNamer
+from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
 
 __all__ = ["KEYED", "Identifier", "Keys", "fit_keys", "identifier_from_json", "is_key"]
@@ -59,7 +67,7 @@ class Keys:
 
 
 @dataclass(frozen=True)
-class Identifier(ColumnEncoder):
+class Identifier(Unmodelled):
     """A column that tells rows apart, or of free text: no entries, and fresh values on the way back.
 
     ``distinct`` is the share of the training rows that have a value of their own: 1 where all were different, which all
@@ -70,23 +78,11 @@ class Identifier(ColumnEncoder):
     type: str  # arrow type
     distinct: float
     values: Pattern | Keys
-    width = 0
-    log_scale = 0.0
-    optional = True
 
     @property
     def numeric(self) -> bool:
         """Whether the values are whole numbers."""
         return isinstance(self.values, Keys)
-
-    @property
-    def bin_width(self) -> list[float]:
-        """No widths, for there are no entries."""
-        return []
-
-    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
-        """Encode each cell to no entries, [n, 0]."""
-        return np.zeros((len(cells), 0), np.float32)
 
     def decode(self, x: Array) -> ArrowColumn:
         """Draw fresh values for the first rows of seed 0."""
@@ -159,7 +155,9 @@ def identifier_from_json(entry: dict[str, Any], origin: str) -> Identifier:
     ):
         raise InputError(f"{origin} has values that no fit gives; restore the file")
     ((which, data),) = values.items()
-    drawn: Pattern | Keys = _keys(data) if which == "keys" else _pattern(data) if which == "pattern" else entry[which]
+    drawn: Pattern | Keys = (
+        _keys(data) if which == "keys" else pattern_from_json(data) if which == "pattern" else entry[which]
+    )
     return Identifier(name, kind, float(distinct), drawn)
 
 
@@ -167,31 +165,4 @@ def _keys(data: dict[str, Any]) -> Keys:
     counting, free, beyond, most = (data[key] for key in ("counting", "free", "beyond", "most"))
     if type(counting) is not bool or not all(type(v) is int and abs(v) < 2**64 for v in (beyond, most)):
         raise ValueError("no keys")
-    return Keys(counting, _intervals(free, 2**62), min(beyond, most), most)
-
-
-def _pattern(data: dict[str, Any]) -> Pattern:
-    alphabets, longest = data["alphabets"], data["longest"]
-    if (
-        not all(isinstance(place, str) and 0 < len(place) == len(set(place)) for place in alphabets)
-        or type(longest) is not int
-        or not 0 <= longest < 2**31
-        or not 0 < len(data["templates"]) <= 64
-    ):
-        raise ValueError("no pattern")
-    templates = []
-    for each in data["templates"]:
-        share, places = float(each["share"]), tuple(alphabets[int(i)] for i in each["places"])
-        template = Template(places, share, _intervals(each["free"], 2**62))
-        if not 0 < share <= 1 or len(places) > 400 or any(b > template.capacity for _, b in template.free):
-            raise ValueError("no template")
-        templates.append(template)
-    return Pattern(tuple(templates), longest)
-
-
-def _intervals(free: Any, most: int) -> tuple[Interval, ...]:
-    pairs = tuple((first, last) for first, last in free)
-    flat = [value for pair in pairs for value in pair]
-    if not all(type(v) is int and abs(v) <= most for v in flat) or sorted(set(flat)) != flat:
-        raise ValueError("no intervals")
-    return pairs
+    return Keys(counting, intervals_from_json(free), min(beyond, most), most)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, mixture
+from pushforward.data.encoders.base import EDGE, ROOT, ColumnEncoder, Unmodelled, mixture
 from pushforward.data.encoders.categorical import UNIFORM, Categorical
 from pushforward.data.encoders.identifier import Identifier
 from pushforward.data.encoders.numeric import NumericEncoder
@@ -222,24 +222,12 @@ class Nullable(Gapped):
 
 
 @dataclass(frozen=True)
-class Ignored(ColumnEncoder):
+class Ignored(Unmodelled):
     """A column that the schema leaves out: neither looked at nor part of the output."""
 
     name: str
     ignored = True
-    optional = True
     numeric = True
-    width = 0
-    log_scale = 0.0
-
-    @property
-    def bin_width(self) -> list[float]:
-        """No widths, for there are no entries."""
-        return []
-
-    def encode(self, cells: ArrowColumn, origin: str, name_row: RowNamer) -> Array:
-        """Encode each cell to no entries, [n, 0]."""
-        return np.zeros((len(cells), 0), np.float32)
 
     def decode(self, x: Array) -> None:
         """Leave the column out of the output."""

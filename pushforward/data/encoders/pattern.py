@@ -19,7 +19,18 @@ import numpy as np
 
 from pushforward.data.files.rows import Array
 
-__all__ = ["Interval", "Pattern", "Template", "fit_pattern", "free_between", "permuted", "scramble", "within"]
+__all__ = [
+    "Interval",
+    "Pattern",
+    "Template",
+    "fit_pattern",
+    "free_between",
+    "intervals_from_json",
+    "pattern_from_json",
+    "permuted",
+    "scramble",
+    "within",
+]
 
 Interval = tuple[int, int]  # first, and one after the last
 TEMPLATES = 64  # of a column, at most
@@ -153,6 +164,35 @@ def fit_pattern(values: Collection[str], complete: bool) -> Pattern:
     templates = [_template(group, letters, (begin, end), complete and longest <= LENGTH) for group in groups]
     total = math.fsum(template.share for template in templates)
     return Pattern(tuple(Template(t.places, t.share / total, t.free) for t in templates), longest)
+
+
+def pattern_from_json(data: dict[str, Any]) -> Pattern:
+    """Restore from ``Pattern.to_json``; ValueError, LookupError or TypeError for what no fit gives."""
+    alphabets, longest = data["alphabets"], data["longest"]
+    if (
+        not all(isinstance(place, str) and 0 < len(place) == len(set(place)) for place in alphabets)
+        or type(longest) is not int
+        or not 0 <= longest < 2**31
+        or not 0 < len(data["templates"]) <= TEMPLATES
+    ):
+        raise ValueError("no pattern")
+    templates = []
+    for each in data["templates"]:
+        share, places = float(each["share"]), tuple(alphabets[int(i)] for i in each["places"])
+        template = Template(places, share, intervals_from_json(each["free"]))
+        if not 0 < share <= 1 or len(places) > LENGTH or any(b > template.capacity for _, b in template.free):
+            raise ValueError("no template")
+        templates.append(template)
+    return Pattern(tuple(templates), longest)
+
+
+def intervals_from_json(free: Any) -> tuple[Interval, ...]:
+    """Restore ascending intervals of numbers within 2^62 from pairs; ValueError or TypeError for anything else."""
+    pairs = tuple((first, last) for first, last in free)
+    flat = [value for pair in pairs for value in pair]
+    if not all(type(v) is int and abs(v) <= ROOMY for v in flat) or sorted(set(flat)) != flat:
+        raise ValueError("no intervals")
+    return pairs
 
 
 def _template(group: Sequence[str], letters: frozenset[str], common: tuple[int, int], complete: bool) -> Template:

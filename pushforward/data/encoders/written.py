@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.files.cells import ArrowColumn, present
+from pushforward.data.files.cells import ArrowColumn, arrow_type, present
 from pushforward.data.files.rows import Array
 
 __all__ = ["as_text", "decimals_of", "kind_of_most", "marked", "read_written", "written"]
@@ -38,7 +38,7 @@ def marked(text: ArrowColumn, kind: str) -> Array:
     found = pc.fill_null(pc.match_substring_regex(text, SHAPES[kind]), False)
     mask = np.array(found.to_numpy(zero_copy_only=False), bool)
     try:
-        text.filter(pa.array(mask)).cast(_type(kind))
+        text.filter(pa.array(mask)).cast(arrow_type(kind))
     except pa.ArrowInvalid:  # the 31st of February
         for i in np.flatnonzero(mask):
             mask[i] = _fits(text[int(i)], kind)
@@ -47,7 +47,7 @@ def marked(text: ArrowColumn, kind: str) -> Array:
 
 def read_written(text: ArrowColumn, kind: str) -> ArrowColumn:
     """Cells that are marked as numbers, or dates, of an arrow type."""
-    return text.cast(_type(kind))
+    return text.cast(arrow_type(kind))
 
 
 def written(values: ArrowColumn, digits: int | None) -> list[str]:
@@ -82,16 +82,10 @@ def _fits(cell: Any, kind: str) -> bool:
     import pyarrow as pa
 
     try:
-        cell.cast(_type(kind))
+        cell.cast(arrow_type(kind))
     except pa.ArrowInvalid:
         return False
     return True
-
-
-def _type(kind: str) -> Any:
-    import pyarrow as pa
-
-    return {"double": pa.float64(), "date32[day]": pa.date32(), "timestamp[s]": pa.timestamp("s")}[kind]
 
 
 SHAPES = {"double": NUMERIC, "date32[day]": DATE, "timestamp[s]": TIME}  # arrow types that words may stand among

@@ -10,11 +10,20 @@ import numpy as np
 
 from pushforward.data.files.cells import ArrowColumn, counts, is_text
 
-__all__ = ["DURATION", "in_zone", "local_midnights", "read_durations", "typed", "wall_clock", "write_durations"]
+__all__ = [
+    "DURATION",
+    "UNITS",
+    "in_zone",
+    "local_midnights",
+    "read_durations",
+    "typed",
+    "wall_clock",
+    "write_durations",
+]
 
 # 1 days 02:03:04.5; 02:03:04; of ISO 8601, P1DT2H3M4.5S
 CLOCK = r"(?:(?P<days>[+-]?\d+) days? ?)?(?:(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d+)?))?"
-DURATION = r"^(?:[+-]?\d+ days?(?: [+-]?\d+:\d\d:\d\d(?:\.\d+)?)?|[+-]?\d+ days? \d+:\d\d:\d\d(?:\.\d+)?)$"
+DURATION = r"^[+-]?\d+ days?(?: [+-]?\d+:\d\d:\d\d(?:\.\d+)?)?$"
 ISO = r"^-?P(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+(?:\.\d+)?S)?)?$"
 DAY = 86400
 
@@ -44,9 +53,11 @@ def read_durations(text: ArrowColumn, unit: str = "us") -> ArrowColumn:
     """Read durations written as days and a clock, or as ISO 8601 has them; ArrowInvalid for anything else."""
     import pyarrow as pa
 
-    return pa.array([None if value is None else _count(value, UNITS[unit]) for value in text.to_pylist()]).cast(
-        pa.duration(unit)
-    )
+    counted = [None if value is None else _count(value, UNITS[unit]) for value in text.to_pylist()]
+    try:
+        return pa.array(counted, pa.int64()).cast(pa.duration(unit))
+    except OverflowError as error:
+        raise pa.ArrowInvalid(f"a duration has more {unit} than 64 bits hold") from error
 
 
 def _count(text: str, per: int) -> int:

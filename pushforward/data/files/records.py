@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pushforward.data.files.formats import Contents, FileSet, Format
-from pushforward.data.files.remote import File, reading
+from pushforward.data.files.remote import File
 from pushforward.data.files.stream import ArrowTable, Stream, require_distinct, require_same
 from pushforward.errors import InputError, one_line
 
@@ -69,15 +69,17 @@ def _records(file: File) -> ArrowTable:
 
 def _arrow(file: File) -> ArrowTable:
     import pyarrow as pa
-    from pyarrow import feather, ipc
+    from pyarrow import ipc
 
     try:
-        with reading(file) as opened:
-            try:
-                return feather.read_table(opened)
-            except pa.ArrowInvalid:
-                with file.open("rb") as stream:
-                    return ipc.open_stream(stream).read_all()
+        with file.open("rb") as opened:
+            data = opened.read()
+        try:
+            table = ipc.open_file(data).read_all()
+        except pa.ArrowInvalid:
+            table = ipc.open_stream(data).read_all()
+        table.validate(full=True)  # before a cell is looked at: what a damaged file points to may not be there
+        return table
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{file}: not a readable arrow file: {one_line(error)[:200]}") from error
 

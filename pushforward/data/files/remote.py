@@ -14,6 +14,7 @@ import io
 import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,8 +30,16 @@ __all__ = ["DAMAGED", "File", "Packed", "Remote", "is_url", "reading", "remote_f
 # those by which people keep data; others run commands, read archives or reach services of this machine
 PROTOCOLS = ("https", "http", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf", "file", "memory")
 
-# how a compressed file says that it is damaged
-DAMAGED = (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, NotImplementedError, RuntimeError)
+# how a compressed file says that it is damaged; the last two: a zip in a way that is not known here, or with a password
+DAMAGED = (
+    EOFError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @final
@@ -113,7 +122,7 @@ class Packed:
             with self.file.open("rb") as outer, self._inner(outer) as inner:
                 yield inner if "b" in mode else io.TextIOWrapper(inner, encoding=encoding, newline=newline)
         except DAMAGED as error:
-            raise InputError(f"{self}: damaged or cut short ({error}); fetch the file again") from error
+            raise InputError(f"{self}: damaged, or packed in a way not read here ({error}); unpack it") from error
 
     @contextmanager
     def _inner(self, outer: IO[bytes]) -> Iterator[Any]:
