@@ -930,13 +930,47 @@ def test_values_beside_each_other_in_float64():
 def test_values_at_the_edge_of_a_cell_stay_in_it():
     """Beside the cell of many may lie one of a wide gap, which is next to it in float32: values do not fall into it."""
     rng = np.random.default_rng(0)
-    codes = np.repeat(rng.permutation(3 * 10**8)[:1700], 4)
+    # values with a cell of their own among some that share one, far from each other
+    ids = rng.permutation(15 * 10**7)[:1700] + 17 * 10**7
+    codes = np.repeat(ids, rng.integers(3, 6, len(ids)))
     column = pa.table({"code": codes, "v": rng.normal(size=len(codes))})
     transform = fit(column)
     (note,) = transform.notes
     most = int(note.partition("up to ")[2].partition(" units")[0].replace(",", ""))
     for x in (transform.forward(column), transform.dequantize(transform.forward(column), torch.rand(len(codes), 2))):
         assert np.abs(transform.inverse(x)["code"].to_numpy() - codes).max() <= most < 500
+
+
+def test_noise_to_the_edge_of_a_cell_stays_in_it():
+    """Of a linear column with a wide range, a unit of which is but some steps of float32."""
+    votes = np.random.default_rng(0).permutation(386_000)[:67]
+    table = pa.table({"votes": votes, "b": votes % 2})
+    transform = fit(table)
+    x = transform.forward(table)
+    for u in (0.0, 1 - 2**-24):
+        back = transform.inverse(transform.dequantize(x, torch.full_like(x, u)))
+        assert back["votes"].to_numpy().tolist() == votes.tolist()
+
+
+def test_small_columns_that_repeat_keep_their_values():
+    """Codes, counts and spikes of 150 rows, of a model that is the law itself: no value that was not there."""
+    rng = np.random.default_rng(0)
+    small = pa.table(
+        {
+            "code": rng.choice([1, 2, 99], 150, p=[0.45, 0.43, 0.12]),
+            "capital": np.where(rng.random(150) < 0.8, 0, rng.integers(100, 20_000, 150)),
+            "income": np.round(rng.gamma(2.0, 5000.0, 150), 2),
+        }
+    )
+    transform = fit(small)
+    assert [column.normal for column in transform.columns] == [True, True, False]
+    x = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(0))
+    drawn = transform.inverse(x)
+    codes, counts = np.unique(drawn["code"].to_numpy(), return_counts=True)
+    often = counts / counts.sum() > 0.01  # a row's worth is left for what was not there
+    assert codes[often].tolist() == [1, 2, 99]
+    share = (small["capital"].to_numpy() == 0).mean()
+    assert (drawn["capital"].to_numpy() == 0).mean() == pytest.approx(share, abs=0.02)
 
 
 def test_a_narrow_network_of_a_wide_table(tmp_path):

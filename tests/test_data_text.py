@@ -278,6 +278,16 @@ def test_a_run_reads_files_as_it_read_the_first(tmp_path):
     np.testing.assert_allclose(again["x3"].to_numpy(), made["x3"].to_numpy())
 
 
+def test_a_file_without_names_is_read_so_again(tmp_path):
+    """Also where its first line looks like names; and samples, which have x0, x1, ..., are read by them."""
+    text = "".join(f"{'ab'[i % 2]};{'uvw'[i % 3]}\n" for i in range(40))
+    model = pf.train(write(tmp_path / "t.csv", text), tmp_path / "run", config=CONFIG, steps=2, header=False)
+    again = read_like(write(tmp_path / "u.csv", "a;u\nb;v\na;w\n"), model.transform).rows
+    assert again["x0"].to_pylist() == ["a", "b", "a"]
+    save(model.sample(5, steps=1), tmp_path / "s.csv")
+    assert len(read_like(tmp_path / "s.csv", model.transform).rows) == 5
+
+
 def test_flags(tmp_path, capsys):
     path = write(tmp_path / "t.csv", "a,b\n" + "".join(f"{'xy'[i % 2]},{v}\n" for i, v in enumerate(V)))
     cli.main(["inspect", str(path), "--no-header", "--drop", "x0"])
@@ -449,10 +459,20 @@ def test_arrow_files(tmp_path, ending):
     data = load(path)
     assert data.transform.inverse(data.x)["d"].to_pylist() == DAYS and read_raw(path).rows.equals(table)
     good = path.read_bytes()
-    # an offset that points outside, which arrow itself would follow
-    offsets = np.arange(41, dtype="<i4").tobytes()
-    for bad in (good[:100], good.replace(offsets[40:80], b"\xff\xff\xff\x7f" * 10), good[:-200] + b"\xff" * 200):
-        if bad != good:
-            path.write_bytes(bad)
-            with pytest.raises(InputError, match="not a readable arrow file"):
-                load(path)
+    for bad in (good[:100], good[:-200] + b"\xff" * 200):
+        path.write_bytes(bad)
+        with pytest.raises(InputError, match="not a readable arrow file"):
+            load(path)
+
+
+def test_an_arrow_file_whose_offsets_point_outside(tmp_path):
+    """Which arrow itself would follow: it is refused before a cell is looked at."""
+    from pyarrow import feather
+
+    path, table = tmp_path / "t.feather", pa.table({"s": list("ab" * 20), "v": [float(v) for v in V]})
+    feather.write_feather(table, str(path), compression="uncompressed")
+    good, offsets = path.read_bytes(), np.arange(41, dtype="<i4").tobytes()
+    assert good.count(offsets) == 1
+    path.write_bytes(good.replace(offsets, offsets[:80] + np.full(21, 2**20, "<i4").tobytes()))
+    with pytest.raises(InputError, match="not a readable arrow file"):
+        read_raw(path)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from pushforward.data.files.formats import Contents, FileSet, Format
-from pushforward.data.files.remote import reading
+from pushforward.data.files.remote import DAMAGED, reading
 from pushforward.data.files.rows import Array, require_real
 from pushforward.errors import InputError, one_line
 from pushforward.files.limits import allow
@@ -50,7 +50,7 @@ def read_npz(source: FileSet) -> Contents:
                 return Contents(rows)
             with archive.open("y.npy") as stream:
                 labels = _read_array(stream, sizes["y"], f"{path}['y']", text=True)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise InputError(f"{path}: damaged .npz file; save it again with numpy.savez") from error
     labels = _plain_text(labels, f"{path}['y']")
     if labels.dtype.kind == "f" or labels.shape != rows.shape[:1]:

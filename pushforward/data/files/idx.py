@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pushforward.data.files.formats import Contents, FileSet, Format
+from pushforward.data.files.remote import DAMAGED
 from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
 from pushforward.files.limits import allow
@@ -45,7 +46,7 @@ def _read_array(path: Path) -> Array:
     try:
         with gzip.open(path) if packed else path.open("rb") as stream:
             return _read_stream(stream, size, RATIO * size if packed else size, path)
-    except (EOFError, gzip.BadGzipFile, ValueError) as error:
+    except (*DAMAGED, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: damaged or cut short; fetch the file again") from error
