@@ -23,7 +23,7 @@ from pushforward.config import (
     resolve,
 )
 from pushforward.data import DataSpec, Transform, load, read_raw, save
-from pushforward.data.partial import encode_partial
+from pushforward.data.partial import encode_partial, given_rows
 from pushforward.tensor import GaussianMixture
 
 
@@ -301,15 +301,15 @@ def test_partial_rows_are_the_encoding_with_gaps():
     rows = pa.table(
         {"a": [1.0, None, 3.0, 2.5], "b": ["x", "y", "x", "y"], "when": pa.array([1, 2, 3, 4], pa.date32())}
     )
-    from pushforward.data.transform import fit
+    from pushforward.data.fitting import fit
 
     transform = fit(rows)
-    whole, some = transform.forward(rows), encode_partial(transform, rows)
+    whole, some = transform.forward(rows), encode_partial(transform, given_rows(transform, rows))
     assert transform.feature_groups == (1, 1, 2, 1)
     known = ~some.isnan()
     assert (~known).nonzero().tolist() == [[1, 0]]
     assert (some[known][[0, 1, 2, 3]] == whole[0, :4]).all() and some[1, 1] == whole[0, 1] != whole[1, 1]
-    assert encode_partial(transform, rows.select(["b"])).isnan().sum(1).tolist() == [3] * 4
+    assert encode_partial(transform, given_rows(transform, rows.select(["b"]))).isnan().sum(1).tolist() == [3] * 4
     again = Transform.from_json(transform.to_json())
     assert again.feature_groups == transform.feature_groups
 

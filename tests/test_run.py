@@ -31,7 +31,7 @@ from pushforward.batches import BatchRecipe, feed_for, fingerprint
 from pushforward.config import Config, NetConfig, TrainConfig, components, network
 from pushforward.data import DataSpec
 from pushforward.data import load as load_data
-from pushforward.data.transform import fit as fit_transform
+from pushforward.data.fitting import fit as fit_transform
 from pushforward.errors import InputError
 from pushforward.files import tensorfile, writing
 from pushforward.nn import MLP

@@ -24,7 +24,7 @@ import pushforward as pf
 from pushforward import run
 from pushforward.cli import main
 from pushforward.config import Config, NetConfig, PathConfig, TrainConfig
-from pushforward.data.transform import fit
+from pushforward.data.fitting import fit
 from pushforward.errors import InputError
 from pushforward.files.tensorfile import save_tensors
 from pushforward.run.export import ABOUT, Units

@@ -44,6 +44,10 @@ class ColumnFlags:
         UseAppendAction[tuple[str, ...]],
         arg(metavar="COLUMN", help="a column not to learn: samples get fresh values of its pattern"),
     ] = ()
+    rule: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="RULE", help="what holds in every row: 'end >= start'; 'not NAME': one not to look for, 'not any'"),
+    ] = ()
     header: Annotated[
         FlagCreatePairsOff[bool], arg(help="the first line of a text file names the columns, whatever it looks like")
     ] = False
@@ -56,19 +60,19 @@ class ColumnFlags:
             raise InputError("--header and --no-header: give one of them")
         return True if self.header else False if self.no_header else None
 
-    def columns(self) -> Schema | None:
+    def columns(self) -> Schema:
         """The schema file with the columns that flags name; InputError for a column that two of them name."""
-        from pushforward.data.schema import ColumnSchema, read_schema
+        from pushforward.data.schema import ColumnSchema, Schema, read_schema
 
         named: dict[str, str] = {}
         for flag in ("drop", "keep", "text"):
             for name in getattr(self, flag):
                 if named.setdefault(name, flag) != flag:
                     raise InputError(f"--{flag} {name}: --{named[name]} names it, too; give one of them")
-        if not named:
-            return read_schema(self.schema) or None
+        schema = read_schema(self.schema)
         kinds: dict[str, Any] = {"drop": "drop", "keep": "keep", "text": "text"}
-        return read_schema(self.schema) | {name: ColumnSchema(kinds[flag]) for name, flag in named.items()}
+        flags = {name: ColumnSchema(kinds[flag]) for name, flag in named.items()}
+        return Schema(schema | flags).with_rules((*schema.rules, *self.rule)) if named or self.rule else schema
 
 
 @dataclass(frozen=True)

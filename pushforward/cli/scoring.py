@@ -112,6 +112,13 @@ def summarize(found: Likelihood, dimensions: int) -> None:
         what = "1 row is" if rows == 1 else f"{rows:,} rows are"
         say(f"note: {what} so far out that the density is a guess (step_error inf; the first: row {first});")
         say("      left out of these sums")
+    broken = found.log_prob.isneginf() & ~lost
+    if bool(broken.any()):
+        rows, first = int(broken.sum()), int(broken.nonzero()[0])
+        what = "1 row breaks" if rows == 1 else f"{rows:,} rows break"
+        say(f"note: {what} what holds in every row of the training data (log_prob -inf; the first: row {first});")
+        say("      left out of these sums")
+    lost |= broken
     values = found.log_prob[~lost].double()
     n, mean = len(values), float(values.mean())
     error = float(values.std()) / math.sqrt(n) if n > 1 else math.nan

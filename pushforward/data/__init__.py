@@ -11,10 +11,11 @@ from pushforward.data.files.formats import ENDINGS, Format
 from pushforward.data.files.read import DataSource, Raw, read_raw
 from pushforward.data.files.rows import UserRows
 from pushforward.data.files.write import save
+from pushforward.data.fitting import fit
 from pushforward.data.inspect import ColumnSummary, DataSummary, inspect
 from pushforward.data.schema import ColumnSchema, Schema, read_schema
 from pushforward.data.spec import DataSpec
-from pushforward.data.transform import Transform, fit
+from pushforward.data.transform import Transform
 
 __all__ = [
     "BUILTIN",

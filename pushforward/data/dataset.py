@@ -16,9 +16,10 @@ from pushforward.data.files.builtin import BUILTIN
 from pushforward.data.files.formats import endings
 from pushforward.data.files.images import read_size
 from pushforward.data.files.read import DataSource, Raw, read_raw, read_source
+from pushforward.data.fitting import fit
 from pushforward.data.schema import read_schema
 from pushforward.data.stored import DiskRows
-from pushforward.data.transform import Transform, fit
+from pushforward.data.transform import Transform
 from pushforward.errors import InputError, writable
 from pushforward.progress import Watch
 

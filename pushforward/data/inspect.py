@@ -12,9 +12,10 @@ import numpy as np
 from pushforward.data.encoders.infer import infer_columns
 from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.images import read_size
-from pushforward.data.files.read import DataSource, read_source
+from pushforward.data.files.read import DataSource, Raw, read_source
 from pushforward.data.files.rows import Array, array_columns, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
+from pushforward.data.rules.keep import fit_rules
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
 from pushforward.progress import Watch
@@ -77,7 +78,7 @@ def inspect(
         codes = np.stack([code for _, code in described], axis=1) if described else np.zeros((0, 0))
         models = [_model(rows.select([i]), declared) for i in range(len(described))]
         summaries = tuple(replace(s, model=form) for (s, _), (form, _) in zip(described, models, strict=True))
-        notes = (*raw.notes, *(note for _, note in models if note))
+        notes = (*raw.notes, *(note for _, note in models if note), *_rules(rows, raw, declared))
         return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes), notes=notes)
     if rows.dtype.kind not in "biuf" or rows.size == 0 or rows.ndim == 0:
         check_array(rows, raw.origin)
@@ -130,12 +131,21 @@ def _duplicated(rows: Array) -> int:
     return len(rows) - len({hash(row.tobytes()) for row in rows})
 
 
+def _rules(rows: ArrowTable, raw: Raw, schema: Schema) -> tuple[str, ...]:
+    """What holds in every row, a sentence each; nothing of a table that is refused."""
+    stream = Stream.of(rows, raw.origin)
+    try:
+        return fit_rules(stream, infer_columns(stream, schema), schema)[0].notes
+    except InputError:
+        return ()
+
+
 def _model(column: ArrowTable, schema: Schema) -> tuple[str, str]:
     """How one column enters the model, in a few words, and what of that is guessed, in a sentence."""
     name = column.column_names[0]
     try:
         (encoder,) = infer_columns(
-            Stream.of(column, "here"), {key: schema[key] for key in (name, "*") if key in schema}, alone=False
+            Stream.of(column, "here"), Schema((key, schema[key]) for key in (name, "*") if key in schema), alone=False
         )
     except InputError as error:
         return "refused: " + str(error).removeprefix(f"here: column {name!r} "), ""

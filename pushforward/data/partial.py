@@ -15,10 +15,11 @@ from pushforward.data.files.cells import is_number, is_text, present
 from pushforward.data.files.clocks import in_zone, read_durations, typed
 from pushforward.data.files.rows import UserRows
 from pushforward.data.files.stream import Stream
+from pushforward.data.rules.given import Given
 from pushforward.data.transform import Transform
 from pushforward.errors import InputError, nearest
 
-__all__ = ["encode_partial", "overwrite_observed", "table_of_one_row"]
+__all__ = ["encode_partial", "given_rows", "overwrite_observed", "table_of_one_row"]
 
 WHOLE = re.compile(r"-?[0-9]+")
 ZONED = re.compile(r"(Z|[+-]\d\d:?\d\d)$")  # a time that says its zone
@@ -55,13 +56,11 @@ def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRo
     return pa.table(cells)
 
 
-def encode_partial(
-    transform: Transform, rows: UserRows, origin: str = "the rows", gaps: bool = True
-) -> Float[Tensor, "n d"]:
-    """Encode the observed cells of a table's rows in model units: NaN for absent columns and for gaps.
+def given_rows(transform: Transform, rows: UserRows, origin: str = "the rows", gaps: bool = True) -> Given:
+    """Collect what rows of a table hold, with what rules say of their other columns.
 
     A gap stands for a value that exists but is unknown, also where gaps were learned; without ``gaps`` it says that
-    the value is missing. InputError as in ``Transform.forward``.
+    the value is missing. InputError for an array, and for columns that were not there in training.
     """
     if transform.kind != "table" or isinstance(rows, np.ndarray):
         raise InputError(f"{origin}: only rows of a table, of a model of tables, can be known in part")
@@ -70,12 +69,25 @@ def encode_partial(
     for name in rows.column_names:
         if name not in columns and name not in ignored:
             raise InputError(f"{origin}: {nearest(name, columns, 'column')}")
-    stream, blocks = Stream.of(rows, origin), []
+    given = Given(rows, transform.types, transform.rules, not gaps)
+    return given.completed() if transform.rules.kept else given
+
+
+def encode_partial(transform: Transform, given: Given, origin: str = "the rows") -> Float[Tensor, "n d"]:
+    """Encode the known cells of a table's rows in model units: NaN for absent columns and for gaps.
+
+    InputError as in ``Transform.forward``.
+    """
+    columns = {column.name: column for column in transform.columns if not column.ignored}
+    table = given.reduced()
+    if not table.column_names:  # nothing that the model can be told
+        return torch.full((len(given.rows), *transform.shape), torch.nan)
+    stream, blocks = Stream.of(table, origin), []
     for first, part in stream.parts():
         name_row, entries = stream.name_rows_from(first), []
         for name, column in columns.items():
             if name in part.column_names:
-                encode = column.encode_observed if gaps else column.encode
+                encode = column.encode if given.told else column.encode_observed
                 entries.append(encode(part.column(name), f"{origin}: column {name!r}", name_row))
             else:
                 entries.append(np.full((len(part), column.width), np.nan, np.float32))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -33,6 +33,7 @@ ColumnKind = Literal["number", "categorical", "datetime", "text", "keep", "drop"
 Scaling = Literal["linear", "quantile"]
 Bounds: TypeAlias = tuple[float | None, float | None]
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "Null", "None")  # texts that mean no value
+RULES = "rules"
 THOUSANDS = ".,' \u00a0\u202f"
 KEYS = ("kind", "bounds", "decimals", "scaling", "missing", "format", "decimal", "thousands")
 DIGITS = 8  # of a rounded column, after the point
@@ -69,17 +70,29 @@ class ColumnSchema:
     form: TextForm = TextForm()
 
 
-Schema: TypeAlias = dict[str, ColumnSchema]
+class Schema(dict[str, ColumnSchema]):
+    """What is declared of columns, by their names, and ``rules`` that hold in every row.
+
+    Rules are texts such as ``end >= start``; after the word ``not`` the name of one that is not to be found, or any.
+    """
+
+    rules: tuple[str, ...] = ()
+
+    def with_rules(self, rules: Iterable[str]) -> Schema:
+        """The same with other rules."""
+        out = Schema(self)
+        out.rules = tuple(rules)
+        return out
 
 
 def read_schema(source: str | Path | Mapping[str, Any] | None) -> Schema:
     """Read the schema in a JSON file, or in a dict of the same form; None is empty: everything is inferred.
 
-    Each column name stands for a kind or for an object with keys among kind, bounds,
-    decimals and scaling, and missing, format, decimal and thousands (see `TextForm`); the name ``*`` for all columns
-    that are not named. Kinds are number, categorical, datetime; text, of which samples get fresh values
-    of the same pattern; keep, whatever it is, learned however much it looks like an identifier; drop. InputError names
-    the file, the column and what is wrong.
+    Each column name stands for a kind or for an object with keys among kind, bounds, decimals and scaling, and missing,
+    format, decimal and thousands (see `TextForm`); the name ``*`` for all columns that are not named; under the name
+    ``rules`` a list holds what is true of every row (see `Schema`). Kinds are number, categorical, datetime; text, of
+    which samples get fresh values of the same pattern; keep, whatever it is, learned however much it looks like an
+    identifier; drop. InputError names the file, the column and what is wrong.
     """
     origin, data = "schema", source
     if isinstance(source, str | Path):
@@ -93,10 +106,17 @@ def read_schema(source: str | Path | Mapping[str, Any] | None) -> Schema:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{origin}: not valid JSON ({error}); see docs/how-to/describe-columns.md") from error
     if data is None:
-        return {}
+        return Schema()
+    if isinstance(data, Schema):
+        return data
     if not isinstance(data, Mapping):
         raise InputError(f'{origin}: expected an object such as {{"id": "drop", "zip": "categorical"}}')
-    return {name: _column_schema(entry, f"{origin}: column {name!r}") for name, entry in data.items()}
+    columns = {name: entry for name, entry in data.items() if name != RULES or not isinstance(entry, list | tuple)}
+    schema = Schema((name, _column_schema(entry, f"{origin}: column {name!r}")) for name, entry in columns.items())
+    rules = data[RULES] if len(columns) < len(data) else ()
+    if odd := [rule for rule in rules if not isinstance(rule, str)]:
+        raise InputError(f'{origin}: rules must be texts, such as "end >= start", found {odd[0]!r:.40}')
+    return schema.with_rules(rules)
 
 
 def _column_schema(entry: Any, origin: str) -> ColumnSchema:

@@ -5,31 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.codec import encoder_from_json
-from pushforward.data.encoders.identifier import Identifier
-from pushforward.data.encoders.infer import fit_numbers, infer_columns
 from pushforward.data.encoders.mixed import Mixed
 from pushforward.data.encoders.numeric import NumericEncoder
+from pushforward.data.files.cells import arrow_type
 from pushforward.data.files.formats import TextSource, text_from_json
 from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
 from pushforward.data.files.stream import Stream
+from pushforward.data.rules.keep import Rules
+from pushforward.data.rules.stored import rules_from_json
 from pushforward.data.schema import MISSING, ColumnKind, ColumnSchema, Schema, TextForm, kind_of
 from pushforward.data.spec import DataSpec
 from pushforward.data.stored import DiskRows, materialize
 from pushforward.errors import InputError
 from pushforward.tensor import GaussianMixture
 
-__all__ = ["Transform", "fit"]
+__all__ = ["DataKind", "Transform"]
 
 DataKind = Literal["array", "image", "table"]
 
@@ -39,7 +40,7 @@ FEWEST, MOST = 8, 64  # of one column
 
 @dataclass(frozen=True)
 class Transform:
-    """User rows ↦ standardized float32 rows, x = (v − mean) / scale for each entry; made by ``fit``.
+    """User rows ↦ standardized float32 rows, x = (v − mean) / scale for each entry; made by `fit`.
 
     Columns of arrays [n], [n, d] and of tables are standardized one by one and constant ones are left out of the
     model; an array of rank 3 or more is a set of images with one mean and one scale for all entries. Columns of tables
@@ -50,6 +51,7 @@ class Transform:
     row_shape: tuple[int, ...]  # of one row in user units: () for an array of rank 1
     columns: tuple[ColumnEncoder, ...]
     text: TextSource = field(default_factory=TextSource)  # how the table was written, if it was text
+    rules: Rules = field(default_factory=Rules)  # what holds in every row of a table
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,7 +78,8 @@ class Transform:
         if self.kind != "table":
             return {}
         cells = ((column.name, column.decode(np.zeros((1, column.width)))) for column in self.columns)
-        return {name: cell.type for name, cell in cells if cell is not None}
+        said = {rule.target: arrow_type(rule.type) for rule in self.rules.kept}
+        return {name: cell.type for name, cell in cells if cell is not None} | said
 
     @property
     def schema(self) -> Schema:
@@ -86,15 +89,15 @@ class Transform:
         kinds |= {column.name: None for column in self.columns if isinstance(column, Mixed)}  # words, or none
         usual = TextForm(missing=MISSING)  # in columns of text too, as in training
         forms = {name: self.text.forms.get(name, usual) for name in kinds}
-        return {
-            name: ColumnSchema(kind, form=form if form.missing is not None else replace(form, missing=MISSING))
+        return Schema(
+            (name, ColumnSchema(kind, form=form if form.missing is not None else replace(form, missing=MISSING)))
             for (name, kind), form in zip(kinds.items(), forms.values(), strict=True)
-        }
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was guessed of the columns of a table, a sentence each."""
-        return tuple(column.note for column in self.columns if column.note)
+        return (*(column.note for column in self.columns if column.note), *self.rules.notes)
 
     @property
     def marginals(self) -> tuple[GaussianMixture, ...]:
@@ -179,8 +182,9 @@ class Transform:
             raise self._mismatch(f"a table of {len(names)} columns", origin)
 
         # the columns must be those of training, but for what was left out there
-        columns = [column for column in self.columns if not column.optional]
-        expected, trained = [column.name for column in columns], {column.name for column in self.columns}
+        columns, spared = [column for column in self.columns if not column.optional], self.rules.spared
+        expected = [column.name for column in columns if column.name not in spared]
+        trained = {column.name for column in self.columns}
         for problem, odd in (
             ("is missing", [name for name in expected if name not in names]),
             ("was not there in training", [name for name in stream.names if name not in trained]),
@@ -191,7 +195,7 @@ class Transform:
 
         empty = True
         for first, part in stream.parts():
-            name_row = stream.name_rows_from(first)
+            name_row, part = stream.name_rows_from(first), self.rules.reduce(part, origin)
             entries = [c.encode(part.column(c.name), f"{origin}: column {c.name!r}", name_row) for c in columns]
             block = np.concatenate(entries, axis=1)
             _require_finite(block, origin)
@@ -226,9 +230,18 @@ class Transform:
         import pyarrow as pa
 
         index = np.arange(first, first + len(rows))
-        parts = zip(self.columns, self._split(rows), strict=True)
-        cells = {column.name: column.draw(part, index, seed) for column, part in parts}
-        return pa.table({name: column for name, column in cells.items() if column is not None})
+        parts = list(zip(self.columns, self._split(rows), strict=True))
+        drawn = {column.name: column.draw(part, index, seed) for column, part in parts}
+        cells = {name: column for name, column in drawn.items() if column is not None}
+        filled = {column.name: partial(column.decode_filled, part) for column, part in parts}
+        return pa.table(self.rules.restore(cells, lambda name: filled[name]()))
+
+    def possible(self, raw: UserRows | Stream, origin: str = "the rows") -> Bool[Tensor, "n"]:
+        """Mark the rows that break no rule but bounds, beyond which a model has a density, too."""
+        if isinstance(raw, np.ndarray):
+            return torch.ones(len(raw), dtype=torch.bool)
+        stream = raw if isinstance(raw, Stream) else Stream.of(raw, origin)
+        return torch.cat([torch.from_numpy(self.rules.possible(part, origin)) for _, part in stream.parts()])
 
     def bin_width(self) -> Float[Tensor, " ..."] | None:
         """Compute the width, in model units, of the noise that dequantizes what was rounded: 1/scale, and 0 for floats.
@@ -256,18 +269,20 @@ class Transform:
 
     def describe(self) -> list[tuple[str, str, str]]:
         """List name, type and summary of each column: mean, standard deviation and range in user units; categories."""
-        return [column.describe() for column in self.columns]
+        rules = self.rules.by_target
+        return [rules[c.name].describe(c) if c.name in rules else c.describe() for c in self.columns]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON from which ``from_json`` restores every number exactly."""
         columns = [column.to_json() for column in self.columns]
         text = {"text": self.text.to_json()} if self.text != TextSource() else {}
-        return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns} | text
+        rules = {"rules": [rule.to_json() for rule in self.rules.kept]} if self.rules.kept else {}
+        return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns} | text | rules
 
     @staticmethod
     def from_json(data: Any) -> Transform:
         """Restore a transform from ``to_json``; InputError if ``data`` is not a well-formed transform."""
-        if not isinstance(data, dict) or set(data) - {"text"} != {"kind", "row_shape", "columns"}:
+        if not isinstance(data, dict) or set(data) - {"text", "rules"} != {"kind", "row_shape", "columns"}:
             raise InputError("transform: expected an object with the keys kind, row_shape and columns")
         kind, shape, entries = data["kind"], data["row_shape"], data["columns"]
         if not isinstance(entries, list) or kind not in get_args(DataKind):
@@ -285,7 +300,21 @@ class Transform:
             raise InputError("transform: the columns of an array must have one type")
         if kind != "table" and not isinstance(columns[0], NumericEncoder):
             raise InputError("transform: the columns of an array must be numbers")
-        return Transform(kind, tuple(shape), columns, text_from_json(data.get("text", {}), "transform: text"))
+        text = text_from_json(data.get("text", {}), "transform: text")
+        names = [column.name for column in columns if not column.ignored] if kind == "table" else []
+        out = Transform(kind, tuple(shape), columns, text, rules_from_json(data.get("rules", []), names))
+        return out.tried_out() if out.rules.kept else out
+
+    def tried_out(self) -> Transform:
+        """Itself, if its rules can be kept of some rows; InputError for a file with others."""
+        import pyarrow as pa
+
+        try:
+            with np.errstate(all="ignore"):
+                self.inverse(torch.linspace(-9, 9, 19)[:, None].expand(-1, *self.shape))
+        except (pa.ArrowException, LookupError, OverflowError, TypeError, AttributeError, ValueError) as error:
+            raise InputError("transform: the rules do not fit the columns; restore the file") from error
+        return self
 
     def _split(self, rows: Array) -> list[Array]:
         """The entries [n, width] of each column of a table."""
@@ -305,36 +334,6 @@ class Transform:
         sizes = ", ".join(["n", *map(str, self.row_shape)])
         expected = f"a table of {len(self.columns)} columns" if self.kind == "table" else f"an array [{sizes}]"
         return InputError(f"{origin}: expected {expected}, as in training, found {given}")
-
-
-def fit(raw: UserRows | Stream, origin: str = "the data", schema: Schema | None = None) -> Transform:
-    """Fit the transform that standardizes ``raw``: an array [n], [n, d], [n, h, w], ... or a table, n ≥ 2.
-
-    ``raw`` may be a Stream, whose parts are looked at one after the other, three times. ``schema`` says of the columns
-    of a table what is not to be inferred. InputError, which ``origin`` opens: fewer than 2 rows, every column constant,
-    infinite values, missing values in an array, texts like identifiers.
-    """
-    columns: tuple[ColumnEncoder, ...]
-    if isinstance(raw, np.ndarray):
-        if schema:
-            raise InputError(f"{origin}: a schema is for the columns of a table, and this is an array")
-        check_array(raw, origin)
-        if len(raw) < 2:
-            raise InputError(f"{origin}: found 1 row; a fit needs at least 2 rows")
-        values = {"x": raw} if raw.ndim > 2 else array_columns(raw)
-        columns, shape = tuple(fit_numbers(name, column, origin) for name, column in values.items()), raw.shape[1:]
-    else:
-        columns = infer_columns(raw if isinstance(raw, Stream) else Stream.of(raw, origin), schema)
-        shape = (len(columns),)
-    if not any(column.width for column in columns):
-        if names := [column.name for column in columns if isinstance(column, Identifier)]:
-            raise InputError(
-                f"{origin}: every column is an identifier, free text or the same in every row, so there is nothing to "
-                f"learn; --keep {quote(names[0])} learns the categories of one"
-            )
-        raise InputError(f"{origin}: every row is the same, so there is nothing to learn; give rows that differ")
-    kind: DataKind = "table" if not isinstance(raw, np.ndarray) else "image" if raw.ndim > 2 else "array"
-    return Transform(kind, shape, columns)
 
 
 def _require_finite(x: Array, origin: str) -> None:

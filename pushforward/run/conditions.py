@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pushforward.data import Transform
     from pushforward.data import UserRows as Rows
+    from pushforward.data.rules.given import Given
     from pushforward.field import Field
     from pushforward.run.folder import RunFile
 
@@ -61,7 +62,9 @@ def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
     return per_sample(lambda k, g: torch.multinomial(shares, k, True, generator=g), first, n, seed, "class")
 
 
-def encode_partial_rows(transform: Transform, run: RunFile, rows: Rows, origin: str, gaps: bool) -> Tensor:
+def encode_partial_rows(
+    transform: Transform, run: RunFile, rows: Rows, origin: str, gaps: bool
+) -> tuple[Given, Tensor]:
     """Encode rows of which some columns are known, in model units, NaN for the rest (see `encode_partial`).
 
     InputError for a model that has not learned to be told columns; ``origin`` names the rows in errors.
@@ -70,9 +73,10 @@ def encode_partial_rows(transform: Transform, run: RunFile, rows: Rows, origin: 
         raise InputError(
             f"{origin}: this model has not learned to be told columns; train it on a table with --condition columns"
         )
-    from pushforward.data.partial import encode_partial
+    from pushforward.data.partial import encode_partial, given_rows
 
-    return encode_partial(transform, rows, origin, gaps)
+    given = given_rows(transform, rows, origin, gaps)
+    return given, encode_partial(transform, given, origin)
 
 
 def guided(field: Field, run: RunFile, guidance: Guidance) -> Field:

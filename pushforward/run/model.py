@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from pushforward.run.conditions import (
 from pushforward.run.density import DensityOptions, row_likelihood
 from pushforward.run.folder import RunFile, TunedSampler, history
 from pushforward.run.request import single_process
+from pushforward.run.told import Draw, draw_where, fill_gaps
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from pushforward.sample import Sampler, Stepper, Tuned
 
 __all__ = ["Model"]
-
-ATTEMPTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Model:
         Row i depends on (seed, first + i) alone. The method is given as in `integrate`; where nothing but ``steps`` is
         said, what was tuned for as many evaluations is used, or the latest that was tuned; else the defaults.
         """
-        from pushforward.data.partial import overwrite_observed, table_of_one_row
+        from pushforward.data.partial import table_of_one_row
         from pushforward.sample import Sampler
 
         sampler = Sampler.of(sampler, stepper, grid, steps, tol)
@@ -111,10 +111,17 @@ class Model:
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
         row = table_of_one_row(where, self.transform)
-        condition = encode_partial_rows(self.transform, self.run, row, "where", False).expand(n, -1)
-        x = self._generate(n, condition, sampling)
-        made = self.transform.inverse(condition.where(~condition.isnan(), x), seed, first)
-        return overwrite_observed(made, row)
+        given, told = encode_partial_rows(self.transform, self.run, row, "where", False)
+        return draw_where(self.transform, given, told, self._draw(sampling), n, seed, first)
+
+    def _draw(self, sampling: Sampling) -> Draw:
+        """Samples of what is told of rows; with another seed without progress."""
+
+        def draw(told: Tensor, seed: int | None, first: int) -> Tensor:
+            again = sampling if seed is None else dataclasses.replace(sampling, seed=seed, progress=SILENT)
+            return self._generate(len(told), told, dataclasses.replace(again, first=first))
+
+        return draw
 
     def labels(self, n: int, y: ClassSpec = None, seed: int = 0, first: int = 0) -> Tensor | None:
         """The classes ``[n]`` of the rows that ``sample`` makes with the same words, as numbers; None without any."""
@@ -136,36 +143,11 @@ class Model:
         a missing value. ``origin`` names the rows in errors. InputError for a model that has not learned to be told
         columns (`resolve`).
         """
-        import numpy as np
-        import pyarrow as pa
-        import torch
-
-        from pushforward.data.partial import overwrite_observed
         from pushforward.sample import Sampler
-        from pushforward.tensor import generator
 
-        # gaps are sampled given what is there
-        given = encode_partial_rows(self.transform, self.run, rows, origin, True)
-        x, todo = given.clone(), torch.arange(len(given))
+        given, told = encode_partial_rows(self.transform, self.run, rows, origin, True)
         sampling = Sampling(Sampler(steps=steps), guidance, seed, 0, self._watched(progress))
-        for attempt in range(ATTEMPTS):
-            if attempt > 0:  # gaps that were filled by a missing value are drawn again
-                again = int(torch.randint(2**31, (), generator=generator(seed, "fill", attempt)))
-                sampling = dataclasses.replace(sampling, seed=again, progress=SILENT)
-            condition = given[todo]
-            drawn = self._generate(len(todo), condition, sampling)
-            x[todo] = condition.where(~condition.isnan(), drawn)
-            # a missing value is an answer of the model too, but none that fills a gap
-            table = self.transform.inverse(x, seed)
-            assert isinstance(table, pa.Table)
-            gaps = np.any([np.asarray(column.is_null()) for column in table.columns], axis=0)
-            todo = torch.from_numpy(np.flatnonzero(gaps))
-            if not len(todo):
-                return overwrite_observed(table, rows)
-        raise InputError(
-            f"{origin}: {len(todo)} rows were not filled after {ATTEMPTS} attempts: the model has learned that these "
-            "values are missing whenever the rest is as it is here"
-        )
+        return fill_gaps(self.transform, given, told, self._draw(sampling), seed, origin)
 
     def tuned_for(self, steps: int | None) -> TunedSampler | None:
         """The sampler tuned for so many evaluations, or the latest one with None; None where there is none."""
@@ -233,12 +215,15 @@ class Model:
         around them (uniform dequantization): the density is a mean over ``draws`` points in it, and its logarithm a
         lower bound, in expectation, on that of their probability. ``method`` "auto" is exact up to 128 dimensions and
         Hutchinson's above. ``y`` is the class of the rows, by label, and the density then ``p(row | y)``. What a row
-        holds in a column that was constant in training is not looked at. Without ``steps`` they are adaptive, to
-        ``tol`` nats (0.01). ``origin`` names the rows in errors. See `log_likelihood`.
+        holds in a column that was constant in training is not looked at; a row that breaks a rule has density 0.
+        Without ``steps`` they are adaptive, to ``tol`` nats (0.01). ``origin`` names the rows in errors. See
+        `log_likelihood`.
         """
         options = DensityOptions(method, steps, tol, draws, seed)
         x = self.transform.forward(rows, origin)
-        return row_likelihood(self, x, self._class_condition(y, len(x)), options, self._watched(progress))
+        found = row_likelihood(self, x, self._class_condition(y, len(x)), options, self._watched(progress))
+        impossible = ~self.transform.possible(rows, origin).to(found.log_prob.device)
+        return dataclasses.replace(found, log_prob=found.log_prob.masked_fill(impossible, -math.inf))
 
     def log_prob(
         self, rows: Rows, *, y: ClassSpec = None, steps: int | None = None, tol: float | None = None

@@ -108,6 +108,10 @@ class ColumnEncoder(ABC):
         """Decode the samples with numbers ``index`` [n]; what is not learned is drawn, by number and seed alone."""
         return self.decode(x)
 
+    def decode_filled(self, x: Array) -> ArrowColumn | None:
+        """Decode as if no value were missing: in the place of a gap stands a value of the column's own law."""
+        return self.decode(x)
+
     # ---- in words and as JSON
 
     @abstractmethod

@@ -159,6 +159,15 @@ class Categorical(ColumnEncoder):
         indices = pa.array([position.get(value) for value in self.categories], kind.index_type).take(pa.array(codes))
         return pa.DictionaryArray.from_arrays(indices, pa.array(self.dictionary, kind.value_type), ordered=kind.ordered)
 
+    def decode_filled(self, x: Array) -> ArrowColumn:
+        """Decode, with the most frequent category in the place of a gap."""
+        import pyarrow.compute as pc
+
+        cells, kind = self.decode(x), arrow_type(self.type)
+        plain = cells.cast(self._value_type())
+        share = {value: part for value, part in zip(self.categories, self.shares, strict=True) if value is not None}
+        return pc.fill_null(plain, max(share, key=share.__getitem__)).cast(kind) if share else cells
+
     def describe(self) -> tuple[str, str, str]:
         """Summarize by the number of categories, and the most frequent ones."""
         often = sorted(zip(self.shares, self.categories, strict=True), key=lambda pair: -pair[0])[:3]

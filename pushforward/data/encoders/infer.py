@@ -25,7 +25,7 @@ def infer_columns(stream: Stream, schema: Schema | None = None, alone: bool = Tr
 
     A key is learned as a number where it is all there is, unless the table is not ``alone``: of columns of another.
     """
-    schema = schema or {}
+    schema = Schema() if schema is None else schema
     origin, names = stream.origin, stream.names
     if not names:
         raise InputError(f"{origin}: no columns; give a table with rows")

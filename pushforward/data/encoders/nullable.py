@@ -202,6 +202,10 @@ class Nullable(Gapped):
         """Decode, or draw, the inner values; null where the indicator says so."""
         return self._masked(self.inner.draw(x[:, :-1], index, seed), x)
 
+    def decode_filled(self, x: Array) -> ArrowColumn | None:
+        """Decode the inner values, which are noise in the place of gaps: of columns by rank, a draw of the column."""
+        return self.inner.decode(x[:, :-1])
+
     def _masked(self, cells: ArrowColumn, x: Array) -> ArrowColumn:
         import pyarrow as pa
 

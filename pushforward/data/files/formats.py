@@ -44,7 +44,7 @@ class FileSet:
     origin: str  # the source in the user's words; opens every message about its rows
     files: tuple[File, ...]
     folder: Path | None = None  # if the source is one
-    schema: Schema = field(default_factory=dict)  # of the columns of a table
+    schema: Schema = field(default_factory=Schema)  # of the columns of a table
     size: Size | None = None  # of pictures
     header: bool | None = None  # whether the first line of a text file names the columns; None: found out
 

@@ -1,0 +1,112 @@
+"""Rules from the JSON of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
+
+from pushforward.data.files.cells import arrow_type, is_number, is_time
+from pushforward.data.rules.base import Rule
+from pushforward.data.rules.bound import Bound, Gap
+from pushforward.data.rules.expression import parse, tokens
+from pushforward.data.rules.keep import Rules
+from pushforward.data.rules.lookup import Lookup
+from pushforward.data.rules.offset import Offset
+from pushforward.errors import InputError
+
+__all__ = ["rules_from_json"]
+
+Reader: TypeAlias = Callable[[dict[str, Any]], Rule]
+LARGEST = 2.0**63
+
+
+def rules_from_json(data: Any, names: Collection[str]) -> Rules:
+    """Restore rules of columns with these names; InputError for what no fit gives."""
+    import pyarrow as pa
+
+    origin = "transform: rules"
+    if not isinstance(data, list):
+        raise InputError(f"{origin} must be a list")
+    rules: list[Rule] = []
+    for entry in data:
+        kind = entry.get("kind") if isinstance(entry, dict) else None
+        if kind not in READERS:
+            raise InputError(f"{origin} must be objects with a kind among {', '.join(READERS)}")
+        keys, read = READERS[kind]
+        if set(entry) != {"kind", "target", "type", "support", *keys}:
+            raise InputError(f"{origin} of kind {kind} must have the keys target, type, support, {', '.join(keys)}")
+        try:
+            rule = read(entry)
+        except (pa.ArrowException, LookupError, OverflowError, TypeError, AttributeError, ValueError) as error:
+            raise InputError(f"{origin} hold what no fit gives; restore the file") from error
+        later = {rule.target, *(earlier.target for earlier in rules)}
+        if (
+            type(rule.support) is not int
+            or not 0 <= rule.support < LARGEST
+            or not {rule.target, *rule.sources} <= set(names)
+            or len(later) <= len(rules)
+            or any(rule.target in earlier.sources for earlier in rules)
+            or rule.target in rule.sources
+        ):
+            raise InputError(f"{origin} hold what no fit gives; restore the file")
+        rules.append(rule)
+    return Rules(tuple(rules))
+
+
+def _offset(entry: dict[str, Any]) -> Offset:
+    fields = {key: value for key, value in entry.items() if key not in ("kind", "formula")}
+    rule = Offset(**fields, formula=parse(tokens(entry["formula"]), entry["formula"]))
+    _require(
+        is_number(rule.kind) or is_time(rule.kind),
+        all(value is None or _finite(value) for value in (rule.low, rule.high, rule.least)),
+        rule.low is None or rule.high is None or rule.low <= rule.high,
+        type(rule.strict) is bool and type(rule.follows) is bool and _finite(rule.reference),
+        all(d is None or (type(d) is int and 0 <= d < 16) for d in (rule.decimals, rule.places)),
+        bool(rule.sources),
+    )
+    return rule
+
+
+def _lookup(entry: dict[str, Any]) -> Lookup:
+    keys, values = (tuple(entry[key]) for key in ("keys", "values"))
+    rule = Lookup(**{k: v for k, v in entry.items() if k not in ("kind", "keys", "values")}, keys=keys, values=values)
+    plain = keys[: len(keys) - (bool(keys) and keys[-1] is None)]
+    _require(
+        len(plain) > 0 and len(keys) == len(values) and None not in plain,
+        all(type(value) in (str, int, float, bool, type(None)) for value in (*keys, *values)),
+        type(rule.steps) is bool and (not rule.steps or (all(map(_finite, plain)) and list(plain) == sorted(plain))),
+    )
+    rule.check()
+    return rule
+
+
+def _bound(entry: dict[str, Any]) -> Bound:
+    rule = Bound(**{key: value for key, value in entry.items() if key != "kind"})
+    ends = [end for end in (rule.low, rule.high) if end is not None]
+    _require(bool(ends), all(map(_finite, ends)), ends == sorted(ends), is_number(arrow_type(rule.type)))
+    return rule
+
+
+def _gap(entry: dict[str, Any]) -> Gap:
+    rule = Gap(**{key: value for key, value in entry.items() if key != "kind"})
+    _require(type(rule.together) is bool, isinstance(rule.source, str))
+    arrow_type(rule.type)
+    return rule
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LARGEST
+
+
+def _require(*conditions: bool) -> None:
+    if not all(conditions):
+        raise ValueError
+
+
+READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
+    "offset": (("formula", "low", "high", "strict", "decimals", "places", "reference", "follows", "least"), _offset),
+    "lookup": (("source", "source_type", "steps", "keys", "values"), _lookup),
+    "bound": (("low", "high"), _bound),
+    "gap": (("source", "together"), _gap),
+}

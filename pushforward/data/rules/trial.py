@@ -1,0 +1,244 @@
+"""Guessed rules, held against every row of a table, a part at a time: what of them is left."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from pushforward.data.files.cells import ArrowColumn
+from pushforward.data.files.rows import Array
+from pushforward.data.rules.base import Cells, Numbers, Rule, view
+from pushforward.data.rules.columns import Known
+from pushforward.data.rules.lookup import Lookup, Value, plain_values, source_values
+from pushforward.data.rules.offset import Offset
+
+__all__ = ["LookupTrial", "OffsetTrial", "PlainTrial", "Trial"]
+
+NEAR = 0.01  # standard deviations by which a formula may miss its target where both were rounded
+MOST = 1 << 16  # values of a column that determines another
+
+
+class Trial(ABC):
+    """A rule in the making; ``said``, or else found and dropped at the first row that breaks it."""
+
+    target: str
+    sources: tuple[str, ...]
+    name: str
+    said: bool = False
+    alive: bool = True
+    broken: int = 0  # rows that break a rule that was said
+    first: int = -1  # of them
+
+    @abstractmethod
+    def update(self, cells: Cells, first: int) -> None:
+        """Look at the next rows, of which the first has the number ``first``."""
+
+    @abstractmethod
+    def result(self) -> Rule | None:
+        """The rule as the rows have it; None if it does not hold."""
+
+    def _break(self, wrong: Array, first: int) -> None:
+        """Take in rows that break the rule; bool [n]."""
+        count = int(wrong.sum())
+        if count and self.first < 0:
+            self.first = first + int(np.argmax(wrong))
+        self.broken += count
+        self.alive = self.said or not self.broken
+
+
+@dataclass
+class OffsetTrial(Trial):
+    """A formula, or an order: extremes of the rest, gaps, and the reference."""
+
+    rule: Offset
+    known: dict[str, Known]
+    said: bool = False
+    asked: int = 0
+    least: float = math.inf
+    most: float = -math.inf
+    unlike: bool = False  # whether the target is missing elsewhere than the sources
+    smallest: float = math.inf  # of the target
+    sums: list[float] = field(default_factory=list)
+    moments: list[tuple[int, float, float]] = field(default_factory=list)  # of the target
+
+    @property
+    def target(self) -> str:  # type: ignore[override]
+        """Of the rule."""
+        return self.rule.target
+
+    @property
+    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Of the rule."""
+        return self.rule.sources
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Of the rule."""
+        return self.rule.name
+
+    def update(self, cells: Cells, first: int) -> None:
+        """Compute the rests."""
+        names = (self.target, *self.sources)
+        views = {name: view(cells[name], self.rule.kind, self.name, name) for name in names}
+        target = views.pop(self.target)
+        base = self.rule.base_of(views, len(target.values))
+        sources = np.logical_and.reduce([one.there for one in views.values()])
+        self.unlike |= not np.array_equal(target.there, sources & base.there)
+        asked = target.there & base.there
+        if not asked.any():
+            return
+        picked = {name: Numbers(one.values[asked], one.there[asked]) for name, one in views.items()}
+        rest = (target.values - base.values)[asked]
+        values = {name: one.values for name, one in picked.items()}
+        size = np.broadcast_to(self.rule.formula.size(values), rest.shape).astype(np.float64)
+        self.asked += int(asked.sum())
+        self.sums.append(float(base.values[asked].astype(np.float64).sum()))
+        goal = target.values[asked].astype(np.float64)
+        self.moments.append((len(goal), float(goal.mean()), float(goal.var())))
+        self.smallest = min(self.smallest, float(goal.min()))
+        good = self.rule.fits(rest, size)
+        if self.rule.exact and not self.said:  # formulas that are found may be off as far as both were rounded
+            off = np.where(good, 0.0, rest)
+            self.least, self.most = min(self.least, float(off.min())), max(self.most, float(off.max()))
+            self.alive = max(-self.least, self.most) <= NEAR * self._spread()
+            return
+        wrong = np.zeros(len(asked), bool)
+        wrong[asked] = ~good
+        self._break(wrong, first)
+
+    def _spread(self) -> float:
+        """Standard deviation of the target, so far."""
+        count = sum(n for n, _, _ in self.moments)
+        mean = sum(n * m for n, m, _ in self.moments) / count
+        return math.sqrt(sum(n * (v + (m - mean) ** 2) for n, m, v in self.moments) / count)
+
+    def result(self) -> Offset | None:
+        """The rule with what was seen of it."""
+        if not self.alive or not self.asked or 2 * self.broken > self.asked:
+            return None
+        mean = math.fsum(self.sums) / self.asked
+        rule = replace(self.rule, support=0 if self.said else self.asked, follows=not self.unlike)
+        if rule.exact and not self.said and (far := max(-self.least, self.most)) > 0:
+            if not (unit := self.known[self.target].unit):
+                return None
+            far = round(far / unit) * unit
+            rule = replace(rule, low=-far, high=far, follows=False)
+        if rule.exact and self.smallest >= 0:
+            rule = replace(rule, least=0.0)
+        decimals = rule.decimals
+        return replace(rule, reference=float(round(mean) if rule.places == 0 else round(mean, decimals or 0)))
+
+
+@dataclass
+class LookupTrial(Trial):
+    """A table from the values of one column to those of another."""
+
+    target: str
+    source: str
+    known: dict[str, Known]
+    said: bool = False
+    table: dict[Value, Value] = field(default_factory=dict)
+    rows: int = 0
+
+    @property
+    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The one that determines."""
+        return (self.source,)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """As the rule has it."""
+        return self._rule((), ()).name
+
+    def _rule(self, keys: tuple[Value, ...], values: tuple[Value, ...]) -> Lookup:
+        target, source = self.known[self.target], self.known[self.source]
+        kinds = (str(target.type), self.source, str(source.type))
+        return Lookup(
+            self.target, *kinds, source.number and not source.boolean, keys, values, self.rows * (not self.said)
+        )
+
+    def update(self, cells: Cells, first: int) -> None:
+        """Take in the pairs that occur."""
+        import pyarrow as pa
+
+        source = self._plain(cells[self.source])
+        target = pa.array(plain_values(cells[self.target], str(self.known[self.target].type)))
+        pairs = pa.table({"s": source, "t": target})
+        for row in pairs.group_by(["s", "t"]).aggregate([]).to_pylist():
+            if self.table.setdefault(row["s"], row["t"]) != row["t"]:
+                self.alive = False
+                return
+        self.rows += len(source)
+        self.alive = len(self.table) <= MOST
+
+    def _plain(self, cells: ArrowColumn) -> ArrowColumn:
+        import pyarrow as pa
+
+        known = self.known[self.source]
+        if known.number and not known.boolean:
+            numbers = view(cells, known.type, self.name, self.source)
+            return pa.array(numbers.values, mask=~numbers.there)
+        return source_values(cells, str(known.type), self.name, self.source)
+
+    def result(self) -> Lookup | None:
+        """The table, of a number by the intervals in which the target stays the same."""
+        if not self.alive:
+            return None
+        table = dict(self.table)
+        gap = [(None, table.pop(None))] if None in table else []
+        known = self.known[self.source]
+        pairs = sorted(table.items(), key=lambda pair: pair[0])  # type: ignore[arg-type,return-value]
+        if known.number and not known.boolean:
+            pairs = _steps(pairs, whole=known.decimals == 0)
+        pairs += gap
+        return self._rule(tuple(key for key, _ in pairs), tuple(value for _, value in pairs))
+
+
+def _steps(pairs: list[tuple[Value, Value]], whole: bool) -> list[tuple[Value, Value]]:
+    """The first of the pairs in order between which the target changes, from half way to the one before."""
+    out, last = pairs[:1], pairs[0]
+    for key, value in pairs[1:]:
+        if value != last[1]:
+            middle = (key + last[0]) / 2  # type: ignore[operator]
+            edge = math.ceil(middle) if whole else middle if last[0] < middle <= key else key  # type: ignore[operator]
+            out.append((edge, value))
+        last = (key, value)
+    return out
+
+
+@dataclass
+class PlainTrial(Trial):
+    """A rule that is complete as it was guessed, and holds or does not."""
+
+    rule: Rule
+    said: bool = False
+    rows: int = 0
+
+    @property
+    def target(self) -> str:  # type: ignore[override]
+        """Of the rule."""
+        return self.rule.target
+
+    @property
+    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Of the rule."""
+        return self.rule.sources
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Of the rule."""
+        return self.rule.name
+
+    def update(self, cells: Cells, first: int) -> None:
+        """Ask whether it holds."""
+        self.rows += len(cells[self.target])
+        self._break(~self.rule.holds(cells), first)
+
+    def result(self) -> Rule | None:
+        """The rule, with the rows that it was seen in."""
+        if not self.alive or 2 * self.broken > self.rows:
+            return None
+        return replace(self.rule, support=0 if self.said else self.rows)  # type: ignore[type-var]
