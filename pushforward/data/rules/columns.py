@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder
-from pushforward.data.encoders.categorical import Categorical
+from pushforward.data.encoders.categorical import Categorical, Value
 from pushforward.data.encoders.nullable import Nullable
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.encoders.quantile import QuantileNormal
@@ -35,6 +35,7 @@ class Known:
     number: bool  # or a date
     decimals: int | None  # None: not rounded
     gaps: bool
+    dictionary: tuple[Value, ...] | None = None  # of categories, in its order
 
     @property
     def time(self) -> bool:
@@ -65,7 +66,7 @@ class Known:
         cells = inner.decode(np.zeros((1, inner.width)))
         assert cells is not None
         if isinstance(inner, Categorical):
-            return Known(inner.name, cells.type, False, None, None in inner.categories)
+            return Known(inner.name, cells.type, False, None, None in inner.categories, inner.dictionary)
         plain = inner.plain
         time = is_time(cells.type)
         if not time and max(abs(plain.low), abs(plain.high)) > EXACT:

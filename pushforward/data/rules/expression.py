@@ -53,7 +53,7 @@ class Expression:
         """Bound the terms that are added in it, which says how far rounding in float64 may reach."""
         if self.op in ("+", "-", *FUNCTIONS):
             return np.asarray(sum(part.size(values) for part in self.parts))
-        return np.abs(self.evaluate(values))
+        return np.asarray(np.abs(self.evaluate(values)))
 
     def solve(self, name: str, result: Array, values: Mapping[str, Array]) -> Array | None:
         """Find the column ``name`` that gives ``result`` with the others; None where it is not there exactly once."""
@@ -208,12 +208,12 @@ class _Reader:
 def _most(*parts: Array) -> Array:
     out = parts[0]
     for part in parts[1:]:
-        out = np.maximum(out, part)
+        out = np.asarray(np.maximum(out, part))
     return out
 
 
 def _least(*parts: Array) -> Array:
-    return -_most(*(-part for part in parts))
+    return np.asarray(-_most(*(np.asarray(-part) for part in parts)))
 
 
 RANKS = {"+": 1, "-": 1, "*": 2, "/": 2, "**": 3}

@@ -26,7 +26,8 @@ SPARE = 20  # rows that a fit has more than columns
 POWERS = (-3, -2, -1, -0.5, 0.5, 1, 2, 3)
 FACTORS = 3  # of a product
 HALF = 0.5  # of the rows have no zero in a column of a product
-COMPLETE = 0.9  # share of the rows in which a column must be there to be looked at
+COMPLETE = (0.5, 0.9, 1.0)  # share of the rows in which columns must be there, the first that leaves rows enough
+LOUD = 0.05  # standard deviations of a column that may be rounding
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,13 @@ def find_formulas(rows: Sample) -> list[Offset]:
     found: list[Offset] = []
     # products last: of what is a sum, too, the sum is the plainer law
     for marks, log in ((there, False), (positive, True)):
-        often = (marks.mean(0) >= HALF) & ~signed if log else marks.mean(0) >= COMPLETE
-        often &= ~np.array([log and c.boolean for c in numbers])
+        usable = ~np.array([log and c.boolean for c in numbers]) & ~(signed & log)
+        for share in (HALF,) if log else COMPLETE:
+            often = usable & (marks.mean(0) >= share)
+            whole = marks[:, often].all(1)
+            if whole.sum() >= SPARE + 2 * often.sum():
+                break
         columns = [c for c, o in zip(numbers, often, strict=True) if o]
-        whole = marks[:, often].all(1)
         if len(columns) < 2 or whole.sum() < SPARE + 2:
             continue
         table = x[whole][:, [numbers.index(c) for c in columns]]
@@ -86,7 +90,7 @@ def _relations(x: Array, noise: Array, columns: Sequence[Known], log: bool) -> I
         loud = 4 * math.hypot(noise[j], max((noise[i] for i in free), default=0.0)) / scale[j]
         exact = 1e-5 if str(known.type) == "float" else 1e-8
         relation = None
-        if free and size <= max(exact, min(loud, NEAR)):
+        if free and size <= max(exact, min(loud, LOUD)):
             factors = solve_triangular(corner, first)
             large = np.abs(factors) > max(1e-4, 4 * size / math.sqrt(n))
             relation = _rounded(x, j, [i for i, keep in zip(free, large, strict=True) if keep], scale, log)

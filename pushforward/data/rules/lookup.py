@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from pushforward.data.encoders.categorical import Value
 from pushforward.data.files.cells import ArrowColumn, arrow_type, is_time
 from pushforward.data.files.rows import Array
 from pushforward.data.rules.base import Cells, Filled, Rule, view
 from pushforward.data.rules.expression import name_of
 from pushforward.errors import InputError
 
-__all__ = ["Lookup", "Value", "plain_values", "source_values"]
-
-Value = str | float | int | bool | None
+__all__ = ["Lookup", "plain_values", "source_values"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Lookup(Rule):
     steps: bool  # whether the source is a number
     keys: tuple[Value, ...]
     values: tuple[Value, ...]  # of the target, as many as keys
+    dictionary: tuple[Value, ...] | None = None  # of the target's type, in its order
     support: int = 0
 
     spares = True
@@ -58,7 +58,12 @@ class Lookup(Rule):
         if is_time(plain):
             number = pa.int32() if plain.bit_width == 32 else pa.int64()
             return pa.array(list(self.values), number).cast(plain)
-        return pa.array(list(self.values), plain).cast(kind)
+        if self.dictionary is not None:
+            place = {value: i for i, value in enumerate(self.dictionary)}
+            indices = pa.array([None if value is None else place[value] for value in self.values], kind.index_type)
+            return pa.DictionaryArray.from_arrays(indices, pa.array(self.dictionary, plain), ordered=kind.ordered)
+        values = pa.array(list(self.values), pa.float64() if pa.types.is_decimal(plain) else plain)
+        return values.cast(kind, safe=not pa.types.is_decimal(plain))
 
     def check(self) -> None:
         """Build what the rule looks up; an error of arrow, or LookupError, for types that do not fit the values."""
@@ -109,7 +114,9 @@ class Lookup(Rule):
     def to_json(self) -> dict[str, Any]:
         """The fields, as ``kind`` lookup."""
         plain = {key: getattr(self, key) for key in ("target", "type", "source", "source_type", "steps", "support")}
-        return {"kind": "lookup", **plain, "keys": list(self.keys), "values": list(self.values)}
+        return {"kind": "lookup", **plain, "keys": list(self.keys), "values": list(self.values)} | (
+            {} if self.dictionary is None else {"dictionary": list(self.dictionary)}
+        )
 
 
 def plain_values(cells: ArrowColumn, name: str) -> list[Value]:
@@ -118,11 +125,11 @@ def plain_values(cells: ArrowColumn, name: str) -> list[Value]:
 
     kind = arrow_type(name)
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    plain = cells.cast(kind)
+    plain = cells.cast(pa.float64() if pa.types.is_decimal(kind) else kind)
     if is_time(kind):
         plain = plain.cast(pa.int32() if kind.bit_width == 32 else pa.int64())
     values: list[Value] = plain.to_pylist()
-    return [None if value != value else value for value in values] if pa.types.is_floating(kind) else values
+    return [None if value != value else value for value in values] if pa.types.is_floating(plain.type) else values
 
 
 def source_values(cells: ArrowColumn, name: str, rule: str, column: str) -> ArrowColumn:

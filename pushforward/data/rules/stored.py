@@ -34,7 +34,7 @@ def rules_from_json(data: Any, names: Collection[str]) -> Rules:
         if kind not in READERS:
             raise InputError(f"{origin} must be objects with a kind among {', '.join(READERS)}")
         keys, read = READERS[kind]
-        if set(entry) != {"kind", "target", "type", "support", *keys}:
+        if set(entry) - {"dictionary"} != {"kind", "target", "type", "support", *keys}:
             raise InputError(f"{origin} of kind {kind} must have the keys target, type, support, {', '.join(keys)}")
         try:
             rule = read(entry)
@@ -70,11 +70,14 @@ def _offset(entry: dict[str, Any]) -> Offset:
 
 def _lookup(entry: dict[str, Any]) -> Lookup:
     keys, values = (tuple(entry[key]) for key in ("keys", "values"))
-    rule = Lookup(**{k: v for k, v in entry.items() if k not in ("kind", "keys", "values")}, keys=keys, values=values)
+    listed = entry.get("dictionary")
+    fields = {key: value for key, value in entry.items() if key not in ("kind", "keys", "values", "dictionary")}
+    rule = Lookup(**fields, keys=keys, values=values, dictionary=None if listed is None else tuple(listed))
     plain = keys[: len(keys) - (bool(keys) and keys[-1] is None)]
     _require(
         len(plain) > 0 and len(keys) == len(values) and None not in plain,
         all(type(value) in (str, int, float, bool, type(None)) for value in (*keys, *values)),
+        (rule.dictionary is not None) == rule.type.startswith("dictionary"),
         type(rule.steps) is bool and (not rule.steps or (all(map(_finite, plain)) and list(plain) == sorted(plain))),
     )
     rule.check()
