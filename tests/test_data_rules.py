@@ -405,19 +405,24 @@ def test_one_of_several_is_one_of_several():
 # ---- densities
 
 
-def test_densities_integrate_to_one():
-    """Over all that the rule allows: of a model that is the law itself, by quadrature over both columns."""
+def test_densities_are_those_of_what_is_left():
+    """The density of (start, end) is that of (start, end - start), by a shift; and hardly any of it is on the edge."""
     rng = np.random.default_rng(0)
-    start = rng.normal(0, 1, 4000)
-    table = pa.table({"start": start, "end": start + rng.exponential(1, 4000)})
-    transform = fit(table)
-    assert names(transform) == {"end >= start"}
-    a, d = np.linspace(-6, 6, 601), np.linspace(0, 14, 1401)
-    grid = pa.table({"start": np.repeat(a, len(d)), "end": (a[:, None] + d).ravel()})
-    x = transform.forward(grid)
-    log_prob = -0.5 * x.double().square().sum(1) - math.log(2 * math.pi) + transform.log_dets(x)
-    density = log_prob.exp().reshape(len(a), len(d)).numpy()
-    assert np.trapezoid(np.trapezoid(density, d, axis=1), a) == pytest.approx(1, abs=0.02)
+    for n in (100, 4000):
+        start, wait = rng.normal(0, 1, n), rng.exponential(1, n)
+        transform, plain = (
+            fit(pa.table({"start": start, "end": start + wait})),
+            fit(pa.table({"start": start, "w": wait})),
+        )
+        assert names(transform) == {"end >= start"}
+        if n > 200:  # of few rows what is left is by rank, too
+            fresh = pa.table({"start": rng.normal(0, 1, 500), "w": rng.exponential(1, 500)})
+            moved = pa.table({"start": fresh["start"], "end": np.add(fresh["start"], fresh["w"])})
+            x, y = transform.forward(moved), plain.forward(fresh)
+            torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(transform.log_dets(y), plain.log_dets(y), rtol=1e-6, atol=1e-6)
+        made = transform.inverse(points(transform, 20_000, width=1))
+        assert (made["end"].to_numpy() == made["start"].to_numpy()).mean() < 2 / n
 
 
 # ---- runs
@@ -461,7 +466,7 @@ def test_rules_hold_of_rows_that_are_known_in_part(model, where):
     for name, value in where.items():
         assert set(map(str, made[name].to_pylist())) == {str(value)}
     again = trained.sample(20, where=where, steps=2, first=10)
-    assert again.equals(made.slice(10))  # row i is that of its number
+    same_rows(again, made.slice(10))  # row i is that of its number
 
 
 def test_what_is_known_may_not_break_a_rule(model):
@@ -496,12 +501,12 @@ def test_a_known_target_draws_its_sources_near():
     def draw(told, seed, first):
         return torch.randn(told.shape, generator=torch.Generator().manual_seed(first))
 
-    given = given_rows(transform, pa.table({"total": [140.0]}), gaps=False)
+    given = given_rows(transform, pa.table({"total": [110.0]}), gaps=False)
     made = draw_where(transform, given, encode_partial(transform, given), draw, 2000, 0, 0)
-    assert set(made["total"].to_pylist()) == {140.0}
-    # a given a + b = 140 is normal with mean 70 and variance 50
-    assert made["a"].to_numpy().mean() == pytest.approx(70, abs=4)
-    assert made["a"].to_numpy().std() == pytest.approx(50**0.5, abs=2)
+    assert set(made["total"].to_pylist()) == {110.0}
+    # a given a + b = 110 is normal with mean 55 and variance 50
+    assert made["a"].to_numpy().mean() == pytest.approx(55, abs=0.6)
+    assert made["a"].to_numpy().std() == pytest.approx(50**0.5, rel=0.1)
 
 
 def test_a_run_keeps_its_rules(model, tmp_path, capsys):

@@ -66,11 +66,15 @@ class Rules:
     def restore(self, cells: Mapping[str, ArrowColumn], filled: Filled) -> dict[str, ArrowColumn]:
         """Compute the targets from what is left of them, so that every rule holds."""
         out, fixed = dict(cells), {rule.target for rule in self.kept if rule.reduces}
+        for rule in self.kept:
+            if isinstance(rule, Bound):
+                out[rule.target] = rule.restore(out, filled)
         formulas = [rule for rule in self.kept if isinstance(rule, Offset) and rule.least is not None]
         for formula in [*formulas, *formulas]:  # twice, where one asks of another's sources
             out.update(formula.mended(out, fixed))
         for rule in self.kept:
-            out[rule.target] = rule.restore(out, filled)
+            if not isinstance(rule, Bound):
+                out[rule.target] = rule.restore(out, filled)
         return out
 
     def possible(self, table: ArrowTable, origin: str) -> Array:
@@ -110,6 +114,6 @@ def fit_rules(
         return (rules.reduce(part, stream.origin).select(targets) for part in stream.read())
 
     rest = Stream(stream.origin, targets, read, stream.name_row)
-    again = infer_columns(rest, Schema((name, ColumnSchema("keep")) for name in targets), alone=False)
+    again = infer_columns(rest, Schema((name, ColumnSchema(scaling="quantile")) for name in targets), alone=False)
     fitted = {column.name: column for column in again}
     return rules, tuple(fitted.get(column.name, column) for column in columns)

@@ -113,14 +113,14 @@ def _most(parts: Sequence[Expression]) -> Expression:
 
 
 def _comparable(rows: Sample) -> dict[str, list[Known]]:
-    """Columns of numbers, and dates of each type, with values enough."""
+    """Columns of numbers rounded alike, and dates of each type, with values enough."""
     groups: dict[str, list[Known]] = {}
     for known in rows.columns:
         zoned = "tz=" in str(known.type)
         if known.number and not known.boolean and not zoned:
             numbers = rows.numbers(known)
             if len(np.unique(numbers.values[numbers.there])) >= LEVELS:
-                groups.setdefault(str(known.type) if known.time else "number", []).append(known)
+                groups.setdefault(str(known.type) if known.time else f"{known.decimals} decimals", []).append(known)
     return groups
 
 
@@ -164,7 +164,7 @@ def find_bounds(rows: Sample) -> list[Bound]:
             continue
         numbers = rows.numbers(known)
         x = np.sort(numbers.values[numbers.there])
-        if len(x) < 4 * EDGE_ROWS or len(np.unique(x)) < 3:
+        if len(x) < 4 * EDGE_ROWS:
             continue
         low, high = _edge(x, known.unit, len(rows.columns)), _edge(-x[::-1], known.unit, len(rows.columns))
         if low is not None or high is not None:

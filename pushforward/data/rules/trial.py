@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from pushforward.data.encoders.categorical import Value
 from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.rows import Array
 from pushforward.data.rules.base import Cells, Numbers, Rule, view
 from pushforward.data.rules.columns import Known
-from pushforward.data.rules.lookup import Lookup, Value, plain_values, source_values
+from pushforward.data.rules.lookup import Lookup, plain_values, source_values
 from pushforward.data.rules.offset import Offset
 
 __all__ = ["LookupTrial", "OffsetTrial", "PlainTrial", "Trial"]
@@ -156,9 +157,8 @@ class LookupTrial(Trial):
     def _rule(self, keys: tuple[Value, ...], values: tuple[Value, ...]) -> Lookup:
         target, source = self.known[self.target], self.known[self.source]
         kinds = (str(target.type), self.source, str(source.type))
-        return Lookup(
-            self.target, *kinds, source.number and not source.boolean, keys, values, self.rows * (not self.said)
-        )
+        steps, support = source.number and not source.boolean, self.rows * (not self.said)
+        return Lookup(self.target, *kinds, steps, keys, values, target.dictionary, support)
 
     def update(self, cells: Cells, first: int) -> None:
         """Take in the pairs that occur."""
