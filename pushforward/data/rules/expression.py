@@ -80,7 +80,7 @@ class Expression:
         if self.op in FUNCTIONS:
             return f"{self.op}({', '.join(part._text(0) for part in self.parts)})"
         rank = RANKS[self.op]
-        left, right = self.parts[0]._text(rank), self.parts[1]._text(rank + 1)
+        left, right = self.parts[0]._text(rank + (self.op == "**")), self.parts[1]._text(rank + 1)
         text = f"{left}{self.op}{right}" if self.op == "**" else f"{left} {self.op} {right}"
         return f"({text})" if rank < outer else text
 

@@ -158,9 +158,9 @@ class Offset(Rule):
             values = {other: one.values for other, one in views.items()}
             solved = self.formula.solve(name, np.full(len(low), self.least), values)
             if solved is not None:
-                moved = low & np.isfinite(solved) & (solved >= 0) & (solved < values[name])
-                kind = now[name].type
-                out[name] = finish(np.where(moved, solved, values[name]), views[name].there, kind)
+                moved = low & np.isfinite(solved) & (solved < values[name]) & (values[name] > 0)
+                lowered = np.where(moved, np.maximum(solved, 0), values[name])
+                out[name] = finish(lowered, views[name].there, now[name].type)
         return out
 
     def holds(self, cells: Cells) -> Array:

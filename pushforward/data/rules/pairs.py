@@ -20,6 +20,7 @@ __all__ = ["find_bounds", "find_gaps", "find_lookups", "find_orders"]
 
 LEVELS = 5  # different values of a column whose order says something
 EDGES = 4  # columns that another one is never below, the nearest of all
+NEGATIVE = 5.0  # differences below 0 that normal ones of the same mean and deviation would have
 SIEVE = 256  # rows that most pairs fail at
 REACHED = 10  # rows on a bound, at least
 EDGE_ROWS = 30  # at an end of a column, by which an edge is told from a tail
@@ -85,7 +86,7 @@ def find_orders(rows: Sample) -> list[Offset]:
     """Guess ``b >= a`` among columns of one type, without those that follow from others.
 
     The chance is ``P(a <= b) ** n`` of pairs from different rows. A law also shows at its edge: of differences that
-    are normal with the same mean and deviation some of the n would be negative, or it is only a distance.
+    are normal with the same mean and deviation some would be negative, or it is only a distance.
     """
     found: dict[str, list[str]] = {}
     for columns in _comparable(rows).values():
@@ -140,8 +141,7 @@ def _above(x: Array, there: Array, a: int) -> tuple[Array, Array]:
     laws, distance = np.zeros(d, bool), np.full(d, np.inf)
     ratio = np.divide(mean, spread * math.sqrt(2), out=np.full(len(some), np.inf), where=spread > 0)
     for k in np.flatnonzero((gap >= 0).all(0) & (count > n / 2)).tolist():
-        edge = -count[k] * 0.5 * math.erfc(ratio[k]) / math.log(10)
-        if edge + tests < CHANCE:
+        if count[k] * 0.5 * math.erfc(ratio[k]) > NEGATIVE:
             low, high = x[both[:, k], a], x[both[:, k], some[k]]
             share = np.searchsorted(np.sort(low), high, side="right").mean() / len(low)  # of pairs from any rows
             laws[some[k]] = len(low) * math.log10(max(float(share), 1e-300)) + tests < CHANCE
