@@ -15,7 +15,7 @@ from pushforward.data.files.cells import is_number, is_text, present
 from pushforward.data.files.clocks import in_zone, read_durations, typed
 from pushforward.data.files.rows import UserRows
 from pushforward.data.files.stream import Stream
-from pushforward.data.rules.given import Given
+from pushforward.data.rules.observed import ObservedRows
 from pushforward.data.transform import Transform
 from pushforward.errors import InputError, nearest
 
@@ -56,7 +56,7 @@ def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRo
     return pa.table(cells)
 
 
-def given_rows(transform: Transform, rows: UserRows, origin: str = "the rows", gaps: bool = True) -> Given:
+def given_rows(transform: Transform, rows: UserRows, origin: str = "the rows", gaps: bool = True) -> ObservedRows:
     """Collect what rows of a table hold, with what rules say of their other columns.
 
     A gap stands for a value that exists but is unknown, also where gaps were learned; without ``gaps`` it says that
@@ -69,25 +69,25 @@ def given_rows(transform: Transform, rows: UserRows, origin: str = "the rows", g
     for name in rows.column_names:
         if name not in columns and name not in ignored:
             raise InputError(f"{origin}: {nearest(name, columns, 'column')}")
-    given = Given(rows, transform.types, transform.rules, not gaps)
+    given = ObservedRows(rows, transform.types, transform.rules, not gaps)
     return given.completed() if transform.rules.kept else given
 
 
-def encode_partial(transform: Transform, given: Given, origin: str = "the rows") -> Float[Tensor, "n d"]:
+def encode_partial(transform: Transform, given: ObservedRows, origin: str = "the rows") -> Float[Tensor, "n d"]:
     """Encode the known cells of a table's rows in model units: NaN for absent columns and for gaps.
 
     InputError as in ``Transform.forward``.
     """
     columns = {column.name: column for column in transform.columns if not column.ignored}
     table = given.reduced()
-    if not table.column_names:  # nothing that the model can be told
+    if not table.column_names:  # nothing that the model can be condition
         return torch.full((len(given.rows), *transform.shape), torch.nan)
     stream, blocks = Stream.of(table, origin), []
     for first, part in stream.parts():
         name_row, entries = stream.name_rows_from(first), []
         for name, column in columns.items():
             if name in part.column_names:
-                encode = column.encode if given.told else column.encode_observed
+                encode = column.encode if given.nulls_known else column.encode_observed
                 entries.append(encode(part.column(name), f"{origin}: column {name!r}", name_row))
             else:
                 entries.append(np.full((len(part), column.width), np.nan, np.float32))

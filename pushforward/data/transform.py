@@ -182,8 +182,11 @@ class Transform:
             raise self._mismatch(f"a table of {len(names)} columns", origin)
 
         # the columns must be those of training, but for what was left out there
-        columns, spared = [column for column in self.columns if not column.optional], self.rules.spared
-        expected = [column.name for column in columns if column.name not in spared]
+        columns, optional_columns = (
+            [column for column in self.columns if not column.optional],
+            self.rules.optional_columns,
+        )
+        expected = [column.name for column in columns if column.name not in optional_columns]
         trained = {column.name for column in self.columns}
         for problem, odd in (
             ("is missing", [name for name in expected if name not in names]),

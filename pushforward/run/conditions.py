@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pushforward.data import Transform
     from pushforward.data import UserRows as Rows
-    from pushforward.data.rules.given import Given
+    from pushforward.data.rules.observed import ObservedRows
     from pushforward.field import Field
     from pushforward.run.folder import RunFile
 
@@ -64,7 +64,7 @@ def drawn_classes(run: RunFile, n: int, seed: int, first: int) -> Tensor | None:
 
 def encode_partial_rows(
     transform: Transform, run: RunFile, rows: Rows, origin: str, gaps: bool
-) -> tuple[Given, Tensor]:
+) -> tuple[ObservedRows, Tensor]:
     """Encode rows of which some columns are known, in model units, NaN for the rest (see `encode_partial`).
 
     InputError for a model that has not learned to be told columns; ``origin`` names the rows in errors.

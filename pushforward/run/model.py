@@ -22,8 +22,8 @@ from pushforward.run.conditions import (
 )
 from pushforward.run.density import DensityOptions, row_likelihood
 from pushforward.run.folder import RunFile, TunedSampler, history
+from pushforward.run.imputation import Draw, draw_where, fill_gaps
 from pushforward.run.request import single_process
-from pushforward.run.told import Draw, draw_where, fill_gaps
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -111,15 +111,15 @@ class Model:
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
         row = table_of_one_row(where, self.transform)
-        given, told = encode_partial_rows(self.transform, self.run, row, "where", False)
-        return draw_where(self.transform, given, told, self._draw(sampling), n, seed, first)
+        given, condition = encode_partial_rows(self.transform, self.run, row, "where", False)
+        return draw_where(self.transform, given, condition, self._draw(sampling), n, seed, first)
 
     def _draw(self, sampling: Sampling) -> Draw:
-        """Samples of what is told of rows; with another seed without progress."""
+        """Samples for conditions, with the sampling's own seed or, in silence, with another one."""
 
-        def draw(told: Tensor, seed: int | None, first: int) -> Tensor:
+        def draw(condition: Tensor, seed: int | None, first: int) -> Tensor:
             again = sampling if seed is None else dataclasses.replace(sampling, seed=seed, progress=SILENT)
-            return self._generate(len(told), told, dataclasses.replace(again, first=first))
+            return self._generate(len(condition), condition, dataclasses.replace(again, first=first))
 
         return draw
 
@@ -140,14 +140,14 @@ class Model:
         """Fill the gaps of rows of a table, each by one draw from its law given what the row holds.
 
         Columns that ``rows`` does not have are gaps as a whole. What is known stays as it is. A gap is never filled by
-        a missing value. ``origin`` names the rows in errors. InputError for a model that has not learned to be told
-        columns (`resolve`).
+        a missing value. ``origin`` names the rows in errors. InputError for a model that has not learned to
+        be told columns (`resolve`).
         """
         from pushforward.sample import Sampler
 
-        given, told = encode_partial_rows(self.transform, self.run, rows, origin, True)
+        given, condition = encode_partial_rows(self.transform, self.run, rows, origin, True)
         sampling = Sampling(Sampler(steps=steps), guidance, seed, 0, self._watched(progress))
-        return fill_gaps(self.transform, given, told, self._draw(sampling), seed, origin)
+        return fill_gaps(self.transform, given, condition, self._draw(sampling), seed, origin)
 
     def tuned_for(self, steps: int | None) -> TunedSampler | None:
         """The sampler tuned for so many evaluations, or the latest one with None; None where there is none."""

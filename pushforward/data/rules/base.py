@@ -53,7 +53,7 @@ class Rule(ABC):
 
     @property
     @abstractmethod
-    def spares(self) -> bool:
+    def optional(self) -> bool:
         """Whether the target need not be in rows that are read again."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Rule(ABC):
 
     def describe(self, column: ColumnEncoder) -> tuple[str, str, str]:
         """Return name, type and a summary of the target, of whose rest is ``column``, for people."""
-        rest = "" if not self.reduces or self.spares else f", beyond which {column.describe()[2]}"
+        rest = "" if not self.reduces or self.optional else f", beyond which {column.describe()[2]}"
         return self.target, self.type, f"{self.name}{rest}" if self.reduces else f"{column.describe()[2]}; {self.name}"
 
     @abstractmethod

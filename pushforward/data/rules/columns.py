@@ -20,7 +20,7 @@ from pushforward.data.files.rows import Array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.rules.base import EXACT, Numbers, view
 
-__all__ = ["CHANCE", "Known", "Sample", "sample"]
+__all__ = ["CHANCE", "Known", "Sample", "sample_rows"]
 
 ROWS = 4096  # looked at in search of rules; what is found is checked on all
 CHANCE = -6.0  # log10 of the chance that any rule holds in columns that have nothing to do with each other
@@ -105,7 +105,7 @@ class Sample:
         return np.stack([v.values.astype(np.float64) for v in views], 1), np.stack([v.there for v in views], 1)
 
 
-def sample(stream: Stream, encoders: Sequence[ColumnEncoder]) -> Sample:
+def sample_rows(stream: Stream, encoders: Sequence[ColumnEncoder]) -> Sample:
     """Take at most `ROWS` rows of a table, as far apart as they can be, and its columns of which rules may speak."""
     import pyarrow as pa
 

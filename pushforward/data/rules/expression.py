@@ -50,7 +50,7 @@ class Expression:
             return np.asarray(OPERATIONS[self.op](*(part.evaluate(values) for part in self.parts)))
 
     def size(self, values: Mapping[str, Array]) -> Array:
-        """Bound the terms that are added in it, which says how far rounding in float64 may reach."""
+        """Limits the terms that are added in it, which says how far rounding in float64 may reach."""
         if self.op in ("+", "-", *FUNCTIONS):
             return np.asarray(sum(part.size(values) for part in self.parts))
         return np.asarray(np.abs(self.evaluate(values)))

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pushforward.data.files.rows import Array
+from pushforward.data.rules.candidates import NEAR
 from pushforward.data.rules.columns import CHANCE, Known, Sample
 from pushforward.data.rules.expression import Expression, monomial, total
 from pushforward.data.rules.offset import Offset
-from pushforward.data.rules.trial import NEAR
 
 __all__ = ["find_formulas", "offset"]
 
@@ -174,11 +174,11 @@ def _factor(value: float, powers: Mapping[str, float], name: str, rows: Sample, 
     target = rows.numbers(known[name])
     views = {other: rows.numbers(known[other]) for other in powers}
     product = monomial(powers).evaluate({other: numbers.values for other, numbers in views.items()})
-    asked = np.logical_and.reduce([target.there, *(numbers.there for numbers in views.values())])
-    asked &= np.isfinite(product) & (product != 0) & (target.values != 0)
-    if not asked.any():
+    complete = np.logical_and.reduce([target.there, *(numbers.there for numbers in views.values())])
+    complete &= np.isfinite(product) & (product != 0) & (target.values != 0)
+    if not complete.any():
         return value
-    ratio = target.values[asked] / product[asked]
+    ratio = target.values[complete] / product[complete]
     error = 4 * float(np.std(ratio)) / math.sqrt(len(ratio)) + 1e-9 * abs(value)
     return shortest(float(np.mean(ratio)), error)
 
@@ -193,25 +193,25 @@ def _judge(rule: Offset, rows: Sample, tried: int) -> int | None:
     target = rows.numbers(known[rule.target])
     views = {name: rows.numbers(known[name]) for name in rule.sources}
     base = rule.base_of(views, len(target.values))
-    asked = target.there & base.there
-    if not asked.any():
+    complete = target.there & base.there
+    if not complete.any():
         return None
-    goal, formula = target.values[asked], base.values[asked]
-    size = rule.formula.size({name: v.values[asked] for name, v in views.items()})
+    goal, formula = target.values[complete], base.values[complete]
+    size = rule.formula.size({name: v.values[complete] for name, v in views.items()})
     size = np.broadcast_to(size, goal.shape).astype(np.float64)
     off = np.where(rule.fits(goal - formula, size), 0.0, np.abs(goal - formula))
     far = float(off.max())
     if far > NEAR * float(goal.std()):
         return None
     draw = np.random.default_rng(0)
-    hits, trials = 1, 2
+    hits, candidates = 1, 2
     for _ in range(8):
         order = draw.permutation(len(goal))
         hits += int((np.abs(goal[order] - formula) <= far + 1e-9 * size).sum())
-        trials += len(goal)
+        candidates += len(goal)
     terms = len(rule.sources)
     choices = terms * math.log10(2 * tried) + 2 * terms + math.log10(tried)
-    return int(far > 0) if len(goal) * math.log10(hits / trials) + choices < CHANCE else None
+    return int(far > 0) if len(goal) * math.log10(hits / candidates) + choices < CHANCE else None
 
 
 def offset(

@@ -14,9 +14,9 @@ from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.rows import Array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.rules.base import Filled, Rule
-from pushforward.data.rules.bound import Bound
 from pushforward.data.rules.find import find_rules
 from pushforward.data.rules.offset import Offset
+from pushforward.data.rules.repairs import Limits
 from pushforward.data.schema import ColumnSchema, Schema
 from pushforward.errors import InputError
 
@@ -33,17 +33,17 @@ class Rules:
     kept: tuple[Rule, ...] = ()
     broken: tuple[str, ...] = field(
         default=(), compare=False
-    )  # sentences on training rows in which a rule that was said does not hold
+    )  # sentences on training rows in which a rule that was declared does not hold
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The rules with their support, a sentence each; those of bounds and gaps together."""
-        said = [rule.note for rule in self.kept if rule.reduces]
-        more = [f"and {len(said) - MOST} rules more"] if len(said) > MOST else []
+        declared = [rule.note for rule in self.kept if rule.reduces]
+        more = [f"and {len(declared) - MOST} rules more"] if len(declared) > MOST else []
         plain = [rule.name for rule in self.kept if not rule.reduces]
         rest = ", ".join(plain[:MOST]) + (f" and {len(plain) - MOST} more" if len(plain) > MOST else "")
         words = f"bounds and gaps, kept in every sample: {rest}"
-        return (*said[:MOST], *more, *([words] if plain else []), *self.broken)
+        return (*declared[:MOST], *more, *([words] if plain else []), *self.broken)
 
     @property
     def by_target(self) -> dict[str, Rule]:
@@ -51,9 +51,9 @@ class Rules:
         return {rule.target: rule for rule in self.kept}
 
     @property
-    def spared(self) -> set[str]:
+    def optional_columns(self) -> set[str]:
         """Columns that need not be in rows that are read again, because others say what they are."""
-        return {rule.target for rule in self.kept if rule.spares}
+        return {rule.target for rule in self.kept if rule.optional}
 
     def reduce(self, table: ArrowTable, origin: str) -> ArrowTable:
         """Replace each target by what is left of it; InputError, which ``origin`` opens, for columns of other types."""
@@ -67,13 +67,13 @@ class Rules:
         """Compute the targets from what is left of them, so that every rule holds."""
         out, fixed = dict(cells), {rule.target for rule in self.kept if rule.reduces}
         for rule in self.kept:
-            if isinstance(rule, Bound):
+            if isinstance(rule, Limits):
                 out[rule.target] = rule.restore(out, filled)
         formulas = [rule for rule in self.kept if isinstance(rule, Offset) and rule.least is not None]
         for formula in [*formulas, *formulas]:  # twice, where one asks of another's sources
-            out.update(formula.mended(out, fixed))
+            out.update(formula.lowered(out, fixed))
         for rule in self.kept:
-            if not isinstance(rule, Bound):
+            if not isinstance(rule, Limits):
                 out[rule.target] = rule.restore(out, filled)
         return out
 
@@ -82,7 +82,7 @@ class Rules:
         cells = {name: table.column(i) for i, name in enumerate(table.column_names)}
         good = np.ones(len(table), bool)
         for rule in self.kept:
-            if not isinstance(rule, Bound) and {rule.target, *rule.sources} <= set(cells):
+            if not isinstance(rule, Limits) and {rule.target, *rule.sources} <= set(cells):
                 good &= _named(rule.holds, cells, origin)
         return good
 

@@ -36,7 +36,7 @@ class Lookup(Rule):
     dictionary: tuple[Value, ...] | None = None  # of the target's type, in its order
     support: int = 0
 
-    spares = True
+    optional = True
 
     @property
     def sources(self) -> tuple[str, ...]:

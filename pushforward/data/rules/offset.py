@@ -26,7 +26,7 @@ class Offset(Rule):
 
     The formula is rounded as the target is, and the rest has the ``places`` that both have. Where a source is missing
     the rest is counted from ``reference``. ``follows``: the target is missing just where a source is. Where the formula
-    would fall below ``least``, as no target does, its sources are lowered (`mended`).
+    would fall below ``least``, as no target does, its sources are lowered (`lowered`).
     """
 
     target: str
@@ -53,7 +53,7 @@ class Offset(Rule):
         return self.low == self.high == 0
 
     @property
-    def spares(self) -> bool:
+    def optional(self) -> bool:
         """Whether nothing is left of the target."""
         return self.exact and self.follows
 
@@ -95,7 +95,7 @@ class Offset(Rule):
         import pyarrow as pa
 
         base = self.base(cells)
-        if self.spares:
+        if self.optional:
             return pa.array(np.zeros(len(base.values), np.int8))
         target = view(cells[self.target], self.kind, self.name, self.target)
         rest = target.values - base.values
@@ -116,7 +116,7 @@ class Offset(Rule):
         """Compute formula + rest, the rest within its bounds, rounded to the target's decimals without leaving them."""
         base, rest = self.base(cells), view(cells[self.target], self.rest_type, self.name, self.target)
         there = base.there if self.follows else rest.there
-        added = np.zeros_like(base.values) if self.spares else rest.values
+        added = np.zeros_like(base.values) if self.optional else rest.values
         added = np.where(base.there, np.clip(added, self.low, self.high), added)
         values = base.values + added
         if values.dtype.kind == "f" and self.decimals is not None:
@@ -141,7 +141,7 @@ class Offset(Rule):
             edge = np.round(steps * unit, self.decimals)
         return np.asarray(np.maximum(values, edge) if up else np.minimum(values, edge))
 
-    def mended(self, cells: Cells, fixed: set[str]) -> dict[str, ArrowColumn]:
+    def lowered(self, cells: Cells, fixed: set[str]) -> dict[str, ArrowColumn]:
         """Lower sources, but for the fixed ones, where the formula falls below the least target: the first that can be.
 
         As of 1 - a - b with a = b = 1, or 100 - a - b with a = 60 and b = 50.
@@ -166,10 +166,10 @@ class Offset(Rule):
     def holds(self, cells: Cells) -> Array:
         """Compare the target with the formula, to the last digit that it has."""
         base, target = self.base(cells), view(cells[self.target], self.kind, self.name, self.target)
-        asked = base.there & target.there
+        complete = base.there & target.there
         views = {name: one.values for name, one in self._views(cells).items()}
         size = np.broadcast_to(self.formula.size(views), base.values.shape).astype(np.float64)
-        return ~asked | self.fits(target.values - base.values, np.where(asked, size, 0.0))
+        return ~complete | self.fits(target.values - base.values, np.where(complete, size, 0.0))
 
     def fits(self, rest: Array, size: Array) -> Array:
         """Mark rests [n] that are within the bounds, by the ``size`` of the terms that were added."""

@@ -9,12 +9,12 @@ import numpy as np
 
 from pushforward.data.files.cells import present
 from pushforward.data.files.rows import Array
-from pushforward.data.rules.bound import Bound, Gap
 from pushforward.data.rules.columns import CHANCE, Known, Sample
 from pushforward.data.rules.expression import Expression, column
 from pushforward.data.rules.formulas import offset
 from pushforward.data.rules.lookup import plain_values
 from pushforward.data.rules.offset import Offset
+from pushforward.data.rules.repairs import Gap, Limits
 
 __all__ = ["find_bounds", "find_gaps", "find_lookups", "find_orders"]
 
@@ -152,7 +152,7 @@ def _above(x: Array, there: Array, a: int) -> tuple[Array, Array]:
 # ---- edges
 
 
-def find_bounds(rows: Sample) -> list[Bound]:
+def find_bounds(rows: Sample) -> list[Limits]:
     """Guess bounds that are reached: so many rows lie at the end that a tail would go on.
 
     With c0 rows in the last cell and c1 in the one before, a tail would have about ``c0 min(1, c0 / c1)`` beyond; the
@@ -168,7 +168,7 @@ def find_bounds(rows: Sample) -> list[Bound]:
             continue
         low, high = _edge(x, known.unit, len(rows.columns)), _edge(-x[::-1], known.unit, len(rows.columns))
         if low is not None or high is not None:
-            found.append(Bound(known.name, str(known.type), low, None if high is None else -high))
+            found.append(Limits(known.name, str(known.type), low, None if high is None else -high))
     return found
 
 

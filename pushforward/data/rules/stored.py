@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 
 from pushforward.data.files.cells import arrow_type, is_number, is_time
 from pushforward.data.rules.base import Rule
-from pushforward.data.rules.bound import Bound, Gap
 from pushforward.data.rules.expression import parse, tokens
 from pushforward.data.rules.keep import Rules
 from pushforward.data.rules.lookup import Lookup
 from pushforward.data.rules.offset import Offset
+from pushforward.data.rules.repairs import Gap, Limits
 from pushforward.errors import InputError
 
 __all__ = ["rules_from_json"]
@@ -84,8 +84,8 @@ def _lookup(entry: dict[str, Any]) -> Lookup:
     return rule
 
 
-def _bound(entry: dict[str, Any]) -> Bound:
-    rule = Bound(**{key: value for key, value in entry.items() if key != "kind"})
+def _limits(entry: dict[str, Any]) -> Limits:
+    rule = Limits(**{key: value for key, value in entry.items() if key != "kind"})
     ends = [end for end in (rule.low, rule.high) if end is not None]
     _require(bool(ends), all(map(_finite, ends)), ends == sorted(ends), is_number(arrow_type(rule.type)))
     return rule
@@ -110,6 +110,6 @@ def _require(*conditions: bool) -> None:
 READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "offset": (("formula", "low", "high", "strict", "decimals", "places", "reference", "follows", "least"), _offset),
     "lookup": (("source", "source_type", "steps", "keys", "values"), _lookup),
-    "bound": (("low", "high"), _bound),
+    "limits": (("low", "high"), _limits),
     "gap": (("source", "together"), _gap),
 }

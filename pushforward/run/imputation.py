@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from pushforward.data import Transform
     from pushforward.data import UserRows as Rows
     from pushforward.data.files.rows import Array
-    from pushforward.data.rules.given import Given
+    from pushforward.data.rules.observed import ObservedRows
 
 __all__ = ["Draw", "draw_where", "fill_gaps"]
 
-Draw: TypeAlias = "Callable[[Tensor, int | None, int], Tensor]"  # (what is told [n, d], seed, first) -> x [n, d]
+Draw: TypeAlias = "Callable[[Tensor, int | None, int], Tensor]"  # (condition [n, d], seed, first) -> x [n, d]
 ATTEMPTS = 20
-DRAWS = 16  # of a row whose known columns say more than the model can be told
+DRAWS = 16  # of a row whose known columns say more than a condition holds
 
 
-def draw_where(transform: Transform, given: Given, told: Tensor, draw: Draw, n: int, seed: int, first: int) -> Rows:
-    """Draw ``n`` rows of which the one row of ``given`` is known, encoded as ``told`` [1, d]."""
+def draw_where(
+    transform: Transform, given: ObservedRows, condition: Tensor, draw: Draw, n: int, seed: int, first: int
+) -> Rows:
+    """Draw ``n`` rows of which the one row of ``given`` is known, encoded as ``condition`` [1, d]."""
     import numpy as np
     import pyarrow as pa
 
@@ -32,18 +34,18 @@ def draw_where(transform: Transform, given: Given, told: Tensor, draw: Draw, n: 
 
     given.require("where")
     times = DRAWS if given.open.any() else 1
-    condition = told.expand(n * times, -1)
-    x = condition.where(~condition.isnan(), draw(condition, None, first * times))
+    many = condition.expand(n * times, -1)
+    x = many.where(~many.isnan(), draw(many, None, first * times))
     made = transform.inverse(x, seed, first * times)
     if times > 1:
         made = made.take(pa.array(_chosen(given, made, np.zeros(n * times, np.int64), seed, first)))
     written = overwrite_observed(made, given.rows)
-    many = replace(given, rows=given.rows.take(pa.array(np.zeros(n, np.int64))))
-    return many.settled(made, written) if transform.rules.kept else written
+    known = replace(given, rows=given.rows.take(pa.array(np.zeros(n, np.int64))))
+    return known.settled(made, written) if transform.rules.kept else written
 
 
-def fill_gaps(transform: Transform, given: Given, told: Tensor, draw: Draw, seed: int, origin: str) -> Rows:
-    """Draw what ``given`` rows, encoded as ``told`` [n, d], do not hold; no gap is filled by a missing value.
+def fill_gaps(transform: Transform, given: ObservedRows, condition: Tensor, draw: Draw, seed: int, origin: str) -> Rows:
+    """Draw what ``given`` rows, encoded as ``condition`` [n, d], do not hold; no gap is filled by a missing value.
 
     InputError where the model has nothing but missing values for one.
     """
@@ -54,12 +56,12 @@ def fill_gaps(transform: Transform, given: Given, told: Tensor, draw: Draw, seed
     from pushforward.data.partial import overwrite_observed
     from pushforward.tensor import generator
 
-    x, todo = told.clone(), torch.arange(len(told))
+    x, todo = condition.clone(), torch.arange(len(condition))
     for attempt in range(ATTEMPTS):
         # gaps that were filled by a missing value are drawn again
         again = None if attempt == 0 else int(torch.randint(2**31, (), generator=generator(seed, "fill", attempt)))
-        condition = told[todo]
-        x[todo] = condition.where(~condition.isnan(), draw(condition, again, 0))
+        part = condition[todo]
+        x[todo] = part.where(~part.isnan(), draw(part, again, 0))
         table = transform.inverse(x, seed)
         todo = torch.from_numpy(np.flatnonzero(_gaps(table, given)))
         if not len(todo):
@@ -70,12 +72,12 @@ def fill_gaps(transform: Transform, given: Given, told: Tensor, draw: Draw, seed
             "values are missing whenever the rest is as it is here"
         )
 
-    # rows in which a known column says something of others that the model cannot be told
+    # rows in which a known column says something of others that the condition does not hold
     if given.open.any():
         rows = np.flatnonzero(given.open)
         row = np.repeat(rows, DRAWS)
-        condition = told[torch.from_numpy(row)]
-        drawn = transform.inverse(condition.where(~condition.isnan(), draw(condition, None, len(told))), seed)
+        part = condition[torch.from_numpy(row)]
+        drawn = transform.inverse(part.where(~part.isnan(), draw(part, None, len(condition))), seed)
         place = np.arange(len(table))
         place[rows] = len(table) + _chosen(given, drawn, row, seed, 0)
         table = pa.concat_tables([table, drawn]).take(pa.array(place))
@@ -83,7 +85,7 @@ def fill_gaps(transform: Transform, given: Given, told: Tensor, draw: Draw, seed
     return given.settled(table, written) if transform.rules.kept else written
 
 
-def _gaps(table: Rows, given: Given) -> Array:
+def _gaps(table: Rows, given: ObservedRows) -> Array:
     """Mark rows with a missing value that no rule asks for; bool [n]."""
     import numpy as np
 
@@ -91,14 +93,14 @@ def _gaps(table: Rows, given: Given) -> Array:
     return np.asarray(np.any([np.asarray(table.column(name).is_null()) for name in free], axis=0))
 
 
-def _chosen(given: Given, made: Rows, row: Array, seed: int, first: int) -> Array:
+def _chosen(given: ObservedRows, made: Rows, row: Array, seed: int, first: int) -> Array:
     """Choose one of each `DRAWS` rows by its weight, that of row i by (seed, first + i) alone; their numbers [n]."""
     import numpy as np
     import torch
 
     from pushforward.tensor import per_sample
 
-    weights = given.log_weights(made, row) - (0 if given.told else 1e9) * _gaps(made, given)
+    weights = given.log_weights(made, row) - (0 if given.nulls_known else 1e9) * _gaps(made, given)
     n = len(row) // DRAWS
     u = per_sample(lambda k, g: torch.rand(k, DRAWS, generator=g, dtype=torch.float64), first, n, seed, "where")
     noise = -np.log(-np.log(u.numpy().clip(1e-300, 1 - 1e-16)))

@@ -16,34 +16,34 @@ from pushforward.data.files.cells import ArrowColumn, arrow_type, present
 from pushforward.data.files.rows import Array
 from pushforward.data.files.stream import ArrowTable
 from pushforward.data.rules.base import Rule, finish, view
-from pushforward.data.rules.bound import Bound, Gap
 from pushforward.data.rules.keep import Rules
 from pushforward.data.rules.lookup import Lookup, plain_values
 from pushforward.data.rules.offset import Offset
+from pushforward.data.rules.repairs import Gap, Limits
 from pushforward.errors import InputError
 
-__all__ = ["Given"]
+__all__ = ["ObservedRows"]
 
-FAR = -1e6  # of a draw that is out of the question
+IMPOSSIBLE = -1e6  # of a draw that is out of the question
 KERNEL = 0.1  # standard deviations of a target, over the draws, that count as near
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
-    """The known cells of rows, the columns' arrow types, and the rules; ``told``: a null is known, and no gap."""
+class ObservedRows:
+    """The known cells of rows, the columns' arrow types, and the rules; ``nulls_known``: a null is a missing value."""
 
     rows: ArrowTable
     types: Mapping[str, object]
     rules: Rules
-    told: bool
+    nulls_known: bool
 
     def known(self, name: str) -> Array:
         """Mark the rows in which a column is known; bool [n]."""
         if name not in self.rows.column_names:
             return np.zeros(len(self.rows), bool)
-        return np.ones(len(self.rows), bool) if self.told else present(self.rows.column(name))
+        return np.ones(len(self.rows), bool) if self.nulls_known else present(self.rows.column(name))
 
-    def completed(self) -> Given:
+    def completed(self) -> ObservedRows:
         """With the sources that exact formulas, and targets of one source only, determine."""
         out, rules = self, [*self.rules.kept, *reversed(self.rules.kept)]
         for rule in rules:
@@ -51,7 +51,7 @@ class Given:
                 out = out._gap(rule) if isinstance(rule, Gap) else out._with_sources(rule)
         return out
 
-    def _with_sources(self, rule: Rule) -> Given:
+    def _with_sources(self, rule: Rule) -> ObservedRows:
         unknown = {name: ~self.known(name) for name in rule.sources}
         alone = self.known(rule.target) & (sum(unknown.values()) == 1)
         rows = self.rows
@@ -62,14 +62,14 @@ class Given:
             solved = _solve(rule, name, self._cells(rule, where), self.types)
             if solved is not None:
                 rows = _scatter(rows, name, solved, np.flatnonzero(where), self.types[name])
-        return Given(rows, self.types, self.rules, self.told)
+        return ObservedRows(rows, self.types, self.rules, self.nulls_known)
 
-    def _gap(self, rule: Gap) -> Given:
-        """With a source that is told to be missing because its target is, or is not."""
+    def _gap(self, rule: Gap) -> ObservedRows:
+        """With a source that is known to be missing because its target is, or is not."""
         import pyarrow as pa
 
         missing = ~present(self.rows.column(rule.target)) == rule.together
-        if not self.told or self.known(rule.source).any() or not missing.all():
+        if not self.nulls_known or self.known(rule.source).any() or not missing.all():
             return self
         nulls = pa.nulls(len(self.rows), self.types[rule.source])
         return replace(self, rows=self.rows.append_column(rule.source, nulls))
@@ -85,7 +85,7 @@ class Given:
         return out
 
     def reduced(self) -> ArrowTable:
-        """The rows as the model is told them: what is left of targets, where it is known, and null elsewhere."""
+        """The rows as conditions have them: what is left of targets, where it is known, and null elsewhere."""
         import pyarrow as pa
 
         table = self.rows
@@ -94,7 +94,7 @@ class Given:
                 continue
             known = np.logical_and.reduce([self.known(name) for name in (rule.target, *rule.sources)])
             place = table.column_names.index(rule.target)
-            if rule.spares or not known.any() or (self.told and not known.all()):
+            if rule.optional or not known.any() or (self.nulls_known and not known.all()):
                 table = table.remove_column(place)
                 continue
             rest = rule.reduce(self._cells(rule, np.ones(len(known), bool)))
@@ -103,7 +103,7 @@ class Given:
 
     @property
     def open(self) -> Array:
-        """Mark the rows in which a known target says something that the model is not told; bool [n]."""
+        """Mark the rows in which a known target says something that conditions do not hold; bool [n]."""
         out = np.zeros(len(self.rows), bool)
         for rule in self.rules.kept:
             if rule.reduces or isinstance(rule, Gap):
@@ -117,30 +117,30 @@ class Given:
 
         out = np.zeros(len(draws))
         for rule in self.rules.kept:
-            asked = self.known(rule.target)[row]
+            where = self.known(rule.target)[row]
             if isinstance(rule, Gap) and rule.target in self.rows.column_names:
                 want = present(self.rows.column(rule.target))[row] == rule.together
-                out += np.where(asked & (present(draws.column(rule.source)) != want), FAR, 0.0)
-            if not rule.reduces or not asked.any():
+                out += np.where(where & (present(draws.column(rule.source)) != want), IMPOSSIBLE, 0.0)
+            if not rule.reduces or not where.any():
                 continue
             wanted = self.rows.column(rule.target).cast(self.types[rule.target]).take(pa.array(row))
             made = draws.column(rule.target)
             if isinstance(rule, Lookup):
                 values = [np.array(plain_values(cells, rule.type), object) for cells in (made, wanted)]
-                out += np.where(asked & (values[0] != values[1]), FAR, 0.0)
+                out += np.where(where & (values[0] != values[1]), IMPOSSIBLE, 0.0)
                 continue
             pair = [view(cells, arrow_type(rule.type), rule.name, rule.target) for cells in (made, wanted)]
             both = pair[0].there & pair[1].there
             spread = float(pair[0].values[pair[0].there].std()) if pair[0].there.any() else 0.0
             far = (pair[0].values - pair[1].values) / (KERNEL * spread or 1.0)
-            out += np.where(asked, np.where(both, -0.5 * far**2, FAR * (pair[0].there != pair[1].there)), 0.0)
+            out += np.where(where, np.where(both, -0.5 * far**2, IMPOSSIBLE * (pair[0].there != pair[1].there)), 0.0)
         return out
 
     def require(self, origin: str) -> None:
         """InputError for a row whose known columns break a rule among them; bounds may be left."""
         for rule in self.rules.kept:
             known = np.logical_and.reduce([self.known(name) for name in (rule.target, *rule.sources)])
-            if known.any() and not isinstance(rule, Bound) and not rule.holds(self._cells(rule, known)).all():
+            if known.any() and not isinstance(rule, Limits) and not rule.holds(self._cells(rule, known)).all():
                 raise InputError(f"{origin}: breaks what holds in every row of the training data: {rule.name}")
 
     @property
@@ -193,7 +193,7 @@ class Given:
 def _solve(
     rule: Rule, name: str, cells: Mapping[str, ArrowColumn], types: Mapping[str, object], near: bool = False
 ) -> ArrowColumn | None:
-    """Find the source ``name`` with which a rule gives its target; None where it cannot be told.
+    """Find the source ``name`` with which a rule gives its target; None where it cannot be nulls_known.
 
     ``near``: one that fits, the nearest to what it is.
     """

@@ -12,11 +12,11 @@ from pushforward.data.files.rows import Array
 from pushforward.data.rules.base import Cells, Filled, Numbers, Rule, finish, view
 from pushforward.data.rules.expression import Expression, name_of
 
-__all__ = ["Bound", "Gap"]
+__all__ = ["Limits", "Gap"]
 
 
 @dataclass(frozen=True)
-class Bound(Rule):
+class Limits(Rule):
     """A number within bounds that are reached: low <= target <= high, of which either may be None."""
 
     target: str
@@ -26,7 +26,7 @@ class Bound(Rule):
     support: int = 0
 
     sources = ()
-    spares = False
+    optional = False
     reduces = False
 
     @property
@@ -64,7 +64,7 @@ class Bound(Rule):
     def to_json(self) -> dict[str, Any]:
         """The fields, as ``kind`` bound."""
         keys = ("target", "type", "low", "high", "support")
-        return {"kind": "bound"} | {key: getattr(self, key) for key in keys}
+        return {"kind": "limits"} | {key: getattr(self, key) for key in keys}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Gap(Rule):
     together: bool
     support: int = 0
 
-    spares = False
+    optional = False
     reduces = False
 
     @property

@@ -1,4 +1,4 @@
-"""Rules that are said: ``total = a + b``, ``end >= start``, ``city by zip``, ``missing(b) = missing(a)``."""
+"""Rules that are declared: ``total = a + b``, ``end >= start``, ``city by zip``, ``missing(b) = missing(a)``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pushforward.data.rules.bound import Bound, Gap
+from pushforward.data.rules.candidates import Candidate, LookupCandidate, OffsetCandidate, PlainCandidate
 from pushforward.data.rules.columns import Known, Sample
 from pushforward.data.rules.expression import parse, tokens
 from pushforward.data.rules.formulas import offset
-from pushforward.data.rules.trial import LookupTrial, OffsetTrial, PlainTrial, Trial
+from pushforward.data.rules.repairs import Gap, Limits
 from pushforward.errors import InputError, nearest
 
-__all__ = ["ANY", "RuleChoice", "forgotten", "read_choice", "read_rule"]
+__all__ = ["ANY", "RuleChoice", "excluded", "read_choice", "read_rule"]
 
 ANY = "any"  # in the place of the name of a rule, all that are found
 WORDS = ("by", "missing", "max", "min")  # of rules, which may be columns, too
@@ -22,43 +22,43 @@ SIGNS = ("=", ">=", "<=", ">", "<")
 
 @dataclass(frozen=True)
 class RuleChoice:
-    """Rules that are said, and the names of those that are not to be found, ``any`` for all."""
+    """Rules that are declared, and the names of those that are not to be found, ``any`` for all."""
 
-    said: tuple[str, ...] = ()
-    forgotten: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
 
 def read_choice(texts: Sequence[str]) -> RuleChoice:
-    """Sort texts into rules that are said, and, after the word ``not``, those that are not to be found."""
+    """Sort texts into rules that are declared, and, after the word ``not``, those that are not to be found."""
     off = [text.strip()[4:].strip() for text in texts if text.strip().startswith("not ")]
     return RuleChoice(tuple(text for text in texts if not text.strip().startswith("not ")), tuple(off))
 
 
-def forgotten(name: str, choice: RuleChoice) -> bool:
+def excluded(name: str, choice: RuleChoice) -> bool:
     """Whether a rule that was found is switched off, by its name however it is spaced."""
-    return _bare(name) in map(_bare, choice.forgotten)
+    return _bare(name) in map(_bare, choice.excluded)
 
 
 def _bare(name: str) -> str:
     return re.sub(r"\s+", "", name)
 
 
-def read_rule(text: str, rows: Sample, origin: str) -> Trial:
-    """Read a rule that was said; InputError: it cannot be read, or not said of these columns."""
+def read_rule(text: str, rows: Sample, origin: str) -> Candidate:
+    """Read a rule that is declared; InputError: it cannot be read, or does not fit these columns."""
     known, words = rows.known, tokens(text)
     names = [word.strip("`") for word in dict.fromkeys(words) if re.match(r"`|[^\W\d]", word)]
     if odd := [name for name in names if name not in known and name not in WORDS]:
         raise _unknown(text, odd[0], rows, origin)
     if len(words) == 3 and words[1] == "by":
         target, source = words[0].strip("`"), words[2].strip("`")
-        trial: Trial = LookupTrial(target, source, known, said=True)
+        candidate: Candidate = LookupCandidate(target, source, known, declared=True)
     elif words[:2] == ["missing", "("]:
-        trial = _gap(text, words, known)
+        candidate = _gap(text, words, known)
     else:
-        trial = _formula(text, words, known)
-    if trial.target in trial.sources:
-        raise InputError(f"{origin}: rule {text!r} says what {trial.target!r} is by itself")
-    return trial
+        candidate = _formula(text, words, known)
+    if candidate.target in candidate.sources:
+        raise InputError(f"{origin}: rule {text!r} says what {candidate.target!r} is by itself")
+    return candidate
 
 
 def _unknown(text: str, name: str, rows: Sample, origin: str) -> InputError:
@@ -71,7 +71,7 @@ def _unknown(text: str, name: str, rows: Sample, origin: str) -> InputError:
     return InputError(f"{origin}: rule {text!r}: {nearest(name, rows.names, 'column')}")
 
 
-def _gap(text: str, words: list[str], known: dict[str, Known]) -> Trial:
+def _gap(text: str, words: list[str], known: dict[str, Known]) -> Candidate:
     """``missing(a) = missing(b)``, or ``missing(a) = 1 - missing(b)`` for one of the two."""
     match words:
         case ["missing", "(", target, ")", "=", "missing", "(", source, ")"]:
@@ -81,10 +81,10 @@ def _gap(text: str, words: list[str], known: dict[str, Known]) -> Trial:
         case _:
             raise InputError(f"rule {text!r}: write missing(b) = missing(a), or missing(b) = 1 - missing(a)")
     target, source = target.strip("`"), source.strip("`")
-    return PlainTrial(Gap(target, str(known[target].type), source, together), said=True)
+    return PlainCandidate(Gap(target, str(known[target].type), source, together), declared=True)
 
 
-def _formula(text: str, words: list[str], known: dict[str, Known]) -> Trial:
+def _formula(text: str, words: list[str], known: dict[str, Known]) -> Candidate:
     """A column, a sign, and a formula, in this order or the other; or a column and a number."""
     if len(words) == 5 and words[1] == words[3] == "<=" and words[2].strip("`") in known:
         return _between(text, words[0], known[words[2].strip("`")], words[4])
@@ -109,15 +109,15 @@ def _formula(text: str, words: list[str], known: dict[str, Known]) -> Trial:
             raise InputError(f"rule {text!r}: a column and a number are compared by >= and <=, and dates not at all")
         value = float(formula.evaluate({}))
         ends: tuple[float | None, float | None] = (value, None) if sign == ">=" else (None, value)
-        return PlainTrial(Bound(target, str(known[target].type), *ends), said=True)
+        return PlainCandidate(Limits(target, str(known[target].type), *ends), declared=True)
     if known[target].time and not {"+", "-", "*", "/", "**"}.isdisjoint(words):
         raise InputError(f"rule {text!r}: dates are compared as they are, or with max and min of others")
     least, most = (None if sign[0] == "<" else 0.0), (None if sign[0] == ">" else 0.0)
     rule = offset(target, formula, least, most, known)
-    return OffsetTrial(replace(rule, strict=sign in ("<", ">")), known, said=True)
+    return OffsetCandidate(replace(rule, strict=sign in ("<", ">")), known, declared=True)
 
 
-def _between(text: str, low: str, column: Known, high: str) -> Trial:
+def _between(text: str, low: str, column: Known, high: str) -> Candidate:
     """A column of numbers within two."""
     try:
         ends = float(low), float(high)
@@ -125,4 +125,4 @@ def _between(text: str, low: str, column: Known, high: str) -> Trial:
         ends = (0.0, 0.0)
     if not column.number or column.time or not ends[0] < ends[1]:
         raise InputError(f"rule {text!r}: write two numbers in order, and a column of numbers between them")
-    return PlainTrial(Bound(column.name, str(column.type), *ends), said=True)
+    return PlainCandidate(Limits(column.name, str(column.type), *ends), declared=True)

@@ -16,22 +16,23 @@ from pushforward.data.rules.columns import Known
 from pushforward.data.rules.lookup import Lookup, plain_values, source_values
 from pushforward.data.rules.offset import Offset
 
-__all__ = ["LookupTrial", "OffsetTrial", "PlainTrial", "Trial"]
+__all__ = ["LookupCandidate", "OffsetCandidate", "PlainCandidate", "Candidate"]
 
 NEAR = 0.01  # standard deviations by which a formula may miss its target where both were rounded
 MOST = 1 << 16  # values of a column that determines another
 
 
-class Trial(ABC):
-    """A rule in the making; ``said``, or else found and dropped at the first row that breaks it."""
+class Candidate(ABC):
+    """A rule in the making; ``declared``, or else found and dropped at the first row that breaks it."""
 
     target: str
     sources: tuple[str, ...]
     name: str
-    said: bool = False
+    declared: bool = False
     alive: bool = True
-    broken: int = 0  # rows that break a rule that was said
+    broken: int = 0  # rows that break a rule that was declared
     first: int = -1  # of them
+    conflict: str = ""  # what stands against one that was declared, where rows cannot be counted
 
     @abstractmethod
     def update(self, cells: Cells, first: int) -> None:
@@ -47,17 +48,17 @@ class Trial(ABC):
         if count and self.first < 0:
             self.first = first + int(np.argmax(wrong))
         self.broken += count
-        self.alive = self.said or not self.broken
+        self.alive = self.declared or not self.broken
 
 
 @dataclass
-class OffsetTrial(Trial):
+class OffsetCandidate(Candidate):
     """A formula, or an order: extremes of the rest, gaps, and the reference."""
 
     rule: Offset
     known: dict[str, Known]
-    said: bool = False
-    asked: int = 0
+    declared: bool = False
+    rows: int = 0
     least: float = math.inf
     most: float = -math.inf
     unlike: bool = False  # whether the target is missing elsewhere than the sources
@@ -88,26 +89,26 @@ class OffsetTrial(Trial):
         base = self.rule.base_of(views, len(target.values))
         sources = np.logical_and.reduce([one.there for one in views.values()])
         self.unlike |= not np.array_equal(target.there, sources & base.there)
-        asked = target.there & base.there
-        if not asked.any():
+        complete = target.there & base.there
+        if not complete.any():
             return
-        picked = {name: Numbers(one.values[asked], one.there[asked]) for name, one in views.items()}
-        rest = (target.values - base.values)[asked]
+        picked = {name: Numbers(one.values[complete], one.there[complete]) for name, one in views.items()}
+        rest = (target.values - base.values)[complete]
         values = {name: one.values for name, one in picked.items()}
         size = np.broadcast_to(self.rule.formula.size(values), rest.shape).astype(np.float64)
-        self.asked += int(asked.sum())
-        self.sums.append(float(base.values[asked].astype(np.float64).sum()))
-        goal = target.values[asked].astype(np.float64)
+        self.rows += int(complete.sum())
+        self.sums.append(float(base.values[complete].astype(np.float64).sum()))
+        goal = target.values[complete].astype(np.float64)
         self.moments.append((len(goal), float(goal.mean()), float(goal.var())))
         self.smallest = min(self.smallest, float(goal.min()))
         good = self.rule.fits(rest, size)
-        if self.rule.exact and not self.said:  # formulas that are found may be off as far as both were rounded
+        if self.rule.exact and not self.declared:  # formulas that are found may be off as far as both were rounded
             off = np.where(good, 0.0, rest)
             self.least, self.most = min(self.least, float(off.min())), max(self.most, float(off.max()))
             self.alive = max(-self.least, self.most) <= NEAR * self._spread()
             return
-        wrong = np.zeros(len(asked), bool)
-        wrong[asked] = ~good
+        wrong = np.zeros(len(complete), bool)
+        wrong[complete] = ~good
         self._break(wrong, first)
 
     def _spread(self) -> float:
@@ -118,11 +119,11 @@ class OffsetTrial(Trial):
 
     def result(self) -> Offset | None:
         """The rule with what was seen of it."""
-        if not self.alive or not self.asked or 2 * self.broken > self.asked:
+        if not self.alive or not self.rows or 2 * self.broken > self.rows:
             return None
-        mean = math.fsum(self.sums) / self.asked
-        rule = replace(self.rule, support=0 if self.said else self.asked, follows=not self.unlike)
-        if rule.exact and not self.said and (far := max(-self.least, self.most)) > 0:
+        mean = math.fsum(self.sums) / self.rows
+        rule = replace(self.rule, support=0 if self.declared else self.rows, follows=not self.unlike)
+        if rule.exact and not self.declared and (far := max(-self.least, self.most)) > 0:
             if not (unit := self.known[self.target].unit):
                 return None
             far = round(far / unit) * unit
@@ -134,13 +135,13 @@ class OffsetTrial(Trial):
 
 
 @dataclass
-class LookupTrial(Trial):
+class LookupCandidate(Candidate):
     """A table from the values of one column to those of another."""
 
     target: str
     source: str
     known: dict[str, Known]
-    said: bool = False
+    declared: bool = False
     table: dict[Value, Value] = field(default_factory=dict)
     rows: int = 0
 
@@ -157,7 +158,7 @@ class LookupTrial(Trial):
     def _rule(self, keys: tuple[Value, ...], values: tuple[Value, ...]) -> Lookup:
         target, source = self.known[self.target], self.known[self.source]
         kinds = (str(target.type), self.source, str(source.type))
-        steps, support = source.number and not source.boolean, self.rows * (not self.said)
+        steps, support = source.number and not source.boolean, self.rows * (not self.declared)
         return Lookup(self.target, *kinds, steps, keys, values, target.dictionary, support)
 
     def update(self, cells: Cells, first: int) -> None:
@@ -170,6 +171,7 @@ class LookupTrial(Trial):
         for row in pairs.group_by(["s", "t"]).aggregate([]).to_pylist():
             if self.table.setdefault(row["s"], row["t"]) != row["t"]:
                 self.alive = False
+                self.conflict = f"{row['s']!r} has {self.table[row['s']]!r} and {row['t']!r}"
                 return
         self.rows += len(source)
         self.alive = len(self.table) <= MOST
@@ -210,11 +212,11 @@ def _steps(pairs: list[tuple[Value, Value]], whole: bool) -> list[tuple[Value, V
 
 
 @dataclass
-class PlainTrial(Trial):
+class PlainCandidate(Candidate):
     """A rule that is complete as it was guessed, and holds or does not."""
 
     rule: Rule
-    said: bool = False
+    declared: bool = False
     rows: int = 0
 
     @property
@@ -241,4 +243,4 @@ class PlainTrial(Trial):
         """The rule, with the rows that it was seen in."""
         if not self.alive or 2 * self.broken > self.rows:
             return None
-        return replace(self.rule, support=0 if self.said else self.rows)  # type: ignore[type-var]
+        return replace(self.rule, support=0 if self.declared else self.rows)  # type: ignore[type-var]
