@@ -349,6 +349,19 @@ def test_strict_orders(text):
         same_rows(transform.inverse(transform.forward(table)), table)
 
 
+def test_a_column_whose_values_repeat_keeps_them():
+    """Distances of thirty routes, never below the minutes: modelled as they are, and clipped."""
+    rng = np.random.default_rng(0)
+    routes = np.sort(rng.integers(100, 2500, 30))
+    miles = rng.choice(routes, 2000)
+    table = pa.table({"miles": miles, "minutes": (miles * rng.uniform(0.2, 1, 2000)).astype(int)})
+    transform = fit(table)
+    assert names(transform) == {"miles >= minutes"} and not transform.rules.kept[0].reduces
+    made = transform.inverse(points(transform, width=1))
+    assert (made["miles"].to_numpy() >= made["minutes"].to_numpy()).all()
+    assert np.isin(made["miles"].to_numpy(), routes).mean() > 0.6  # of a model that knows nothing of the two together
+
+
 def test_gaps_in_the_columns_of_a_rule():
     """A target whose source is missing is modelled by itself; one that is missing with it is not."""
     rng = np.random.default_rng(0)

@@ -39,7 +39,11 @@ class Rule(ABC):
     target: str
     type: str  # arrow type of the target
     support: int  # training rows in which it was seen to hold; 0 where it was said
-    reduces = True  # whether the model sees something else in the place of the target
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the model sees something else in the place of the target."""
+        return True
 
     @property
     @abstractmethod

@@ -159,7 +159,7 @@ class ObservedRows:
             self._move(rule, after)
         for rule in self.rules.kept:
             free = ~self.known(rule.target)
-            if not rule.reduces or not free.any():
+            if isinstance(rule, Gap | Limits) or not free.any():
                 continue
             rest = rule.reduce(before)
             restored = rule.restore({**after, rule.target: rest}, lambda name: before[name])

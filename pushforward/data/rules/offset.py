@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,8 @@ class Offset(Rule):
 
     The formula is rounded as the target is, and the rest has the ``places`` that both have. Where a source is missing
     the rest is counted from ``reference``. ``follows``: the target is missing just where a source is. Where the formula
-    would fall below ``least``, as no target does, its sources are lowered (`lowered`).
+    would fall below ``least``, as no target does, its sources are lowered (`lowered`). ``clips``: the model sees the
+    target as it is, because its values repeat and what is left of them does not; samples are clipped to the formula.
     """
 
     target: str
@@ -40,6 +41,7 @@ class Offset(Rule):
     reference: float = 0.0
     follows: bool = False
     least: float | None = None
+    clips: bool = False
     support: int = 0
 
     @property
@@ -51,6 +53,11 @@ class Offset(Rule):
     def exact(self) -> bool:
         """Whether the formula is all of the target."""
         return self.low == self.high == 0
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the model sees the rest, and not the target itself, of which samples are clipped."""
+        return not self.clips
 
     @property
     def optional(self) -> bool:
@@ -94,6 +101,8 @@ class Offset(Rule):
         """Compute target - formula: dates as durations where arrow has them, counts of days otherwise."""
         import pyarrow as pa
 
+        if self.clips:
+            return cells[self.target]
         base = self.base(cells)
         if self.optional:
             return pa.array(np.zeros(len(base.values), np.int8))
@@ -114,9 +123,10 @@ class Offset(Rule):
 
     def restore(self, cells: Cells, filled: Filled) -> ArrowColumn:
         """Compute formula + rest, the rest within its bounds, rounded to the target's decimals without leaving them."""
-        base, rest = self.base(cells), view(cells[self.target], self.rest_type, self.name, self.target)
-        there = base.there if self.follows else rest.there
-        added = np.zeros_like(base.values) if self.optional else rest.values
+        kind = self.kind if self.clips else self.rest_type
+        base, rest = self.base(cells), view(cells[self.target], kind, self.name, self.target)
+        there = base.there if self.follows and not self.clips else rest.there
+        added = np.zeros_like(base.values) if self.optional else rest.values - self.clips * base.values
         added = np.where(base.there, np.clip(added, self.low, self.high), added)
         values = base.values + added
         if values.dtype.kind == "f" and self.decimals is not None:
@@ -184,17 +194,5 @@ class Offset(Rule):
 
     def to_json(self) -> dict[str, Any]:
         """The fields, the formula as text, as ``kind`` offset."""
-        keys = (
-            "target",
-            "type",
-            "low",
-            "high",
-            "strict",
-            "decimals",
-            "places",
-            "reference",
-            "follows",
-            "least",
-            "support",
-        )
+        keys = [field.name for field in fields(self) if field.name != "formula"]
         return {"kind": "offset", "formula": str(self.formula)} | {key: getattr(self, key) for key in keys}

@@ -27,7 +27,6 @@ class Limits(Rule):
 
     sources = ()
     optional = False
-    reduces = False
 
     @property
     def name(self) -> str:
@@ -43,6 +42,11 @@ class Limits(Rule):
     def _clip(self, values: Array) -> Array:
         low, high = (-np.inf if self.low is None else self.low), (np.inf if self.high is None else self.high)
         return np.clip(values, low, high)
+
+    @property
+    def reduces(self) -> bool:
+        """The model sees the target as it is."""
+        return False
 
     def reduce(self, cells: Cells) -> ArrowColumn:
         """The target as it is."""
@@ -78,7 +82,6 @@ class Gap(Rule):
     support: int = 0
 
     optional = False
-    reduces = False
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -90,6 +93,11 @@ class Gap(Rule):
         """As ``missing(end) = missing(start)``, or ``missing(end) = 1 - missing(start)``."""
         not_ = "" if self.together else "1 - "
         return f"missing({name_of(self.target)}) = {not_}missing({name_of(self.source)})"
+
+    @property
+    def reduces(self) -> bool:
+        """The model sees the target as it is."""
+        return False
 
     def reduce(self, cells: Cells) -> ArrowColumn:
         """The target as it is."""

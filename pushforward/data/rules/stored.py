@@ -61,7 +61,9 @@ def _offset(entry: dict[str, Any]) -> Offset:
         is_number(rule.kind) or is_time(rule.kind),
         all(value is None or _finite(value) for value in (rule.low, rule.high, rule.least)),
         rule.low is None or rule.high is None or rule.low <= rule.high,
-        type(rule.strict) is bool and type(rule.follows) is bool and _finite(rule.reference),
+        type(rule.strict) is type(rule.clips) is type(rule.follows) is bool
+        and not (rule.exact and rule.clips)
+        and _finite(rule.reference),
         all(d is None or (type(d) is int and 0 <= d < 16) for d in (rule.decimals, rule.places)),
         bool(rule.sources),
     )
@@ -108,7 +110,10 @@ def _require(*conditions: bool) -> None:
 
 
 READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
-    "offset": (("formula", "low", "high", "strict", "decimals", "places", "reference", "follows", "least"), _offset),
+    "offset": (
+        ("formula", "low", "high", "strict", "decimals", "places", "reference", "follows", "least", "clips"),
+        _offset,
+    ),
     "lookup": (("source", "source_type", "steps", "keys", "values"), _lookup),
     "limits": (("low", "high"), _limits),
     "gap": (("source", "together"), _gap),
