@@ -18,7 +18,7 @@ __all__ = ["info", "inspect", "verify"]
 
 def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a run")]) -> None:
     """What a run is: configuration, data, training so far, conventions."""
-    from pushforward.run import history, read, read_tuned
+    from pushforward.run import history, read, read_selection, read_tuned
 
     notes: list[str] = []
     file, lines = read(run), [row for row in history(run, warn=notes.append) if "loss" in row]
@@ -41,6 +41,8 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     for line in floor_lines(history(run, "floor.jsonl", notes.append)):
         say(f"floor       {line}")
     weights = "model.safetensors (averaged weights)" if (run / "model.safetensors").is_file() else "not saved yet"
+    if selection := read_selection(run):
+        weights = f"model.safetensors: {selection.describe()}"
     say(f"weights     {weights}")
     for tuned in read_tuned(run):
         say(f"sampler     {tuned.nfe} evaluations: {tuned.stepper}, end-point error {tuned.error:.3g}")

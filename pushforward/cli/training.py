@@ -64,7 +64,7 @@ def train(
             config,
             run.training_budget(steps, minutes),
             run.Execution(processes.device or pick_device(device), processes, accumulate, shard, compile),
-            run.Watcher(Progress(progress), warn=warn, tracker=tracker),
+            run.Watcher(Progress(progress), warn=warn, tracker=tracker, note=lambda message: tell(f"note: {message}")),
             TrainingOptions(report_every=250, checkpoint_every=checkpoint_every),
         )
     if not processes.main:

@@ -124,6 +124,8 @@ class TrainConfig(Section):
     """largest norm of a gradient"""
     ema: Annotated[float, Field(ge=0, le=1e4)] = 7.0
     """exponent of the power-function average of the weights; larger forgets faster"""
+    weights: Literal["best", "last"] = "best"
+    """average that a run ends with: the best on held-out rows, or the last"""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """share of the rows kept for measuring, never trained on"""
     mirror: bool = False

@@ -1,8 +1,8 @@
 """A run: a folder that holds everything that rebuilds a model, its data's units and its history.
 
 ``config.json`` (configuration, data transform, conventions, versions), ``model.safetensors`` (averaged weights),
-``checkpoints/step-N/``, ``metrics.jsonl``, ``floor.jsonl``, ``previews/``, ``sampler.json`` (tuned samplers). Nothing
-in it is ever executed.
+``checkpoints/step-N/``, ``metrics.jsonl``, ``floor.jsonl``, ``selection.jsonl`` (held-out losses of the averages),
+``previews/``, ``sampler.json`` (tuned samplers). Nothing in it is ever executed.
 
 Names are imported when they are first used, as those of the package are: `read` does not wait for the training loop.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pushforward.run.request import Execution as Execution
     from pushforward.run.request import RowRequest as RowRequest
     from pushforward.run.request import Watcher as Watcher
+    from pushforward.run.selection import read_selection as read_selection
     from pushforward.run.training import train as train
     from pushforward.run.training import train_run as train_run
     from pushforward.run.training import training_budget as training_budget

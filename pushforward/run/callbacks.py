@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunCallbacks"]
 
+RISING, MARGIN = 1 / 3, 0.005  # of the budget, and of the loss: what makes a warning
 FLOOR_DRAWS, FLOOR_WORK = 512, 2**33  # about a second of an exact field, at each checkpoint
 
 
@@ -46,6 +48,8 @@ class RunCallbacks:
     reported: set[int] = field(default_factory=set)  # steps of which metrics.jsonl has a line
     floor_steps: set[int] = field(default_factory=set)  # and floor.jsonl
     resumed: int = -1  # the step that training goes on from
+    lowest: tuple[float, float, int] = (math.inf, 0.0, 0)  # held-out loss so far, with the budget spent and the step
+    risen: bool = False  # whether that was warned of
 
     def hooks(self) -> Hooks:
         """The hooks of a training; their cost is counted in evaluations, of which a step takes three for each row."""
@@ -68,6 +72,11 @@ class RunCallbacks:
         """Tell the user that something went wrong, and that training goes on."""
         if self.watcher.warn is not None:
             self.watcher.warn(message)
+
+    def note(self, message: str) -> None:
+        """Tell the user what is good to know."""
+        if self.watcher.note is not None:
+            self.watcher.note(message)
 
     def loss(self, net: nn.Module, batch: tuple[Draw, Tensor | None], generator: torch.Generator) -> Tensor:
         """The objective at the points of a batch, ``[n]``."""
@@ -107,10 +116,24 @@ class RunCallbacks:
             append_line(self.folder / "metrics.jsonl", checked_line(asdict(status)))
         except OSError as error:
             self.warn(f"step {status.step} could not be written to metrics.jsonl ({error})")
+        self._look_back(status)
         self.track(asdict(status))
         if self.watcher.on_report is not None:
             self.watcher.on_report(status)
         self.watcher.progress(status.spent, status.describe())
+
+    def _look_back(self, status: TrainingStatus) -> None:
+        """Warn once where the held-out loss has risen for a third of the budget."""
+        if status.held_out is None or self.risen:
+            return
+        if status.held_out <= self.lowest[0]:
+            self.lowest = status.held_out, status.spent, status.step
+        elif status.spent - self.lowest[1] >= RISING and status.held_out > (1 + MARGIN) * self.lowest[0]:
+            self.risen = True
+            self.warn(
+                f"the held-out loss has risen since step {self.lowest[2]:,} ({self.lowest[0]:.4f}, now "
+                f"{status.held_out:.4f}): the rows are learned by heart; fewer steps or a smaller network will do"
+            )
 
     def on_checkpoint(self, weights: dict[str, Tensor], step: int) -> None:
         """Keep the average of the weights, from which the run is loaded."""

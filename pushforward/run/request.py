@@ -58,14 +58,15 @@ class Execution:
 class Watcher:
     """Who is told how a training goes, by the main process.
 
-    ``on_report`` gets every report, ``warn`` a sentence where something went wrong and training goes on, and
-    ``tracker`` ("tensorboard", "wandb" or "mlflow") the lines of ``metrics.jsonl``.
+    ``on_report`` gets every report, ``warn`` a sentence where something went wrong and training goes on, ``note`` one
+    that is good to know, and ``tracker`` ("tensorboard", "wandb" or "mlflow") the lines of ``metrics.jsonl``.
     """
 
     progress: Progress = SILENT
     on_report: Callable[[TrainingStatus], None] | None = None
     warn: Callable[[str], None] | None = None
     tracker: str | None = None
+    note: Callable[[str], None] | None = None
 
     def preparing(self, name: str) -> Progress:
         """The progress of what is done before the first step, of which no share of the budget is known."""

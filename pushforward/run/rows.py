@@ -92,11 +92,11 @@ class RunBatches:
             return self._feed("training", data.take(index).mirrored(), None, self.recipe, self.config.train.seed)
         return self._feed("training", data, index, self.recipe, self.config.train.seed)
 
-    def held_out(self) -> tuple[Draw, Tensor | None]:
-        """Points, times and noise of the held-out loss, always the same, so that its changes are the network's."""
+    def held_out_feed(self) -> Feed[tuple[Draw, Tensor | None]]:
+        """Batches of held-out rows, times and noise: the k-th is always the same, so that losses compare networks."""
         recipe = replace(self.recipe, batch=min(len(self.held_out_index), HELD_OUT_ROWS), pool=1)
         seed = self.config.train.seed + 1
-        return self._feed("held-out", self.rows.data, self.held_out_index, recipe, seed, ahead=1)(0)
+        return self._feed("held-out", self.rows.data, self.held_out_index, recipe, seed, ahead=1)
 
     def _feed(
         self, name: str, data: Dataset, only: Tensor | None, recipe: BatchRecipe, seed: int, ahead: int | None = None

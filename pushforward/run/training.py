@@ -20,6 +20,7 @@ from pushforward.run.loading import load
 from pushforward.run.model import Model
 from pushforward.run.request import Execution, RowRequest, Watcher
 from pushforward.run.rows import RunBatches, RunRows, read_rows
+from pushforward.run.selection import keep_best
 from pushforward.run.tracking import tracking
 from pushforward.version import __version__
 
@@ -75,7 +76,7 @@ def train(
             step of a ``compiled`` training takes half a minute, those after it a tenth less (a transformer on a CPU).
         checkpoint_every, report_every, keep: steps between checkpoints and between reports; checkpoints kept.
         progress: called with (share of the budget, words); ``on_report`` with every `TrainingStatus`.
-        warn: called with a sentence where something went wrong and training goes on.
+        warn: called with a sentence where something went wrong and training goes on, or is good to know.
         tracker: an experiment tracker, which gets the lines of ``metrics.jsonl``.
 
     Ctrl-C ends training at a whole step, and the model is what was learned so far. InputError for bad data, an
@@ -93,7 +94,7 @@ def train(
         config or Config(),
         training_budget(steps, minutes),
         execution,
-        Watcher(Progress.of(progress), on_report, warn, tracker),
+        Watcher(Progress.of(progress), on_report, warn, tracker, warn),
         TrainingOptions(report_every=report_every, checkpoint_every=checkpoint_every, keep=keep),
     )
     return load(Path(out), device, processes=processes)
@@ -150,7 +151,7 @@ def _fit(
     processes, watcher, rows = execution.processes, batches.watcher, batches.rows
 
     # of a plan or pairs, which took a while, the minutes are counted
-    feed, held_out = batches.training(), batches.held_out()
+    feed, held_out = batches.training(), batches.held_out_feed()
     if record.data.pairs or batches.planned:
         budget = _left(budget, started, folder, processes)
 
@@ -158,9 +159,9 @@ def _fit(
     net = net if execution.shard else net.to(execution.device)
     if execution.compiled:
         net.compile()  # in place: names and state stay, and the copy that holds the average is not compiled
-    callbacks = RunCallbacks(folder, record, batches, held_out, execution, watcher)
+    callbacks = RunCallbacks(folder, record, batches, held_out(0), execution, watcher)
     for note in rows.data.notes:
-        callbacks.warn(note)
+        callbacks.note(note)
 
     c = config.train
     assert c.lr is not None  # resolved
@@ -177,7 +178,12 @@ def _fit(
         shard=execution.shard,
     )
     with closing(feed), tracking(watcher.tracker, folder, config.model_dump(), callbacks.warn) as callbacks.track:
-        _, finished = fit(net, callbacks.loss, feed, budget, optimizer, callbacks.hooks(), options)
+        state, finished = fit(net, callbacks.loss, feed, budget, optimizer, callbacks.hooks(), options)
+    if finished and not execution.shard:
+        with closing(held_out):
+            selection = processes.on_main(lambda: keep_best(net, callbacks, held_out, state.step))
+        if selection is not None:
+            callbacks.note(selection.describe())
     return finished
 
 

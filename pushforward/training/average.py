@@ -31,6 +31,7 @@ __all__ = [
     "length",
     "longest",
     "make_room",
+    "read_snapshot",
     "reaverage",
     "sharper",
     "step_weight",
@@ -113,6 +114,17 @@ def take_snapshot(folder: Path, step: int, averages: dict[str, Tensor], run: str
         shutil.rmtree(path, ignore_errors=True)
 
 
+def read_snapshot(path: Path, like: Tensor, run: str = "") -> dict[str, Tensor]:
+    """Read the averages of ``folder/step-N``, flat as ``like``; InputError: damaged, or of another ``run``."""
+    try:
+        tensors, values = read_folder(path, dict.fromkeys(PROFILES, like), run)
+        if values != {"step": int(path.name[5:])}:
+            raise ValueError("it is of another step")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged snapshot ({one_line(error)}); delete this folder") from error
+    return tensors
+
+
 def make_room(folder: Path, need: int) -> bool:
     """Drop every other snapshot, the newest first, where a checkpoint has no room for ``need`` bytes; whether it did.
 
@@ -152,12 +164,7 @@ def reaverage(net: nn.Module, folder: Path, main: float, width: float, run: str 
         )
     total = torch.zeros_like(like, dtype=torch.float64)
     for i, path in enumerate(snapshots):
-        try:
-            tensors, values = read_folder(path, dict.fromkeys(PROFILES, like), run)
-            if values != {"step": int(path.name[5:])}:
-                raise ValueError("it is of another step")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: damaged snapshot ({one_line(error)}); delete this folder") from error
+        tensors = read_snapshot(path, like, run)
         for j, name in enumerate(PROFILES):
             total += numbers[2 * i + j] * tensors[name].double()
     torch.nn.utils.vector_to_parameters(total.to(like.dtype), params)
