@@ -22,7 +22,9 @@ def main(out: Path, minutes: float) -> None:
     config = Config(net=NetConfig(width=384, depth=4), train=TrainConfig(batch=128, ema=7.0))
     print(f"training on scikit-learn's digits for {minutes:g} minutes; Ctrl-C stops early and keeps what was learned")
     with progress_bar("train") as show:
-        model = pf.train("digits", out, config=config, minutes=minutes, progress=show)
+        model = pf.train(
+            "digits", out, config=config, minutes=minutes, progress=show, warn=lambda text: print(f"note: {text}")
+        )
     seen, held_out = load_data("digits").split(config.train.held_out, config.train.seed)
 
     # what came out, in model units: 1 standard deviation of a pixel
