@@ -148,10 +148,12 @@ def good_run(folder):
     values = enumerate(rng.normal(size=240))
     lines = [
         f"{i % 7},{x:.4f},{'abc'[i % 3]},{'' if i % 5 else f'{x * x:.6}'},ID-{i:04d},{i},{f'{x:.2f}' if i % 9 else 'T'}"
+        # what others say: a sum, a category, one never below another, gaps that come together, bounds
+        f",{i % 7 + round(x, 4):.4f},{'uvu'[i % 3]},{x + i % 11 / 4:.4f},{'' if i % 5 else i % 13},{min(i % 40, 20)}"
         for i, x in values
     ]
     data = folder / "rows.csv"
-    data.write_text("\n".join(["n,x,c,g,id,key,mixed", *lines]) + "\n")
+    data.write_text("\n".join(["n,x,c,g,id,key,mixed,total,kind,top,h,part", *lines]) + "\n")
     model = pf.train(data, folder / "run", config=CONFIG, steps=4, checkpoint_every=2, report_every=2)
     model.tune(2)
     return data

@@ -17,6 +17,7 @@ __all__ = ["BARE", "Expression", "column", "monomial", "name_of", "parse", "tota
 BARE = r"[^\W\d][\w.]*"  # a name that needs no quotation marks, such as Sepal.Length
 TOKEN = re.compile(rf"\s*(`[^`]+`|{BARE}|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|\*\*|>=|<=|[-+*/^()=<>,])")
 FUNCTIONS = ("max", "min")
+LONGEST = 500  # words and signs of a formula, which may be in a file of anyone
 DEEPEST = 100  # of a formula in a file
 
 
@@ -125,13 +126,15 @@ def name_of(name: str) -> str:
 
 def tokens(text: str) -> list[str]:
     """Split a rule into names, numbers and signs; InputError for what is none."""
-    found, place = [], 0
-    while place < len(text.rstrip()):
+    found, place, end = list[str](), 0, len(text.rstrip())
+    while place < end:
         match = TOKEN.match(text, place)
         if not match:
             raise InputError(f"rule {text!r}: {text[place:].strip()[:20]!r} is no formula of columns")
         found.append(match[1])
         place = match.end()
+        if len(found) > LONGEST:
+            raise InputError(f"rule {text[:40]!r}...: has more than {LONGEST} words and signs")
     return found
 
 

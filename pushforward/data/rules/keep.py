@@ -22,7 +22,6 @@ from pushforward.errors import InputError
 
 __all__ = ["Rules", "fit_rules"]
 
-
 MOST = 20  # rules that notes name
 
 
@@ -31,9 +30,8 @@ class Rules:
     """Rules, of one target each, in an order in which targets can be restored."""
 
     kept: tuple[Rule, ...] = ()
-    broken: tuple[str, ...] = field(
-        default=(), compare=False
-    )  # sentences on training rows in which a rule that was declared does not hold
+    # sentences on training rows in which a rule that was declared does not hold, which a run has in its notes
+    broken: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -193,7 +193,7 @@ class ObservedRows:
 def _solve(
     rule: Rule, name: str, cells: Mapping[str, ArrowColumn], types: Mapping[str, object], near: bool = False
 ) -> ArrowColumn | None:
-    """Find the source ``name`` with which a rule gives its target; None where it cannot be nulls_known.
+    """Find the source ``name`` with which a rule gives its target; None where it cannot be told.
 
     ``near``: one that fits, the nearest to what it is.
     """
