@@ -24,6 +24,7 @@ from pushforward.metrics import (
     frechet_distance,
     kernel_distance,
     median_distance,
+    membership,
     memorisation,
     mmd,
     sliced_wasserstein,
@@ -455,3 +456,39 @@ def test_features_are_taken_in_batches(distance, monkeypatch):
     assert max(sizes) == 256 and sum(sizes) == 580
     with pytest.raises(InputError, match="one row"):
         distance(x, y, lambda images: images.mean((1, 2, 3)))
+
+
+# ---- membership
+
+
+def test_membership_of_rows_of_one_law_is_chance():
+    """The p-value is exact: under the null it is below any level as often as the level says, or less often."""
+    g = torch.Generator().manual_seed(0)
+    values = [
+        membership(torch.randn(300, generator=g), torch.randn(150, generator=g), seed=i).p_value for i in range(400)
+    ]
+    for level in (0.01, 0.1, 0.3):
+        below = float((torch.tensor(values) <= level).double().mean())
+        assert below <= level + 3 * math.sqrt(level * (1 - level) / 400)
+    assert float((torch.tensor(values) <= 0.3).double().mean()) > 0.1
+
+
+def test_membership_of_rows_that_are_known():
+    """Two normals, of which share and area are known; what is not finite counts as the largest."""
+    g = torch.Generator().manual_seed(0)
+    n, shift = 20_000, 1.5
+    found = membership(torch.randn(n, generator=g) - shift, torch.randn(n, generator=g))
+    normal = torch.distributions.Normal(0.0, 1.0)
+    share = float(normal.cdf(normal.icdf(torch.tensor(0.01)) + shift))
+    area = float(normal.cdf(torch.tensor(shift / math.sqrt(2))))
+    assert found.found == pytest.approx(share, abs=0.02) and found.low < share < found.high
+    assert found.auc == pytest.approx(area, abs=0.006) and found.leaks
+    assert found.expected == pytest.approx(0.01, abs=1e-4)
+    few = membership(torch.zeros(40), torch.ones(10))  # of ten fresh rows the least is the threshold
+    assert few.found == 1 and few.expected == pytest.approx(1 / 11) and few.auc == 1 and few.leaks
+    lost = membership(torch.full((50,), math.nan), torch.zeros(100))
+    assert lost.found == 0 and lost.auc == 0 and not lost.leaks
+    same = membership(torch.zeros(50), torch.zeros(100))
+    assert same.auc == 0.5 and not same.leaks
+    with pytest.raises(ValueError, match="no rows"):
+        membership(torch.zeros(0), torch.zeros(3))

@@ -115,3 +115,5 @@ def print_scores(report: Report) -> None:
             f"{run.name}: suspected copies {copied}; {run.timing.evaluations:g} evaluations, "
             f"{run.timing.seconds_per_1000:.3g} s per 1,000 samples"
         )
+        if run.membership is not None:
+            say(f"{run.name}: by the loss, {run.membership.describe()}")

@@ -14,10 +14,12 @@ from pushforward.config import components
 from pushforward.data import Transform
 from pushforward.distributed import SINGLE, Processes
 from pushforward.errors import InputError
+from pushforward.evaluation.audit import membership_audit
 from pushforward.evaluation.losses import WORK, Losses, losses
 from pushforward.evaluation.reference import Reference
 from pushforward.evaluation.result import LogLikelihood, Timing, Training
 from pushforward.field import Field
+from pushforward.metrics import Membership
 from pushforward.metrics.base import subsample
 from pushforward.objective import Estimate
 from pushforward.progress import SILENT, Progress
@@ -27,7 +29,14 @@ from pushforward.tensor import Points, Time, dimension
 if TYPE_CHECKING:
     from pushforward.run.model import Model
 
-__all__ = ["measure_likelihood", "measure_losses", "sample_trajectories", "timed_samples", "training_history"]
+__all__ = [
+    "audit_losses",
+    "measure_likelihood",
+    "measure_losses",
+    "sample_trajectories",
+    "timed_samples",
+    "training_history",
+]
 
 EXACT = 16  # dimensions up to which divergences are exact
 TOLERANCE = 0.1  # nats; rows differ by far more
@@ -120,6 +129,17 @@ def measure_losses(model: Model, reference: Reference, draws: int, seed: int) ->
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
     return measured, measured.note
+
+
+def audit_losses(model: Model, reference: Reference, evaluations: int, seed: int) -> Membership | None:
+    """Audit the run for its training rows by their losses; None where a condition is needed that is not known."""
+    assert reference.trained is not None
+    parts, device = components(model.run.config, model.run.data.spec(model.transform)), torch.device(model.device)
+    labels = (None, None) if reference.labels is None else tuple(y.to(device) for y in reference.labels)
+    if model.run.config.condition.condition != "labels":
+        labels = (None, None)
+    rows = (reference.trained.to(device), labels[0]), (reference.held_out.to(device), labels[1])
+    return membership_audit(model.field, parts, *rows, seed, evaluations)
 
 
 def measure_likelihood(

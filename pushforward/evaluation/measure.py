@@ -15,6 +15,7 @@ from pushforward.errors import InputError
 from pushforward.evaluation.budget import EvaluationBudget, evaluation_budget
 from pushforward.evaluation.fidelity import TableFindings, table_fidelity
 from pushforward.evaluation.field import (
+    audit_losses,
     measure_likelihood,
     measure_losses,
     sample_trajectories,
@@ -25,7 +26,7 @@ from pushforward.evaluation.losses import Losses
 from pushforward.evaluation.quality import PCAProjection, fit_projection, scores, search_copies
 from pushforward.evaluation.reference import LEAST, Reference, load_reference
 from pushforward.evaluation.result import Copies, Curve, Evaluation, Findings, LogLikelihood, PlotData
-from pushforward.metrics import energy_distance
+from pushforward.metrics import Membership, energy_distance
 from pushforward.metrics.base import subsample
 from pushforward.progress import Progress
 from pushforward.sample import DEFAULT_STEPS, EulerMaruyama, Stepper, default_grid, reverse_sigma
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
+AUDIT = 128  # evaluations of the membership audit for each draw of the losses
 PLOTTED = 1000  # rows that pictures are drawn from, at most
 
 
@@ -159,6 +161,7 @@ class FieldFindings(NamedTuple):
     by_evaluations: Curve | None
     by_diffusion: Curve | None
     losses: Losses | None
+    membership: Membership | None
     likelihood: LogLikelihood | None
     notes: list[str]
 
@@ -203,7 +206,9 @@ def _evaluate(subject: Subject, quick: bool, progress: Progress) -> Evaluation:
     # copies of training rows, and what only the field itself can say
     progress(0.55, "copies")
     memory = _find_copies(subject, samples, points)
-    field = FieldFindings(None, None, None, None, []) if quick else _measure_field(subject, progress.part(0.65, 0.98))
+    field = (
+        FieldFindings(None, None, None, None, None, []) if quick else _measure_field(subject, progress.part(0.65, 0.98))
+    )
     progress(0.98, "trajectories")
     trajectories, times = sample_trajectories(model, seed)
     notes += [*fidelity.notes, *memory.notes, *field.notes]
@@ -213,6 +218,7 @@ def _evaluate(subject: Subject, quick: bool, progress: Progress) -> Evaluation:
         scores=(*listed, *fidelity.scores),
         p_value=p_values["two_sample"],
         copies=memory.copies,
+        membership=field.membership,
         table=fidelity.table,
         by_evaluations=field.by_evaluations,
         by_diffusion=field.by_diffusion,
@@ -275,9 +281,11 @@ def _measure_field(subject: Subject, progress: Progress) -> FieldFindings:
 
     # rows of another source have no floor, which is of the rows that were trained on
     losses: Losses | None = None
+    audit: Membership | None = None
     if reference.trained is not None and reference.info.own:
         progress(0.6, "the loss and its floor")
         losses, note = measure_losses(model, reference, budget.loss_draws, seed)
+        audit = None if losses is None else audit_losses(model, reference, AUDIT * budget.loss_draws, seed)
         notes.append(note)
 
     likelihood, note = measure_likelihood(
@@ -290,7 +298,7 @@ def _measure_field(subject: Subject, progress: Progress) -> FieldFindings:
         progress.part(0.75, 1.0),
         subject.processes,
     )
-    return FieldFindings(by_evaluations, by_diffusion, losses, likelihood, [*notes, note])
+    return FieldFindings(by_evaluations, by_diffusion, losses, audit, likelihood, [*notes, note])
 
 
 def _curve(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pushforward.metrics import METRICS, ClosestRecord, Measured, Utility
+from pushforward.metrics import METRICS, ClosestRecord, Measured, Membership, Utility
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,6 +213,7 @@ class Evaluation:
     scores: tuple[Score, ...]
     p_value: float
     copies: Copies | None
+    membership: Membership | None
     table: TableScores | None
     by_evaluations: Curve | None
     by_diffusion: Curve | None

@@ -16,6 +16,7 @@ from pushforward.metrics.classifier import TwoSample, Utility, classifier_two_sa
 from pushforward.metrics.floor import Measured, with_floor, with_floors
 from pushforward.metrics.frechet import frechet_distance
 from pushforward.metrics.kernels import energy_distance, kernel_distance, median_distance, mmd
+from pushforward.metrics.membership import Membership, membership
 from pushforward.metrics.neighbours import Memorisation, PrecisionRecall, memorisation, precision_recall
 from pushforward.metrics.tables import (
     ClosestRecord,
@@ -34,6 +35,7 @@ __all__ = [
     "ClosestRecord",
     "Columns",
     "Measured",
+    "Membership",
     "Memorisation",
     "Metric",
     "Pairs",
@@ -48,6 +50,7 @@ __all__ = [
     "frechet_distance",
     "kernel_distance",
     "median_distance",
+    "membership",
     "memorisation",
     "mmd",
     "pair_distances",

@@ -121,15 +121,17 @@ def quality_table(one: Evaluation) -> str:
 def memory_parts(one: Evaluation) -> list[str]:
     """Write whether samples are copies: figures, and the closest pairs as pictures or rows."""
     copies, plots = one.copies, one.plot_data
+    audit = [] if one.membership is None else [paragraph(f"By the loss alone: {one.membership.describe()}.")]
     if copies is None:
-        return [paragraph("Which rows the run was trained on is not known here, so copies cannot be looked for.")]
+        unknown = paragraph("Which rows the run was trained on is not known here, so copies cannot be looked for.")
+        return [unknown, *audit]
     summary = (
         f"{copies.suspects:,} of {copies.samples:,} samples are suspected of being copies of one of {copies.train:,} "
         f"training rows. A sample is closer to the training rows than a held-out row with probability "
         f"{copies.closer:.3f} (0.5 is fair, 1 all copied); its median distance is {copies.ratio:.3g} of theirs."
     )
     histogram = figures.distance_figure(one)
-    parts = [paragraph(summary), html_figure(histogram, "How far the nearest training row is", small=True)]
+    parts = [paragraph(summary), *audit, html_figure(histogram, "How far the nearest training row is", small=True)]
     pictures = figures.copies_figure(one)
     if pictures is not None:
         parts.append(html_figure(pictures, "The samples closest to a training picture, and below each that picture"))

@@ -22,7 +22,8 @@ from pushforward.data.rules.base import EXACT, Numbers, view
 
 __all__ = ["CHANCE", "Known", "Sample", "sample_rows"]
 
-ROWS = 4096  # looked at in search of rules; what is found is checked on all
+ROWS = (512, 4096)  # looked at in search of rules, at least and at most; what is found is checked on all
+CELLS = 1 << 21  # of them, about: the search in wide tables compares each column with each
 CHANCE = -6.0  # log10 of the chance that any rule holds in columns that have nothing to do with each other
 
 
@@ -106,20 +107,21 @@ class Sample:
 
 
 def sample_rows(stream: Stream, encoders: Sequence[ColumnEncoder]) -> Sample:
-    """Take at most `ROWS` rows of a table, as far apart as they can be, and its columns of which rules may speak."""
+    """Take some rows of a table, as far apart as they can be, and its columns of which rules may speak."""
     import pyarrow as pa
 
     columns = [column for encoder in encoders if (column := Known.of(encoder))]
     names, parts, rows = [column.name for column in columns], [], 0
+    most = min(max(CELLS // max(len(columns), 1), ROWS[0]), ROWS[1])
     for _, part in stream.parts():
-        parts.append(_thin(part.select(names)))
+        parts.append(_thin(part.select(names), most))
         rows += len(part)
-    return Sample(tuple(columns), _thin(pa.concat_tables(parts)), rows, stream.names)
+    return Sample(tuple(columns), _thin(pa.concat_tables(parts), most), rows, stream.names)
 
 
-def _thin(table: ArrowTable) -> ArrowTable:
+def _thin(table: ArrowTable, most: int) -> ArrowTable:
     import pyarrow as pa
 
-    if len(table) <= ROWS:
+    if len(table) <= most:
         return table
-    return table.take(pa.array(np.linspace(0, len(table) - 1, ROWS).astype(np.int64)))
+    return table.take(pa.array(np.linspace(0, len(table) - 1, most).astype(np.int64)))
