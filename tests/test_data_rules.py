@@ -558,3 +558,8 @@ def test_flags_and_inspect(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "end >= start" not in out and "upper <= `all floors`" in out
     assert not load(path, {"rules": ["not any"]}).transform.rules.kept
+    models = {column.name: column.model for column in inspect(path).columns}
+    assert models["end"] == "by rule: end >= start" and models["ground"].startswith("whole number")
+    with pytest.raises(SystemExit):
+        main(["inspect", str(path), "--rule", "end >= begin"])
+    assert "unknown column 'begin'" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from pushforward.data.files.images import read_size
 from pushforward.data.files.read import DataSource, Raw, read_source
 from pushforward.data.files.rows import Array, array_columns, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
-from pushforward.data.rules.keep import fit_rules
+from pushforward.data.rules.keep import Rules, fit_rules
 from pushforward.data.schema import Schema, read_schema
 from pushforward.errors import InputError
 from pushforward.progress import Watch
@@ -78,7 +78,10 @@ def inspect(
         codes = np.stack([code for _, code in described], axis=1) if described else np.zeros((0, 0))
         models = [_model(rows.select([i]), declared) for i in range(len(described))]
         summaries = tuple(replace(s, model=form) for (s, _), (form, _) in zip(described, models, strict=True))
-        notes = (*raw.notes, *(note for _, note in models if note), *_rules(rows, raw, declared))
+        rules = _rules(rows, raw, declared)
+        forms = {rule.target: f"by rule: {rule.name}" for rule in rules.kept if rule.reduces}
+        summaries = tuple(replace(s, model=forms.get(s.name, s.model)) for s in summaries)
+        notes = (*raw.notes, *(note for _, note in models if note), *rules.notes)
         return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes), notes=notes)
     if rows.dtype.kind not in "biuf" or rows.size == 0 or rows.ndim == 0:
         check_array(rows, raw.origin)
@@ -131,13 +134,14 @@ def _duplicated(rows: Array) -> int:
     return len(rows) - len({hash(row.tobytes()) for row in rows})
 
 
-def _rules(rows: ArrowTable, raw: Raw, schema: Schema) -> tuple[str, ...]:
-    """What holds in every row, a sentence each; nothing of a table that is refused."""
+def _rules(rows: ArrowTable, raw: Raw, schema: Schema) -> Rules:
+    """What holds in every row; nothing of a table that is refused, or InputError for a rule that was declared of it."""
     stream = Stream.of(rows, raw.origin)
     try:
-        return fit_rules(stream, infer_columns(stream, schema), schema)[0].notes
+        columns = infer_columns(stream, schema)
     except InputError:
-        return ()
+        columns = ()
+    return fit_rules(stream, columns, schema)[0] if columns or schema.rules else Rules()
 
 
 def _model(column: ArrowTable, schema: Schema) -> tuple[str, str]:
