@@ -306,9 +306,9 @@ class Transform:
         text = text_from_json(data.get("text", {}), "transform: text")
         names = [column.name for column in columns if not column.ignored] if kind == "table" else []
         out = Transform(kind, tuple(shape), columns, text, rules_from_json(data.get("rules", []), names))
-        return out.tried_out() if out.rules.kept else out
+        return out._with_rules_tried() if out.rules.kept else out
 
-    def tried_out(self) -> Transform:
+    def _with_rules_tried(self) -> Transform:
         """Itself, if its rules can be kept of some rows; InputError for a file with others."""
         import pyarrow as pa
 

@@ -116,30 +116,30 @@ def training_history(model: Model, measured: Losses | None) -> Training:
 
 def measure_losses(model: Model, reference: Reference, draws: int, seed: int) -> tuple[Losses | None, str]:
     """Measure the loss on training and on held-out rows, and its floor; or a note why there is none."""
-    run, device = model.run, torch.device(model.device)
-    assert reference.trained is not None
+    run = model.run
     if run.config.condition.condition == "labels" and reference.labels is None:
         return None, "no loss: the classes of the data are not those of the run any more"
     parts = components(run.config, run.data.spec(model.transform))
-    labels = (None, None) if reference.labels is None else tuple(y.to(device) for y in reference.labels)
-    trained, held_out = reference.trained.to(device), reference.held_out.to(device)
     try:
-        rows = (trained, labels[0]), (held_out, labels[1])
-        measured = losses(model.field, parts, run.config, *rows, seed, draws, WORK)
+        measured = losses(model.field, parts, run.config, *_sides(model, reference), seed, draws, WORK)
     except (InputError, ValueError) as error:
         return None, f"the loss could not be measured again ({error})"
     return measured, measured.note
 
 
-def audit_losses(model: Model, reference: Reference, evaluations: int, seed: int) -> Membership | None:
-    """Audit the run for its training rows by their losses; None where a condition is needed that is not known."""
+def audit_losses(model: Model, reference: Reference, evaluations: int, seed: int) -> Membership:
+    """Audit the run for its training rows by their losses (see `membership_audit`)."""
+    parts = components(model.run.config, model.run.data.spec(model.transform))
+    return membership_audit(model.field, parts, *_sides(model, reference), seed, evaluations)
+
+
+def _sides(model: Model, reference: Reference) -> tuple[tuple[Tensor, Tensor | None], tuple[Tensor, Tensor | None]]:
+    """Training and held-out rows on the model's device, with their classes where the network is conditioned on them."""
     assert reference.trained is not None
-    parts, device = components(model.run.config, model.run.data.spec(model.transform)), torch.device(model.device)
-    labels = (None, None) if reference.labels is None else tuple(y.to(device) for y in reference.labels)
-    if model.run.config.condition.condition != "labels":
-        labels = (None, None)
-    rows = (reference.trained.to(device), labels[0]), (reference.held_out.to(device), labels[1])
-    return membership_audit(model.field, parts, *rows, seed, evaluations)
+    device, labels = torch.device(model.device), reference.labels
+    labelled = labels is not None and model.run.config.condition.condition == "labels"
+    y, held_out_y = (part.to(device) for part in labels) if labelled and labels else (None, None)
+    return (reference.trained.to(device), y), (reference.held_out.to(device), held_out_y)
 
 
 def measure_likelihood(

@@ -102,7 +102,7 @@ def view(cells: ArrowColumn, kind: Any, rule: str, name: str) -> Numbers:
         there = present(cells)
         plain = cells.filter(pa.array(there))
         found = counts(plain) if is_time(kind) else np.asarray(plain.cast(pa.float64(), safe=False), np.float64)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise InputError(f"rule {rule}: column {name!r} has type {cells.type}, in training {kind}") from error
     values = np.zeros(len(there), found.dtype)
     values[there] = found

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +17,22 @@ from pushforward.data.rules.base import Cells, Numbers, Rule, view
 from pushforward.data.rules.columns import Known
 from pushforward.data.rules.lookup import Lookup, plain_values, source_values
 from pushforward.data.rules.offset import Offset
+from pushforward.data.rules.repairs import Gap, Limits
 
-__all__ = ["LookupCandidate", "OffsetCandidate", "PlainCandidate", "Candidate"]
+__all__ = ["Candidate", "LookupCandidate", "OffsetCandidate", "PlainCandidate", "lookup_candidate"]
 
 NEAR = 0.01  # standard deviations by which a formula may miss its target where both were rounded
 MOST = 1 << 16  # values of a column that determines another
 
 
+@dataclass
 class Candidate(ABC):
     """A rule in the making; ``declared``, or else found and dropped at the first row that breaks it."""
 
-    target: str
-    sources: tuple[str, ...]
-    name: str
+    rule: Rule
+    known: dict[str, Known]
     declared: bool = False
+    rows: int = 0  # that it was held against
     alive: bool = True
     broken: int = 0  # rows that break a rule that was declared
     first: int = -1  # of them
@@ -56,9 +60,6 @@ class OffsetCandidate(Candidate):
     """A formula, or an order: extremes of the rest, gaps, and the reference."""
 
     rule: Offset
-    known: dict[str, Known]
-    declared: bool = False
-    rows: int = 0
     least: float = math.inf
     most: float = -math.inf
     unlike: bool = False  # whether the target is missing elsewhere than the sources
@@ -66,26 +67,11 @@ class OffsetCandidate(Candidate):
     sums: list[float] = field(default_factory=list)
     moments: list[tuple[int, float, float]] = field(default_factory=list)  # of the target
 
-    @property
-    def target(self) -> str:  # type: ignore[override]
-        """Of the rule."""
-        return self.rule.target
-
-    @property
-    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Of the rule."""
-        return self.rule.sources
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """Of the rule."""
-        return self.rule.name
-
     def update(self, cells: Cells, first: int) -> None:
         """Compute the rests."""
-        names = (self.target, *self.sources)
-        views = {name: view(cells[name], self.rule.kind, self.name, name) for name in names}
-        target = views.pop(self.target)
+        names = (self.rule.target, *self.rule.sources)
+        views = {name: view(cells[name], self.rule.kind, self.rule.name, name) for name in names}
+        target = views.pop(self.rule.target)
         base = self.rule.base_of(views, len(target.values))
         sources = np.logical_and.reduce([one.there for one in views.values()])
         self.unlike |= not np.array_equal(target.there, sources & base.there)
@@ -124,7 +110,7 @@ class OffsetCandidate(Candidate):
         mean = math.fsum(self.sums) / self.rows
         rule = replace(self.rule, support=0 if self.declared else self.rows, follows=not self.unlike)
         if rule.exact and not self.declared and (far := max(-self.least, self.most)) > 0:
-            if not (unit := self.known[self.target].unit):
+            if not (unit := self.known[self.rule.target].unit):
                 return None
             far = round(far / unit) * unit
             rule = replace(rule, low=-far, high=far, follows=False)
@@ -138,35 +124,15 @@ class OffsetCandidate(Candidate):
 class LookupCandidate(Candidate):
     """A table from the values of one column to those of another."""
 
-    target: str
-    source: str
-    known: dict[str, Known]
-    declared: bool = False
+    rule: Lookup
     table: dict[Value, Value] = field(default_factory=dict)
-    rows: int = 0
-
-    @property
-    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The one that determines."""
-        return (self.source,)
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """As the rule has it."""
-        return self._rule((), ()).name
-
-    def _rule(self, keys: tuple[Value, ...], values: tuple[Value, ...]) -> Lookup:
-        target, source = self.known[self.target], self.known[self.source]
-        kinds = (str(target.type), self.source, str(source.type))
-        steps, support = source.number and not source.boolean, self.rows * (not self.declared)
-        return Lookup(self.target, *kinds, steps, keys, values, target.dictionary, support)
 
     def update(self, cells: Cells, first: int) -> None:
         """Take in the pairs that occur."""
         import pyarrow as pa
 
-        source = self._plain(cells[self.source])
-        target = pa.array(plain_values(cells[self.target], str(self.known[self.target].type)))
+        source = self._plain(cells[self.rule.source])
+        target = pa.array(plain_values(cells[self.rule.target], self.rule.type))
         pairs = pa.table({"s": source, "t": target})
         for row in pairs.group_by(["s", "t"]).aggregate([]).to_pylist():
             if self.table.setdefault(row["s"], row["t"]) != row["t"]:
@@ -179,68 +145,59 @@ class LookupCandidate(Candidate):
     def _plain(self, cells: ArrowColumn) -> ArrowColumn:
         import pyarrow as pa
 
-        known = self.known[self.source]
-        if known.number and not known.boolean:
-            numbers = view(cells, known.type, self.name, self.source)
+        if self.rule.steps:
+            numbers = view(cells, self.known[self.rule.source].type, self.rule.name, self.rule.source)
             return pa.array(numbers.values, mask=~numbers.there)
-        return source_values(cells, str(known.type), self.name, self.source)
+        return source_values(cells, self.rule.source_type, self.rule.name, self.rule.source)
 
     def result(self) -> Lookup | None:
         """The table, of a number by the intervals in which the target stays the same."""
         if not self.alive:
             return None
-        table = dict(self.table)
-        gap = [(None, table.pop(None))] if None in table else []
-        known = self.known[self.source]
-        pairs = sorted(table.items(), key=lambda pair: pair[0])  # type: ignore[arg-type,return-value]
-        if known.number and not known.boolean:
-            pairs = _steps(pairs, whole=known.decimals == 0)
-        pairs += gap
-        return self._rule(tuple(key for key, _ in pairs), tuple(value for _, value in pairs))
+        pairs: list[tuple[Value, Value]] = [(key, value) for key, value in self.table.items() if key is not None]
+        if self.rule.steps:
+            pairs = [*_steps(pairs, whole=self.known[self.rule.source].decimals == 0)]
+        else:
+            pairs.sort(key=repr)
+        pairs += [(None, self.table[None])] if None in self.table else []
+        keys, values = (tuple(side) for side in zip(*pairs, strict=True))
+        return replace(self.rule, keys=keys, values=values, support=0 if self.declared else self.rows)
 
 
-def _steps(pairs: list[tuple[Value, Value]], whole: bool) -> list[tuple[Value, Value]]:
-    """The first of the pairs in order between which the target changes, from half way to the one before."""
-    out, last = pairs[:1], pairs[0]
-    for key, value in pairs[1:]:
-        if value != last[1]:
-            middle = (key + last[0]) / 2  # type: ignore[operator]
-            edge = math.ceil(middle) if whole else middle if last[0] < middle <= key else key  # type: ignore[operator]
-            out.append((edge, value))
-        last = (key, value)
-    return out
+def _steps(pairs: Iterable[tuple[Any, Value]], whole: bool) -> Iterator[tuple[Value, Value]]:
+    """The least numbers of the intervals between which the target changes, from half way to the number before."""
+    last: tuple[Any, Value] | None = None
+    for key, value in sorted(pairs, key=lambda pair: pair[0]):
+        if last is None:
+            yield key, value
+        elif value != last[1]:
+            middle = (key + last[0]) / 2
+            # neighbours in float64 have nothing between them
+            yield (math.ceil(middle) if whole else middle if last[0] < middle <= key else key), value
+        last = key, value
+
+
+def lookup_candidate(target: str, source: str, known: dict[str, Known], declared: bool = False) -> LookupCandidate:
+    """Build a candidate for ``target by source``, whose table is still empty."""
+    to, by = known[target], known[source]
+    steps = by.number and not by.boolean
+    rule = Lookup(target, str(to.type), source, str(by.type), steps, (), (), to.dictionary)
+    return LookupCandidate(rule, known, declared)
 
 
 @dataclass
 class PlainCandidate(Candidate):
     """A rule that is complete as it was guessed, and holds or does not."""
 
-    rule: Rule
-    declared: bool = False
-    rows: int = 0
-
-    @property
-    def target(self) -> str:  # type: ignore[override]
-        """Of the rule."""
-        return self.rule.target
-
-    @property
-    def sources(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Of the rule."""
-        return self.rule.sources
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """Of the rule."""
-        return self.rule.name
+    rule: Limits | Gap
 
     def update(self, cells: Cells, first: int) -> None:
         """Ask whether it holds."""
-        self.rows += len(cells[self.target])
+        self.rows += len(cells[self.rule.target])
         self._break(~self.rule.holds(cells), first)
 
     def result(self) -> Rule | None:
         """The rule, with the rows that it was seen in."""
         if not self.alive or 2 * self.broken > self.rows:
             return None
-        return replace(self.rule, support=0 if self.declared else self.rows)  # type: ignore[type-var]
+        return replace(self.rule, support=0 if self.declared else self.rows)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pushforward.data.rules.candidates import Candidate, LookupCandidate, OffsetCandidate, PlainCandidate
+from pushforward.data.rules.candidates import Candidate, OffsetCandidate, PlainCandidate, lookup_candidate
 from pushforward.data.rules.columns import Known, Sample
 from pushforward.data.rules.expression import parse, tokens
 from pushforward.data.rules.formulas import offset
@@ -51,13 +51,13 @@ def read_rule(text: str, rows: Sample, origin: str) -> Candidate:
         raise _unknown(text, odd[0], rows, origin)
     if len(words) == 3 and words[1] == "by":
         target, source = words[0].strip("`"), words[2].strip("`")
-        candidate: Candidate = LookupCandidate(target, source, known, declared=True)
+        candidate: Candidate = lookup_candidate(target, source, known, declared=True)
     elif words[:2] == ["missing", "("]:
         candidate = _gap(text, words, known)
     else:
         candidate = _formula(text, words, known)
-    if candidate.target in candidate.sources:
-        raise InputError(f"{origin}: rule {text!r} says what {candidate.target!r} is by itself")
+    if candidate.rule.target in candidate.rule.sources:
+        raise InputError(f"{origin}: rule {text!r} says what {candidate.rule.target!r} is by itself")
     return candidate
 
 
@@ -81,13 +81,13 @@ def _gap(text: str, words: list[str], known: dict[str, Known]) -> Candidate:
         case _:
             raise InputError(f"rule {text!r}: write missing(b) = missing(a), or missing(b) = 1 - missing(a)")
     target, source = target.strip("`"), source.strip("`")
-    return PlainCandidate(Gap(target, str(known[target].type), source, together), declared=True)
+    return PlainCandidate(Gap(target, str(known[target].type), source, together), known, declared=True)
 
 
 def _formula(text: str, words: list[str], known: dict[str, Known]) -> Candidate:
     """A column, a sign, and a formula, in this order or the other; or a column and a number."""
     if len(words) == 5 and words[1] == words[3] == "<=" and words[2].strip("`") in known:
-        return _between(text, words[0], known[words[2].strip("`")], words[4])
+        return _between(text, words, known)
     signs = [i for i, word in enumerate(words) if word in SIGNS]
     if len(signs) != 1:
         raise InputError(f"rule {text!r}: write a column, one of {' '.join(SIGNS)}, and a formula")
@@ -109,7 +109,7 @@ def _formula(text: str, words: list[str], known: dict[str, Known]) -> Candidate:
             raise InputError(f"rule {text!r}: a column and a number are compared by >= and <=, and dates not at all")
         value = float(formula.evaluate({}))
         ends: tuple[float | None, float | None] = (value, None) if sign == ">=" else (None, value)
-        return PlainCandidate(Limits(target, str(known[target].type), *ends), declared=True)
+        return PlainCandidate(Limits(target, str(known[target].type), *ends), known, declared=True)
     if known[target].time and not {"+", "-", "*", "/", "**"}.isdisjoint(words):
         raise InputError(f"rule {text!r}: dates are compared as they are, or with max and min of others")
     least, most = (None if sign[0] == "<" else 0.0), (None if sign[0] == ">" else 0.0)
@@ -117,12 +117,13 @@ def _formula(text: str, words: list[str], known: dict[str, Known]) -> Candidate:
     return OffsetCandidate(replace(rule, strict=sign in ("<", ">")), known, declared=True)
 
 
-def _between(text: str, low: str, column: Known, high: str) -> Candidate:
-    """A column of numbers within two."""
+def _between(text: str, words: list[str], known: dict[str, Known]) -> Candidate:
+    """A column of numbers within two: ``low <= column <= high``."""
+    column = known[words[2].strip("`")]
     try:
-        ends = float(low), float(high)
+        ends = float(words[0]), float(words[4])
     except ValueError:
         ends = (0.0, 0.0)
     if not column.number or column.time or not ends[0] < ends[1]:
         raise InputError(f"rule {text!r}: write two numbers in order, and a column of numbers between them")
-    return PlainCandidate(Limits(column.name, str(column.type), *ends), declared=True)
+    return PlainCandidate(Limits(column.name, str(column.type), *ends), known, declared=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.files.stream import Stream
 from pushforward.data.rules.base import Rule
-from pushforward.data.rules.candidates import Candidate, LookupCandidate, OffsetCandidate, PlainCandidate
+from pushforward.data.rules.candidates import Candidate, OffsetCandidate, PlainCandidate, lookup_candidate
 from pushforward.data.rules.columns import Sample, sample_rows
 from pushforward.data.rules.declared import ANY, excluded, read_choice, read_rule
 from pushforward.data.rules.formulas import find_formulas
@@ -35,7 +35,7 @@ def find_rules(
     _require_single(candidates, stream.origin)
     if ANY not in choice.excluded:
         free = {c.name for c in rows.columns if schema.get(c.name, schema.get("*", ColumnSchema())) == ColumnSchema()}
-        guesses = [t for t in _guess(rows) if t.target in free and not excluded(t.name, choice)]
+        guesses = [t for t in _guess(rows) if t.rule.target in free and not excluded(t.rule.name, choice)]
         candidates = _without_circles([*candidates, *guesses], stream.origin)
 
     for first, part in stream.parts():
@@ -50,7 +50,7 @@ def find_rules(
         if rule is None and candidate.declared:
             where = f", the first is {stream.name_row(candidate.first)}" if candidate.first >= 0 else ""
             why = candidate.conflict or f"does not hold in {candidate.broken:,} of {rows.rows:,} rows{where}"
-            raise InputError(f"{stream.origin}: rule {candidate.name}: {why}; correct it or leave it out")
+            raise InputError(f"{stream.origin}: rule {candidate.rule.name}: {why}; correct it or leave it out")
         if rule is None:
             continue
         rules.append(rule)
@@ -66,20 +66,20 @@ def _guess(rows: Sample) -> Iterable[Candidate]:
     """All guesses, those first that say more."""
     known = rows.known
     yield from (OffsetCandidate(rule, known) for rule in find_formulas(rows))
-    yield from (LookupCandidate(target, source, known) for target, source in find_lookups(rows))
+    yield from (lookup_candidate(target, source, known) for target, source in find_lookups(rows))
     yield from (OffsetCandidate(rule, known) for rule in find_orders(rows))
-    yield from (PlainCandidate(rule) for rule in find_gaps(rows))
-    yield from (PlainCandidate(rule) for rule in find_bounds(rows))
+    yield from (PlainCandidate(rule, known) for rule in find_gaps(rows))
+    yield from (PlainCandidate(rule, known) for rule in find_bounds(rows))
 
 
 def _require_single(candidates: Sequence[Candidate], origin: str) -> None:
     for i, candidate in enumerate(candidates):
         for other in candidates[:i]:
-            if other.target == candidate.target:
-                pair = f"{other.name} and {candidate.name}"
+            if other.rule.target == candidate.rule.target:
+                pair = f"{other.rule.name} and {candidate.rule.name}"
                 raise InputError(
-                    f"{origin}: rules {pair} both say what column {candidate.target!r} is; say one, or the other of "
-                    "another column"
+                    f"{origin}: rules {pair} both say what column {candidate.rule.target!r} is; say one, or the other "
+                    "of another column"
                 )
 
 
@@ -88,19 +88,21 @@ def _without_circles(candidates: Sequence[Candidate], origin: str) -> list[Candi
     needs: dict[str, set[str]] = {}
     kept = []
     for candidate in candidates:
-        if candidate.target in needs:
+        if candidate.rule.target in needs:
             continue
-        reached, todo = set[str](), list(candidate.sources)
+        reached, todo = set[str](), list(candidate.rule.sources)
         while todo:
             name = todo.pop()
             if name not in reached:
                 reached.add(name)
                 todo += needs.get(name, ())
-        if candidate.target in reached:
+        if candidate.rule.target in reached:
             if candidate.declared:
-                raise InputError(f"{origin}: rule {candidate.name}: {candidate.target!r} says what its columns are")
+                raise InputError(
+                    f"{origin}: rule {candidate.rule.name}: {candidate.rule.target!r} says what its columns are"
+                )
             continue
-        needs[candidate.target] = set(candidate.sources)
+        needs[candidate.rule.target] = set(candidate.rule.sources)
         kept.append(candidate)
     return kept
 

@@ -80,6 +80,7 @@ def _relations(x: Array, noise: Array, columns: Sequence[Known], log: bool) -> I
     n, free = len(x), list[int]()
     basis, corner = np.zeros((n, 0)), np.zeros((0, 0))  # z of the free columns = basis @ corner
     for j, known in enumerate(columns):
+        # what is constant here, but for rounding in float64, is explained by all; few rows explain anything
         if scale[j] <= 1e-12 * max(1.0, abs(mean[j])) or len(free) + SPARE + 2 > n:
             continue
         first = basis.T @ z[:, j]

@@ -36,12 +36,12 @@ class Rules:
     @property
     def notes(self) -> tuple[str, ...]:
         """The rules with their support, a sentence each; those of bounds and gaps together."""
-        declared = [rule.note for rule in self.kept if rule.reduces]
-        more = [f"and {len(declared) - MOST} rules more"] if len(declared) > MOST else []
+        single = [rule.note for rule in self.kept if rule.reduces]
+        more = [f"and {len(single) - MOST} rules more"] if len(single) > MOST else []
         plain = [rule.name for rule in self.kept if not rule.reduces]
         rest = ", ".join(plain[:MOST]) + (f" and {len(plain) - MOST} more" if len(plain) > MOST else "")
         words = f"bounds and gaps, kept in every sample: {rest}"
-        return (*declared[:MOST], *more, *([words] if plain else []), *self.broken)
+        return (*single[:MOST], *more, *([words] if plain else []), *self.broken)
 
     @property
     def by_target(self) -> dict[str, Rule]:
