@@ -97,6 +97,33 @@ def test_modes_of_pictures(tmp_path):
     np.testing.assert_array_equal(read_raw(turned).rows, np.rot90(GREY, -1, axes=(1, 2)))
 
 
+def test_pictures_without_an_ending(tmp_path):
+    """Known by their first bytes; text that begins with the same two letters is none."""
+    for i, (name, kind) in enumerate([("img_0001", "PNG"), ("img_0002.dat", "GIF"), ("x.JPE", "JPEG"), ("y", "BMP")]):
+        Image.fromarray(np.full((4, 5), 10 * i, np.uint8)).save(tmp_path / name, format=kind)
+    Image.fromarray(np.full((4, 5), 40, np.uint8)).save(tmp_path / "z.pic", format="PPM")
+    for name, text in (("notes", "BMW or P2, M"), ("list.md", "P2 is short"), (".hidden", "\x89PNG")):
+        (tmp_path / name).write_text(text)
+    raw = read_raw(tmp_path)
+    np.testing.assert_array_equal(raw.rows.reshape(5, -1)[:, 0], [0, 10, 20, 30, 40])
+    assert raw.notes == (
+        f"{tmp_path}: not looked at: 1 hidden file and 2 of other endings (list.md, notes)",
+        f"{tmp_path}: 5 files of other endings are read as pictures, by the first bytes "
+        "(img_0001, img_0002.dat, x.JPE, ...)",
+    )
+    assert len(read_raw(f"{tmp_path}/img*").rows) == 2
+    with pytest.raises(InputError, match="img_0001: one picture; give the folder"):
+        read_raw(tmp_path / "img_0001")
+    with pytest.raises(InputError, match="notes: unknown ending ''"):
+        read_raw(tmp_path / "notes")
+    # beside one with an ending, and beside a table, as pictures with one are
+    Image.fromarray(np.full((4, 5), 50, np.uint8)).save(tmp_path / "zz.png")
+    assert len(read_raw(tmp_path).rows) == 6
+    (tmp_path / "labels.csv").write_text("a\n1\n")
+    with pytest.raises(InputError, match="pictures, or tables of one ending"):
+        read_raw(tmp_path)
+
+
 def test_mixed_sizes_need_a_size(tmp_path):
     folder = put(tmp_path / "mixed", GREY)
     wide = np.repeat(np.arange(20, dtype=np.uint8)[None] * 10, 4, 0)

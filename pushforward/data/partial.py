@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.data.files.cells import is_number, is_text, present
-from pushforward.data.files.clocks import in_zone, read_durations, typed
+from pushforward.data.files.clocks import in_zone, read_durations, read_times, typed
 from pushforward.data.files.rows import UserRows
 from pushforward.data.files.stream import Stream
 from pushforward.data.rules.observed import ObservedRows
@@ -45,6 +45,8 @@ def table_of_one_row(columns: Mapping[str, Any], transform: Transform) -> UserRo
         try:
             if pa.types.is_duration(kind):
                 cells[name] = read_durations(pa.array([text]), kind.unit)
+            elif pa.types.is_time(kind):
+                cells[name] = read_times(pa.array([text]), kind.unit)
             elif pa.types.is_timestamp(kind) and kind.tz and not ZONED.search(text):
                 cells[name] = in_zone(pa.array([text]).cast(pa.timestamp(kind.unit)), kind)
             else:

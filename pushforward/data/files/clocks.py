@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import time
 from fractions import Fraction
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "in_zone",
     "local_midnights",
     "read_durations",
+    "read_times",
     "typed",
     "wall_clock",
     "write_durations",
@@ -60,6 +62,17 @@ def read_durations(text: ArrowColumn, unit: str = "us") -> ArrowColumn:
         raise pa.ArrowInvalid(f"a duration has more {unit} than 64 bits hold") from error
 
 
+def read_times(text: ArrowColumn, unit: str = "us") -> ArrowColumn:
+    """Read times of a day, ``12:30:00`` or ``12:30``, in an arrow type of that unit; ArrowInvalid for anything else."""
+    import pyarrow as pa
+
+    try:
+        times = [None if value is None else time.fromisoformat(value.strip()) for value in text.to_pylist()]
+    except ValueError as error:
+        raise pa.ArrowInvalid(f"no time of a day: {error}") from error
+    return pa.array(times, pa.time64("us")).cast(pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit))
+
+
 def _count(text: str, per: int) -> int:
     """Units in one duration."""
     import pyarrow as pa
@@ -97,7 +110,7 @@ def in_zone(naive: ArrowColumn, kind: Any) -> ArrowColumn:
 
 
 def typed(cells: ArrowColumn, kind: Any) -> ArrowColumn:
-    """Cast cells to a type, text of durations too; dates and times without a zone are local where the type has one.
+    """Cast cells to a type, text of durations and times of a day too; times without a zone are local where it has one.
 
     ArrowInvalid, or ArrowNotImplementedError, as ``cast`` raises.
     """
@@ -105,6 +118,8 @@ def typed(cells: ArrowColumn, kind: Any) -> ArrowColumn:
 
     if pa.types.is_duration(kind) and is_text(cells.type):
         return read_durations(cells, kind.unit)
+    if pa.types.is_time(kind) and is_text(cells.type):
+        return read_times(cells, kind.unit)
     zoned = pa.types.is_timestamp(kind) and kind.tz is not None
     naive = pa.types.is_date(cells.type) or (pa.types.is_timestamp(cells.type) and cells.type.tz is None)
     return in_zone(cells, kind) if zoned and naive else cells.cast(kind)

@@ -18,7 +18,7 @@ from pushforward.data.files.formats import Contents, FileSet, Format, TextSource
 from pushforward.data.files.forms import ColumnForms, decide
 from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
-from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_same
+from pushforward.data.files.stream import FILE, ArrowTable, Stream, keep_if_small, number_file, require_same
 from pushforward.data.schema import ColumnSchema
 from pushforward.errors import InputError
 
@@ -44,6 +44,7 @@ def read_text(source: FileSet) -> Contents:
     dialects = [replace(dialect, header=found[0][0].header) for dialect, _ in found]
     notes = [note for _, said in found for note in said]
     names = dialects[0].names(source.files[0])
+    everywhere = [*names, FILE] if source.numbered else names
     for path, dialect in zip(source.files, dialects, strict=True):
         require_same(dialect.names(path), names, path, source.files[0])
     for i, path in enumerate(source.files):
@@ -52,14 +53,19 @@ def read_text(source: FileSet) -> Contents:
             notes += said
 
     def read_cells() -> Iterator[ArrowTable]:
-        for path, dialect in zip(source.files, dialects, strict=True):
-            yield from (part.select(names) for part in _text_cells(path, dialect))
+        import pyarrow as pa
+
+        for i, (path, dialect) in enumerate(zip(source.files, dialects, strict=True)):
+            for part in _text_cells(path, dialect):
+                cells = part.select(names)
+                yield number_file(cells, i, pa.string()) if source.numbered else cells
 
     # the types follow from every cell of every part, so that the text is gone through before the first row is given
     text = keep_if_small(read_cells)
     everything = source.schema.get("*", ColumnSchema())
     declared = [source.schema.get(name, everything) for name in names]
-    columns = [ColumnForms.of(name, each.kind, each.form) for name, each in zip(names, declared, strict=True)]
+    declared += [ColumnSchema()] * source.numbered
+    columns = [ColumnForms.of(name, each.kind, each.form) for name, each in zip(everywhere, declared, strict=True)]
     for part in text():
         for column, cells in zip(columns, part.columns, strict=True):
             column.update(cells)
@@ -68,10 +74,11 @@ def read_text(source: FileSet) -> Contents:
     def read_typed() -> Iterator[ArrowTable]:
         import pyarrow as pa
 
-        yield pa.table([pa.array([], form.arrow) for form in chosen], names=names)  # without rows there are types, too
+        empty = [pa.array([], form.arrow) for form in chosen]  # without rows there are types, too
+        yield pa.table(empty, names=everywhere)
         for part in text():
             typed = [c.cast(cells, form) for c, cells, form in zip(columns, part.columns, chosen, strict=True)]
-            yield pa.table(typed, names=names)
+            yield pa.table(typed, names=everywhere)
 
     name_row = partial(_name_line, source.files, dialects)
     stream = Stream(source.origin, tuple(names), keep_if_small(read_typed), name_row)

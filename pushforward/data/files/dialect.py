@@ -13,7 +13,7 @@ from pushforward.data.files.remote import File
 from pushforward.data.files.stream import require_distinct
 from pushforward.errors import InputError
 
-__all__ = ["Dialect", "even_quotes", "find_dialect", "open_quote"]
+__all__ = ["Dialect", "even_quotes", "find_dialect", "is_row", "open_quote"]
 
 SEPARATORS = ",;\t|"
 COMMA = re.compile(r"\s*[+-]?[\d. ]*,\d+\s*", re.ASCII)  # a fraction with a decimal comma
@@ -79,7 +79,7 @@ def find_dialect(path: File, header: bool | None) -> tuple[Dialect, list[str]]:
     if header is False and first == [f"x{i}" for i in range(len(first))]:
         header = True  # samples of a table without names
     if header is None:
-        header = not _is_row(first)
+        header = not is_row(first)
         if not header:
             notes.append(
                 f"{path}: the first line is read as a row, and columns are named x0, x1, ... (--header: names)"
@@ -102,7 +102,7 @@ def _merit(path: File, dialect: Dialect) -> tuple[bool, float, int]:
     return (True, -odd / sum(widths), width) if width > 1 else (False, 0.0, 1)
 
 
-def _is_row(first: list[str]) -> bool:
+def is_row(first: list[str]) -> bool:
     """Whether a first line is a row and no names of columns."""
     if any(FRACTION.fullmatch(cell) for cell in first):
         return True

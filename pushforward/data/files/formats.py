@@ -47,6 +47,8 @@ class FileSet:
     schema: Schema = field(default_factory=Schema)  # of the columns of a table
     size: Size | None = None  # of pictures
     header: bool | None = None  # whether the first line of a text file names the columns; None: found out
+    sheet: str | None = None  # of a workbook; None: the first with a table
+    numbered: bool = False  # whether each row is to say which file it is of (see `number_file`)
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,14 @@ class Format:
     ``kind`` is what one file holds, which decides how many are read together: one with an array, several of one ending
     with parts of a table, all of a folder with one picture each. ``write(file, rows, labels)`` is handed an array, or
     an arrow table where ``kind`` says so. ``pattern`` is a regular expression of the names of files whose ending is not
-    what tells them.
+    what tells them. ``sheets`` says that a file may hold several tables, of which ``FILE#NAME`` is one.
     """
 
     kind: Literal["array", "table", "picture"]
     read: Callable[[FileSet], Contents]
     write: Callable[[IO[bytes], Any, Sequence[str] | None], None] | None = None
     pattern: str | None = None
+    sheets: bool = False
 
 
 @cache

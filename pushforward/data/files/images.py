@@ -19,7 +19,7 @@ from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
 from pushforward.files.limits import allow
 
-__all__ = ["decode_pictures", "looks_like_picture", "read_picture_folder", "read_size", "resize"]
+__all__ = ["FOLDER", "decode_pictures", "looks_like_picture", "read_picture_folder", "read_size", "resize"]
 
 PIXELS = 1 << 26  # of one picture, at most
 ENTRIES = 1 << 33  # of all of them
@@ -60,8 +60,12 @@ def read_picture_folder(source: FileSet) -> Contents:
 
 def looks_like_picture(data: bytes) -> bool:
     """Whether bytes begin as those of a picture do, in any of the formats that are read."""
-    starts = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"P2", b"P3", b"P5", b"P6", b"P1", b"P4")
-    return data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
+    starts = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+    if data.startswith(starts) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return True
+    # two letters may begin a text, too
+    bitmap = data[:2] == b"BM" and data[14:18] in [bytes([n, 0, 0, 0]) for n in (12, 16, 40, 52, 56, 64, 108, 124)]
+    return bitmap or re.match(rb"P[1-6]\s+(\d|#)", data) is not None
 
 
 def resize(rows: Array, size: Size, origin: str) -> Array:

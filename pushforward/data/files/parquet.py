@@ -15,7 +15,7 @@ from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.images import decode_pictures, looks_like_picture
 from pushforward.data.files.remote import File, reading
 from pushforward.data.files.rows import row_name
-from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, require_distinct, require_same
+from pushforward.data.files.stream import ArrowTable, Stream, keep_if_small, number_file, require_distinct, require_same
 from pushforward.data.schema import Schema
 from pushforward.errors import InputError
 from pushforward.files.limits import allow
@@ -114,15 +114,16 @@ def _read_table(source: FileSet) -> Contents:
             raise InputError(f"{path}: not a readable .parquet file: {_first_line(error)}") from error
 
     def read() -> Iterator[ArrowTable]:
-        yield typed.empty_table()
-        for path in paths:
+        empty = typed.empty_table()
+        yield number_file(empty, 0) if source.numbered else empty
+        for i, path in enumerate(paths):
             for part in read_parts(path):
                 try:
                     rows = part.select(kinds.names).cast(typed)
                 except pa.ArrowInvalid as error:
                     words = "a binary column holds what is no text; leave it out with a schema"
                     raise InputError(f"{path}: {words} ({_first_line(error)})") from error
-                yield rows
+                yield number_file(rows, i) if source.numbered else rows
 
     name_row = partial(_name_row, paths, [partial(_count, path) for path in paths])
     return Contents(Stream(source.origin, tuple(kinds.names), keep_if_small(read), name_row))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from pushforward.data.files.builtin import BUILTIN, CLASSES
-from pushforward.data.files.formats import ENDINGS, FileSet, Size, TextSource, endings, format_of
-from pushforward.data.files.images import read_size, resize
+from pushforward.data.files.formats import ENDINGS, FileSet, Size, TextSource, endings, format_of, formats
+from pushforward.data.files.images import FOLDER, looks_like_picture, read_size, resize
+from pushforward.data.files.partitions import read_partitioned
 from pushforward.data.files.remote import File, Remote, is_url, remote_files
 from pushforward.data.files.rows import Array, UserRows, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
@@ -92,22 +94,32 @@ def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | 
         return Raw("table", "the table", Stream.of(source, "the table"))
     if not isinstance(source, str | Path):
         raise InputError(f"cannot read rows from a {type(source).__name__}; give a path, a built-in name or an array")
-    path, name = Path(source), str(source)
+    name = str(source)
+    place, sheet = _without_sheet(name)
+    path = Path(place)
     try:
         if not path.is_file() and name in BUILTIN:
             return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
-        files, notes = (_remote_files(name), ()) if is_url(name) else _local_files(path)
-        form = format_of(files[0])
-        assert form is not None  # the files were found by their formats
-        fetched = _fetch(name, files, progress)
-        contents = form.read(FileSet(name, tuple(files), path if path.is_dir() else None, schema, size, header))
+        files, notes = (_remote_files(place), ()) if is_url(place) else _local_files(path)
+        form = format_of(files[0]) or FOLDER  # what has no known ending was found by its first bytes
+        fetched = _fetch(place, files, progress)
+        folder = path if path.is_dir() else None
+        found = FileSet(name, tuple(files), folder, schema, size, header, sheet)
+        contents = read_partitioned(found, form.read) if form.kind == "table" else form.read(found)
     except OSError as error:
         raise InputError(
             f"{path}: cannot read: {error.strerror or error}; check the file and its permissions"
         ) from error
-    stem = files[0].stem if is_url(name) and len(files) == 1 else path.stem
+    stem = files[0].stem if is_url(place) and len(files) == 1 else path.stem
     said = (*fetched, *notes, *contents.notes)
     return Raw(stem, name, contents.rows, contents.labels, contents.classes, said, contents.text)
+
+
+def _without_sheet(name: str) -> tuple[str, str | None]:
+    """Split ``book.xlsx#Sheet 2`` into the file, or files, and the sheet, None where none is named."""
+    books = "|".join(re.escape(ending) for ending, form in formats().items() if form.sheets)
+    match = None if Path(name).exists() else re.fullmatch(rf"(?is)(.*(?:{books}))#(.+)", name)
+    return (match[1], match[2]) if match else (name, None)
 
 
 def _fetch(url: str, files: Sequence[File], progress: Progress) -> tuple[str, ...]:
@@ -125,9 +137,11 @@ def _remote_files(url: str) -> Sequence[File]:
     """One file behind a URL, or the tables that a pattern finds."""
     files = remote_files(url)
     suffixes = sorted({file.suffix.lower() for file in files})
-    if len(suffixes) == 1 and suffixes[0] in (ENDINGS if len(files) == 1 else endings("table")):
+    tables = endings("table")
+    if len(suffixes) == 1 and suffixes[0] in (*tables, *(ENDINGS if len(files) == 1 else ())):
         return files
-    raise InputError(f"{url}: give one file ({', '.join(ENDINGS)}), or a pattern for tables of one ending")
+    known = ", ".join(dict.fromkeys((*ENDINGS, *tables)))
+    raise InputError(f"{url}: give one file ({known}), or a pattern for tables of one ending")
 
 
 def _local_files(path: Path) -> tuple[Sequence[File], tuple[str, ...]]:
@@ -135,12 +149,12 @@ def _local_files(path: Path) -> tuple[Sequence[File], tuple[str, ...]]:
 
     Also a line on what of a folder is not looked at: hidden files, and those of other endings.
     """
-    choices = f"endings: {', '.join(ENDINGS)}; built-in data sets: {', '.join(BUILTIN)}"
+    choices = f"endings: {', '.join(formats())}; built-in data sets: {', '.join(BUILTIN)}"
     tables, pictures = endings("table"), endings("picture")
 
     # one file of any format, but pictures come as a folder
     if path.is_file():
-        form = format_of(path)
+        form = format_of(path) or (FOLDER if _is_picture(path) else None)
         if form is None:
             raise InputError(
                 f"{path}: unknown ending {path.suffix!r}; save the rows in a format that is known ({choices})"
@@ -154,7 +168,7 @@ def _local_files(path: Path) -> tuple[Sequence[File], tuple[str, ...]]:
     if path.is_dir():
         present = sorted(p for p in path.rglob("*") if p.is_file())
         seen = [p for p in present if not _hidden(p.relative_to(path))]
-        files = [p for p in seen if p.suffix.lower() in (*tables, *pictures)]
+        files = [p for p in seen if p.suffix.lower() in (*tables, *pictures) or _is_picture(p)]
         notes = _left_out(path, len(present) - len(seen), [p for p in seen if p not in set(files)])
         problem = "is a folder without pictures or tables"
     elif any(mark in str(path) for mark in "*?["):
@@ -170,10 +184,34 @@ def _local_files(path: Path) -> tuple[Sequence[File], tuple[str, ...]]:
 
     # what is read together must be of one kind
     suffixes = sorted({p.suffix.lower() for p in files})
-    if set(suffixes) <= set(pictures) or (len(suffixes) == 1 and suffixes[0] in tables):
+    others = [p for p in files if p.suffix.lower() not in pictures]
+    if not set(suffixes) & set(tables) and all(map(_is_picture, others)):
+        return files, (*notes, *_by_bytes(path, others))
+    if len(suffixes) == 1 and suffixes[0] in tables:
         return files, notes
     expected = f"pictures, or tables of one ending ({', '.join(tables)})"
     raise InputError(f"{path}: files read together must be {expected}, found {', '.join(suffixes)}")
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file whose ending is that of no format begins as a picture does."""
+    if format_of(path) is not None:
+        return False
+    with path.open("rb") as file:
+        return looks_like_picture(file.read(32))
+
+
+def _by_bytes(source: Path, files: Sequence[Path]) -> tuple[str, ...]:
+    """A line that counts and names files of other endings that are pictures."""
+    if not files:
+        return ()
+    names = ", ".join(p.name for p in files[:3]) + ", ..." * (len(files) > 3)
+    many = (
+        "1 file of another ending is read as a picture"
+        if len(files) == 1
+        else (f"{len(files)} files of other endings are read as pictures")
+    )
+    return (f"{source}: {many}, by the first bytes ({names})",)
 
 
 def _hidden(path: Path) -> bool:

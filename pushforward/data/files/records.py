@@ -9,7 +9,7 @@ from typing import Any
 
 from pushforward.data.files.formats import Contents, FileSet, Format
 from pushforward.data.files.remote import File
-from pushforward.data.files.stream import ArrowTable, Stream, require_distinct, require_same
+from pushforward.data.files.stream import ArrowTable, Stream, number_file, require_distinct, require_same
 from pushforward.errors import InputError, one_line
 
 __all__ = ["read_arrow", "read_json_records"]
@@ -42,7 +42,8 @@ def _joined(source: FileSet, read: Any) -> Contents:
             )
 
     def parts() -> Iterator[ArrowTable]:
-        yield from (table.select(names) for table in tables)
+        for i, table in enumerate(tables):
+            yield number_file(table.select(names), i) if source.numbered else table.select(names)
 
     return Contents(Stream(source.origin, tuple(names), parts))
 

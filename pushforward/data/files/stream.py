@@ -11,11 +11,12 @@ from pushforward.data.files.remote import File
 from pushforward.data.files.rows import RowNamer, row_name
 from pushforward.errors import InputError
 
-__all__ = ["ArrowTable", "Parts", "Stream", "keep_if_small", "require_distinct", "require_same"]
+__all__ = ["FILE", "ArrowTable", "Parts", "Stream", "keep_if_small", "number_file", "require_distinct", "require_same"]
 
 ArrowTable: TypeAlias = Any  # pyarrow.Table
 Parts: TypeAlias = Callable[[], Iterator[ArrowTable]]  # reads a table from its beginning
 PART = 1 << 18  # rows looked at together
+FILE = "\0file"  # no name of a column
 HOLD = 1 << 27  # bytes of a table that is kept in memory; a larger one is read again for each pass
 
 
@@ -74,6 +75,14 @@ def keep_if_small(read: Parts) -> Parts:
         if size > HOLD:
             return read
     return lambda: iter(kept)
+
+
+def number_file(part: ArrowTable, file: int, kind: Any = None) -> ArrowTable:
+    """Append the column `FILE`, int64 or of an arrow type, with the number of the file that rows are of."""
+    import pyarrow as pa
+
+    cells = pa.repeat(pa.scalar(file, pa.int64()), len(part))
+    return part.append_column(FILE, cells if kind is None else cells.cast(kind))
 
 
 def require_distinct(names: Sequence[str], origin: str) -> None:
