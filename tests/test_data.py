@@ -499,7 +499,7 @@ def test_bad_paths(tmp_path, monkeypatch):
     fails("x" * 300 + ".csv", "cannot read")
     (tmp_path / "empty").mkdir()
     fails(tmp_path / "empty", "folder")
-    fails(write(tmp_path / "a.xlsx", "x"), "'.xlsx'", ".csv", "checkerboard")
+    fails(write(tmp_path / "a.docx", "x"), "'.docx'", ".csv", "checkerboard")
     fails(write(tmp_path / "plain", "x"), "ending ''")
     monkeypatch.chdir(tmp_path)
     np.save("moons.npy", np.arange(4.0))

@@ -32,7 +32,7 @@ __all__ = ["Cell", "Sheet", "read_sheet"]
 
 ROWS = 1 << 12  # turned into columns together
 PACKAGE = "python_calamine"
-DAMAGED, LOCKED, NO_SHEET = 3, 4, 5  # exit codes
+BROKEN, DAMAGED, LOCKED, NO_SHEET, LARGE = 1, 3, 4, 5, 6  # exit codes; the first is Python's own
 # the modules that this process sees, and none of the folder it stands in
 PROCESS = """
 import json, sys
@@ -93,6 +93,10 @@ def read_sheet(opened: IO[bytes], origin: str, wanted: str | None) -> Sheet:
         raise InputError(f"{origin}: the workbook has a password; save it without one")
     if done.returncode == NO_SHEET:
         raise InputError(f"{origin}: {words}")
+    if done.returncode == BROKEN:
+        raise InputError(
+            f"{origin}: the process that reads workbooks does not start: {words}; install pushforward anew"
+        )
     if done.returncode == DAMAGED:
         raise InputError(f"{origin}: not a readable workbook ({words}); save it again, as .xlsx or .csv")
     raise InputError(
@@ -128,7 +132,7 @@ def copy_sheet(most: str, wanted: str | None = None) -> int:
             for columns in _columns(sheet.iter_rows()):
                 out.write_batch(pa.record_batch(columns, schema=schema))
     except MemoryError:
-        return 1
+        return LARGE
     except LookupError as error:
         sys.stderr.write(error.args[0])
         return LOCKED if _is_locked(data) else NO_SHEET

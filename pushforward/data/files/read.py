@@ -95,9 +95,10 @@ def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | 
     if not isinstance(source, str | Path):
         raise InputError(f"cannot read rows from a {type(source).__name__}; give a path, a built-in name or an array")
     name = str(source)
-    place, sheet = _without_sheet(name)
-    path = Path(place)
+    path = Path(name)
     try:
+        place, sheet = _without_sheet(name)
+        path = Path(place)
         if not path.is_file() and name in BUILTIN:
             return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
         files, notes = (_remote_files(place), ()) if is_url(place) else _local_files(path)
@@ -118,8 +119,8 @@ def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | 
 def _without_sheet(name: str) -> tuple[str, str | None]:
     """Split ``book.xlsx#Sheet 2`` into the file, or files, and the sheet, None where none is named."""
     books = "|".join(re.escape(ending) for ending, form in formats().items() if form.sheets)
-    match = None if Path(name).exists() else re.fullmatch(rf"(?is)(.*(?:{books}))#(.+)", name)
-    return (match[1], match[2]) if match else (name, None)
+    match = re.fullmatch(rf"(?is)(.*(?:{books}))#(.+)", name)
+    return (match[1], match[2]) if match and not Path(name).exists() else (name, None)
 
 
 def _fetch(url: str, files: Sequence[File], progress: Progress) -> tuple[str, ...]:
