@@ -161,6 +161,9 @@ def test_the_first_sheet_with_a_table_or_the_one_that_is_named(tmp_path):
     assert raw.rows.to_pydict() == {"c": [3], "d": [4]} and raw.notes == () and raw.name == "b"
     with pytest.raises(InputError, match=r"b.xlsx: no sheet 'x'; its sheets: 'Nothing', 'Cover', 'Data', 'Sheet #2'"):
         read_raw(f"{path}#x")
+    for odd in ("\0", "y" * 200_000):  # names that no process can be told
+        with pytest.raises(InputError, match=r"b.xlsx"):
+            read_raw(f"{path}#{odd}")
     with pytest.raises(InputError, match="sheet 'Nothing' is empty"):
         read_raw(f"{path}#Nothing")
     with pytest.raises(InputError, match="no sheet holds a cell"):

@@ -119,7 +119,7 @@ def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | 
 def _without_sheet(name: str) -> tuple[str, str | None]:
     """Split ``book.xlsx#Sheet 2`` into the file, or files, and the sheet, None where none is named."""
     books = "|".join(re.escape(ending) for ending, form in formats().items() if form.sheets)
-    match = re.fullmatch(rf"(?is)(.*(?:{books}))#(.+)", name)
+    match = re.fullmatch(rf"(?is)(.*(?:{books}))#([^\0]+)", name)
     return (match[1], match[2]) if match and not Path(name).exists() else (name, None)
 
 
