@@ -981,3 +981,19 @@ def test_a_narrow_network_of_a_wide_table(tmp_path):
     config = Config(net=NetConfig(width=8, depth=1), train=TrainConfig(batch=16, warmup=2))
     model = pf.train(wide, tmp_path / "run", config=config, steps=1)
     assert model.sample(2, steps=1).num_columns == 1700
+
+
+def test_few_rows_have_few_components_and_values_that_repeat_have_their_own():
+    rng = np.random.default_rng(0)
+    smooth = np.exp(2 * rng.normal(size=320))  # no value twice: 320 / 32 components
+    spiked = np.where(
+        np.arange(320) < 120, 0.0, rng.exponential(size=320)
+    )  # 120 zeros, and 200 rows that do not repeat
+    many = np.exp(2 * rng.normal(size=4096))
+    for values, count in ((smooth, 10), (spiked, 7), (many, 64)):
+        (law,) = fit(pa.table({"v": values})).marginals
+        assert 0.8 * count <= len(law.weights) <= count  # as far as cells let themselves be merged
+        assert float(law.weights.sum()) == pytest.approx(1)
+        assert float((law.weights * law.means[:, 0]).sum()) == pytest.approx(0, abs=0.05)  # standard normal by rank
+    (law,) = fit(pa.table({"v": spiked})).marginals
+    assert float((law.weights - 120 / 320).abs().min()) < 0.01  # the zeros

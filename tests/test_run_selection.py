@@ -110,3 +110,12 @@ def test_short_trainings_keep_the_last(tmp_path):
     pf.train(rows, tmp_path / "run", steps=30, config=Config(net=NetConfig(width=8, depth=1)), report_every=5)
     assert read_selection(tmp_path / "run") is None
     assert run.read(tmp_path / "run").config.train.weights == "best"
+
+
+def test_averages_before_the_first_report_are_kept_too(tmp_path):
+    """At each power of two from 16 on: rows that are few are known by heart before the first report."""
+    rows = np.random.default_rng(1).normal(size=(40, 3)).astype(np.float32)
+    pf.train(rows, tmp_path / "run", config=config("best"), steps=300, report_every=200, checkpoint_every=300)
+    steps = {int(path.name[5:]) for path in (tmp_path / "run" / "averages").iterdir()}
+    assert steps == {16, 32, 64, 128, 200, 300}
+    assert read_selection(tmp_path / "run").steps == (16, 32, 64, 128, 200, 300)

@@ -25,7 +25,6 @@ SELECTION = "selection.jsonl"
 POINTS = 8192  # of the loss of one average, at most
 FEWEST = 256  # at least, or the last average is kept
 SHARE = 0.03  # of the training, which the choice may take
-EARLIEST = 0.1  # of the steps: averages before are of the beginning
 STEP = 3  # evaluations that a step of training takes for a row, forwards and backwards
 
 
@@ -82,7 +81,7 @@ def keep_best(
     from pushforward.training.average import read_snapshot
 
     folder, config = callbacks.folder, callbacks.record.config.train
-    chosen = [path for path in numbered(folder / "averages") if int(path.name[5:]) >= EARLIEST * steps]
+    chosen = numbered(folder / "averages")
     assert config.batch is not None  # resolved
     points = min(POINTS, int(SHARE * STEP * steps * config.batch / max(len(chosen), 1)))
     (folder / SELECTION).unlink(missing_ok=True)

@@ -44,6 +44,7 @@ def fit(
         trainer.catch_up()
         while trainer.spent < 1 and not trainer.stopped:
             trainer.step()
+            trainer.keep_early()
             if trainer.state.step % options.report_every == 0:
                 trainer.report()
             if trainer.state.step % options.checkpoint_every == 0:

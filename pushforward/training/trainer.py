@@ -26,6 +26,7 @@ from pushforward.training.weights import Flat, Weights
 __all__ = ["Trainer"]
 
 Batch = TypeVar("Batch")
+FIRST, SMALL = 16, 2**22  # step of the first snapshot, of a network of so many weights at most
 APART = 1.12  # ratio of the steps of which snapshots are kept, besides those of checkpoints
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SLOW = 0.25  # seconds; where steps are faster, a device is asked for the votes at every eighth only
@@ -163,6 +164,13 @@ class Trainer(Generic[Batch]):
             self.vote_to_stop = votes > 0
             self.next_vote = self.state.step + (1 if self.on_cpu or pace > SLOW else 8)
         self.spent = self.budget.spent(self.state.step, self.share_used * self.clock.limit)
+
+    def keep_early(self) -> None:
+        """Keep the averages of steps before the first report, each twice the last: few rows are learned by then."""
+        step = self.state.step
+        early = FIRST <= step < self.options.report_every and step & (step - 1) == 0
+        if early and self.weights.size <= SMALL:
+            self._keep_snapshot(self._averages())
 
     # ---- what is told
 

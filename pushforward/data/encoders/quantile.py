@@ -27,6 +27,7 @@ __all__ = ["FILL", "QuantileNormal", "fit_quantiles", "quantile_from_json"]
 
 FILL = 0.5  # of a cell that noise covers: what is between two cells is learned sooner than a wall
 POINTS = 16  # of a cell, for its mean and standard deviation
+ROWS, REPEATS = 32, 8  # of a component of the marginal of few rows; of a value that is one
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,8 @@ class QuantileNormal(ColumnEncoder):
         inside = np.where(wide, 1.0, FILL)[:, None] * ((np.arange(POINTS) + 0.5) / POINTS - 0.5)
         x = ndtri((lower + upper)[:, None] / 2 + (upper - lower)[:, None] * inside)
 
-        # neighbouring cells become one component, of about equal weight, and their moments are added
-        middle = (np.cumsum(weight) - weight / 2) / weight.sum()
-        component = np.arange(len(weight))
-        if len(weight) > most:
-            component = np.unique((most * middle).astype(int), return_inverse=True)[1]
+        # neighbouring cells become one component, and their moments are added
+        component = _merged(weight, wide, most)
         total = np.bincount(component, weight)
         mean, square = (np.bincount(component, weight * value.mean(1)) / total for value in (x, x**2))
         return (mixture(mean, np.sqrt((square - mean**2).clip(0)), total),)
@@ -256,6 +254,24 @@ class QuantileNormal(ColumnEncoder):
         """The numbers and their cells, as ``kind`` ranked."""
         cells = {name: list(getattr(self.cells, name)) for name in ("first", "last", "weight")}
         return {"kind": "ranked", "column": self.column.to_json(), **cells}
+
+
+def _merged(weight: Array, wide: Array, most: int) -> Array:
+    """Number the component of each of neighbouring cells with these rows: at most about ``most``, of equal weight.
+
+    Of few rows a component has `ROWS` of them: which of many a row belongs to would be learned by heart. Single values
+    that repeat are components of their own.
+    """
+    few = max(1, int(weight.sum() / ROWS))
+    if few >= most:
+        middle = (np.cumsum(weight) - weight / 2) / weight.sum()
+        component = (most * middle).astype(int) if len(weight) > most else np.arange(len(weight))
+        return np.asarray(np.unique(component, return_inverse=True)[1])
+    alone = ~wide & (weight >= max(REPEATS, weight.sum() / most))
+    rest = np.where(alone, 0, weight)
+    middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1)
+    component = np.where(alone, few + np.arange(len(weight)), (max(1, int(rest.sum() / ROWS)) * middle).astype(int))
+    return np.asarray(np.unique(component, return_inverse=True)[1])
 
 
 def fit_quantiles(column: NumericEncoder, sample: Array) -> QuantileNormal:
