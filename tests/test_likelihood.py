@@ -8,9 +8,10 @@ from conftest import golden, mixture, tensor
 from laws import SCHEDULES, randn, slope
 
 import pushforward as pf
-from pushforward.likelihood.divergence import METHODS, velocity_and_divergence
-from pushforward.nn import MLP, DiT
+from pushforward.likelihood.divergence import METHODS, HutchPlusPlus, velocity_and_divergence
+from pushforward.nn import MLP, DiT, UNet
 from pushforward.sample.adaptive import RK5
+from pushforward.tensor import divergence
 
 
 def linear(theta, source=None):
@@ -108,7 +109,8 @@ def test_hutch_plus_plus_is_exact_on_low_rank():
 @pytest.mark.parametrize("method", [pf.Hutchinson(4), pf.Hutchinson(4, "gaussian"), pf.HutchPlusPlus(4)], ids=str)
 @pytest.mark.usefixtures("unchecked")
 def test_stochastic_methods_are_unbiased_and_know_their_error(method):
-    field, x = mixture(d=5), 0.7 * randn(4, 5, seed=8)
+    d = method.products + 1  # in fewer dimensions it is exact
+    field, x = mixture(d=d), 0.7 * randn(4, d, seed=8)
     exact = pf.log_prob(field, x, steps=12)
     run = pf.log_likelihood(field, x.repeat(40, 1), method=method, steps=12)  # each row with directions of its own
     values = run.log_prob.reshape(40, 4)
@@ -116,6 +118,22 @@ def test_stochastic_methods_are_unbiased_and_know_their_error(method):
     assert bool((z.abs() < 4.5).all()), z
     stated = run.std_error.reshape(40, 4).square().mean(0).sqrt()
     assert bool(((stated / values.std(0)).log().abs() < 0.5).all())
+
+
+@pytest.mark.parametrize("method", ["hutchinson", "hutch++", pf.Hutchinson(2, "gaussian"), pf.Hutchinson(9)], ids=str)
+@pytest.mark.usefixtures("unchecked")
+def test_few_directions_in_few_dimensions_state_no_error_that_is_not_theirs(method):
+    for d in (1, 2, 3, 5):
+        field, x = mixture(d=d), 0.7 * randn(60, d, seed=d)
+        found, exact = pf.log_likelihood(field, x, method=method, steps=12), pf.log_prob(field, x, steps=12)
+        sure = found.std_error == 0
+        assert bool(((found.log_prob - exact).abs()[sure] < 1e-9).all())
+        assert not bool(sure.any()) or bool(sure.all())  # by the dimension, and not by chance
+
+
+def test_the_error_of_one_direction_is_not_known():
+    found = pf.log_likelihood(mixture(d=6), randn(3, 6), method=pf.Hutchinson(1), steps=4)
+    assert bool(found.std_error.isnan().all()) and bool(found.log_prob.isfinite().all())
 
 
 def test_shapes_batches_and_splits_do_not_matter():
@@ -156,6 +174,69 @@ def test_gradients_of_points_and_parameters_are_finite_differences():
     for p in net.parameters():
         p.requires_grad_(False)
     assert not pf.log_prob(field, x.detach(), steps=3).requires_grad
+
+
+class Grouped(torch.nn.Module):
+    """A network for pictures ``[n, 2, 4, 4]`` with GroupNorm, whose batched double backward torch gets wrong."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.Conv2d(4, 2, 3, padding=1)
+        self.norm = torch.nn.GroupNorm(2, 4)
+
+    def forward(self, x, t, y=None):
+        return self.down(torch.nn.functional.silu(self.norm(self.up(x) + t.reshape(-1, 1, 1, 1))))
+
+
+@pytest.mark.parametrize("net", [Grouped, lambda: UNet((2, 4, 4), 8, 1)], ids=["own", "unet"])
+def test_gradients_pass_normalisation_by_groups(net):
+    # one Euler step: log p = log p_0(x - u) - div u, with the divergence by forward mode, differentiated
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = net().double()
+        for p in net.parameters():
+            torch.nn.init.normal_(p, std=0.2)
+    field, x = pf.Learned(net, pf.Affine()), randn(3, 2, 4, 4, seed=12).requires_grad_()
+
+    def velocity(z):
+        return net(z, torch.ones(len(z), dtype=z.dtype))
+
+    direct = field.path.source.log_prob(x - velocity(x)) - divergence(velocity, x)
+    wanted = torch.autograd.grad(direct.sum(), [x, *net.parameters()], allow_unused=True)
+    for method in ("exact", HutchPlusPlus(probes=1, rank=32)):  # the second of full rank, so that nothing is random
+        grid = torch.tensor([1.0, 0.0], dtype=torch.float64)
+        value = pf.log_likelihood(field, x, grid=grid, stepper=pf.Euler(), method=method).log_prob
+        torch.testing.assert_close(value, direct, rtol=1e-9, atol=1e-9)
+        found = torch.autograd.grad(value.sum(), [x, *net.parameters()], allow_unused=True)
+        for a, b in zip(found, wanted, strict=True):
+            zero = torch.zeros(())
+            torch.testing.assert_close(zero if a is None else a, zero if b is None else b, rtol=1e-6, atol=1e-7)
+
+
+def test_residual_flows_of_networks_with_groups_have_the_gradients_of_their_jacobian():
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = Grouped().double()
+        for p in net.parameters():
+            torch.nn.init.normal_(p, std=0.1)
+    field, x0 = pf.Learned(net, pf.Affine()), randn(2, 2, 4, 4, seed=13)
+    x = pf.residual_flow(field, x0, 1).detach()
+    value = pf.residual_log_prob(field, x, 1, method="exact").log_prob
+    jacobian = torch.stack([torch.func.jacrev(lambda z: net(z[None], torch.zeros(1, dtype=z.dtype))[0])(r) for r in x0])
+    log_det = torch.linalg.slogdet(torch.eye(32, dtype=x.dtype) + jacobian.reshape(2, 32, 32))[1]
+    torch.testing.assert_close(value, field.path.source.log_prob(x0) - log_det, rtol=1e-8, atol=1e-8)
+    # the gradient of one weight, by finite differences
+    weight = net.up.weight
+    found = torch.autograd.grad(value.sum(), weight)[0][0, 0, 1, 1]
+
+    def at(change):
+        with torch.no_grad():
+            weight[0, 0, 1, 1] += change
+            out = float(pf.residual_log_prob(field, x, 1, method="exact").log_prob.sum())
+            weight[0, 0, 1, 1] -= change
+        return out
+
+    assert float(found) == pytest.approx((at(1e-5) - at(-1e-5)) / 2e-5, rel=1e-5)
 
 
 def test_density_of_a_network_integrates_to_one():

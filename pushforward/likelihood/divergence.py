@@ -19,7 +19,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pushforward.tensor import Points, dimension, per_sample
 
-__all__ = ["METHODS", "Divergence", "Exact", "HutchPlusPlus", "Hutchinson", "pull_back", "velocity_and_divergence"]
+__all__ = [
+    "METHODS",
+    "Divergence",
+    "Exact",
+    "HutchPlusPlus",
+    "Hutchinson",
+    "Pull",
+    "pull_back",
+    "value_and_vjp",
+    "velocity_and_divergence",
+]
 
 ROWS = 256  # points times directions in a backward pass: more leave the cache, fewer are all overhead
 
@@ -35,6 +45,11 @@ class Divergence(ABC):
     def estimates(self) -> int:
         """How many independent estimates there are; 1 for an exact method."""
 
+    @property
+    def products(self) -> int:
+        """How many products with the Jacobian a random method takes; 0 for an exact one."""
+        return 0
+
     def directions(self, x: Points, first: int, seed: int) -> Tensor | None:
         """The random directions of a whole solve, ``[m, n, *d]``; sample i's depend on (seed, first + i) alone."""
         return None
@@ -48,26 +63,41 @@ def velocity_and_divergence(
     velocity: Callable[[Tensor], Tensor], x: Points, how: Divergence, directions: Tensor | None
 ) -> tuple[Points, Float[Tensor, "estimates n"]]:
     """``u(x)`` and the estimates of its divergence; gradients flow through both where autograd is on."""
-    outside = torch.is_grad_enabled()
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention takes no batch of gradients
-        point = x if outside and x.requires_grad else x.detach().requires_grad_()
-        u = velocity(point)
-        parts = how.of(lambda v: pull_back(u, point, v, outside), point, directions)
-    return (u, parts) if outside else (u.detach(), parts.detach())
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention takes no batch of gradients
+        u, pull = value_and_vjp(velocity, x)
+        return u, how.of(pull, x, directions)
 
 
-def pull_back(u: Points, x: Points, v: Tensor, graph: bool) -> Tensor:
-    """``v^T du/dx`` for directions ``v [m, n, *d]``; ``graph`` keeps it differentiable."""
+def value_and_vjp(f: Callable[[Tensor], Tensor], x: Points) -> tuple[Points, Pull]:
+    """``f(x)``, and ``v^T df/dx`` as a function of directions ``v [m, n, *d]``; differentiable where autograd is on."""
+    if torch.is_grad_enabled():
+        # batches of `autograd.grad` that stay differentiable are wrong for GroupNorm, those of `vjp` are right
+        value, product = torch.func.vjp(f, x)
+        several = torch.func.vmap(lambda v: product(v)[0])
+        return value, lambda v: torch.cat([several(some) for some in _batches(v)])
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        value = f(point)
+    return value.detach(), lambda v: pull_back(value, point, v).detach()
+
+
+def pull_back(u: Points, x: Points, v: Tensor) -> Tensor:
+    """``v^T du/dx`` for directions ``v [m, n, *d]``, of values that have a graph; without one of its own."""
     if not u.requires_grad:  # a velocity that does not depend on the point
         return torch.zeros_like(v)
-    options = {"retain_graph": True, "create_graph": graph, "materialize_grads": True}
     parts = []
-    for some in v.split(max(1, ROWS // max(len(x), 1))):
-        if len(some) == 1:
-            parts.append(torch.autograd.grad(u, x, some[0], **options)[0][None])
-        else:
-            parts.append(torch.autograd.grad(u, x, some, is_grads_batched=True, **options)[0])
+    for some in _batches(v):
+        batched = len(some) > 1
+        (part,) = torch.autograd.grad(
+            u, x, some if batched else some[0], retain_graph=True, materialize_grads=True, is_grads_batched=batched
+        )
+        parts.append(part if batched else part[None])
     return torch.cat(parts)
+
+
+def _batches(v: Tensor) -> tuple[Tensor, ...]:
+    """Directions ``[m, n, *d]``, as many at a time as suit the caches."""
+    return v.split(max(1, ROWS // max(v.shape[1], 1)))
 
 
 @final
@@ -110,6 +140,10 @@ class _Random(Divergence):
     def _count(self) -> int:
         return self.probes
 
+    @property
+    def products(self) -> int:
+        return self._count()
+
     @final
     def directions(self, x: Points, first: int, seed: int) -> Tensor:
         shape = (self._count(), *x.shape[1:])
@@ -150,6 +184,10 @@ class HutchPlusPlus(_Random):
 
     def _count(self) -> int:
         return self.rank + self.probes
+
+    @property
+    def products(self) -> int:
+        return 2 * self.rank + self.probes
 
     def of(self, pull: Pull, x: Points, directions: Tensor | None) -> Float[Tensor, "estimates n"]:
         assert directions is not None

@@ -6,6 +6,7 @@ network's precision. Reference: Chen et al. 2018, "Neural ordinary differential 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import final
@@ -18,7 +19,7 @@ from pushforward.arguments import check_type, explained
 from pushforward.errors import nearest
 from pushforward.field import Field
 from pushforward.guidance import Guided
-from pushforward.likelihood.divergence import METHODS, Divergence, velocity_and_divergence
+from pushforward.likelihood.divergence import METHODS, Divergence, Exact, velocity_and_divergence
 from pushforward.path import Path
 from pushforward.progress import Progress
 from pushforward.sample import DormandPrince, Stepper, default_grid, integrate
@@ -139,13 +140,15 @@ def needs_graph(field: Field, x: Points, y: Tensor | None) -> bool:
     return x.requires_grad or one.requires_grad
 
 
-def method_of(method: str | Divergence) -> Divergence:
-    """A divergence by name, or as it is."""
-    if isinstance(method, Divergence):
-        return method
-    if method not in METHODS:
+def method_of(method: str | Divergence, d: int | None = None) -> Divergence:
+    """A divergence by name, or as it is; exact for points of so few coordinates ``d`` that it takes no more products.
+
+    A few directions in a few dimensions can agree by chance, and would then state an error of 0.
+    """
+    if isinstance(method, str) and method not in METHODS:
         raise ValueError(nearest(method, METHODS, "method"))
-    return METHODS[method]()
+    how = METHODS[method]() if isinstance(method, str) else method
+    return how if d is None or d > how.products else Exact()
 
 
 def check_flow(stepper: Stepper) -> None:
@@ -179,6 +182,7 @@ def log_likelihood(
     Args:
         x: data in the field's units, ``[n, *d]``, any shape; ``y`` conditions, one row per point.
         method: "exact", "hutchinson", "hutch++", or one of these with its numbers, such as ``Hutchinson(probes=16)``.
+            Where a point has no more coordinates than a random method takes products, it is exact.
         steps, grid, tol: a number of steps (of order 5, on the default grid), times from 1 down to 0, or a tolerance in
             nats (default 1e-3): adaptive steps for each point, tightened until its answer changes by less.
         stepper: for ``steps`` and ``grid``, a method that follows the velocity.
@@ -196,7 +200,7 @@ def log_likelihood(
     >>> round(float(pf.log_likelihood(field, torch.zeros(1, 2)).log_prob), 3)
     -1.838
     """
-    how, show = method_of(method), Progress.of(progress)
+    how, show = method_of(method, dimension(x)), Progress.of(progress)
     if sum(way is not None for way in (steps, grid, tol)) > 1:
         raise ValueError("give one of steps=, grid= and tol=: each says where the steps are")
     # a fixed grid, or a tolerance that an adaptive stepper keeps
@@ -243,7 +247,10 @@ def _finish(field: Augmented, back: Transported, sign: float = 1.0) -> Likelihoo
     """From the state at the source: ``log p_0 + sign int div``, the sign of the direction of time."""
     value = log_source(field.path, back.x) + sign * back.integral.mean(1)
     k = field.how.estimates
-    error = torch.zeros_like(value) if field.directions is None else back.integral.std(1) / k**0.5
+    if field.directions is None:
+        error = torch.zeros_like(value)
+    else:  # of a single direction nothing is known
+        error = back.integral.std(1) / k**0.5 if k > 1 else torch.full_like(value, torch.nan)
     value, x0 = value.to(field.dtype), back.x / field.path.initial_scale
     return Likelihood(value, error.to(value), torch.full_like(value, torch.nan), x0.to(value), back.nfe)
 
@@ -317,7 +324,7 @@ def sample_with_log_prob(
     """
     if n < 1:
         raise ValueError(f"n={n}: at least one sample is needed")
-    how, out, parts = method_of(method), [], []
+    how, out, parts = method_of(method, math.prod(shape)), [], []
     for done in range(0, n, batch_size):
         count = min(batch_size, n - done)
         start = field.path.begin(count, shape, seed=seed, first=first + done, device=device, dtype=dtype)

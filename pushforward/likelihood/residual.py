@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pushforward.arguments import explained
 from pushforward.field import Field
-from pushforward.likelihood.divergence import Hutchinson, pull_back
+from pushforward.likelihood.divergence import Hutchinson, Pull, pull_back, value_and_vjp
 from pushforward.likelihood.flow import Likelihood, log_source, needs_graph
 from pushforward.tensor import Points, dimension, generator, time_dtype
 
@@ -75,12 +75,10 @@ def residual_log_prob(
         evaluations += rounds + 1
         if outside:
             x = _differentiable(layer, image, x, precision)
-        with torch.enable_grad():
-            point = x if outside and x.requires_grad else x.detach().requires_grad_()
-            u = layer(point)
-            g = generator(seed, "series", k)
-            part = _exact(u, point, outside) if exact else _series(u, point, directions, certain, outside, g)
-        estimates = estimates + (part if outside else part.detach())
+        with torch.set_grad_enabled(outside):
+            pull = value_and_vjp(layer, x)[1]
+            part = _exact(pull, x) if exact else _series(pull, x, directions, certain, generator(seed, "series", k))
+        estimates = estimates + part
     # the source density at the end of the way, and the spread of the probes
     log_prob = log_source(field.path, x) - estimates.mean(0)
     error = torch.zeros_like(log_prob) if exact else estimates.std(0) / probes**0.5
@@ -116,7 +114,7 @@ def _differentiable(layer: Callable[[Tensor], Tensor], y: Points, x: Points, pre
     def through(arrived: Tensor) -> Tensor:
         g = arrived
         for _ in range(ROUNDS):
-            new = arrived - pull_back(u, point, g[None], False)[0]
+            new = arrived - pull_back(u, point, g[None])[0]
             gap, g = float((new - g).norm()), new
             if gap <= precision * float(g.norm()):
                 break
@@ -127,23 +125,21 @@ def _differentiable(layer: Callable[[Tensor], Tensor], y: Points, x: Points, pre
     return held.view_as(held)  # derivatives that are asked for at x itself do not pass the hook
 
 
-def _exact(u: Points, x: Points, graph: bool) -> Float[Tensor, "1 n"]:
+def _exact(pull: Pull, x: Points) -> Float[Tensor, "1 n"]:
     """``log |det (I + J)|`` of each point."""
     d = dimension(x)
     unit = torch.eye(d, dtype=x.dtype, device=x.device)
-    rows = pull_back(u, x, unit.reshape(d, 1, *x.shape[1:]).expand(d, *x.shape), graph).flatten(2)
+    rows = pull(unit.reshape(d, 1, *x.shape[1:]).expand(d, *x.shape)).flatten(2)
     log_det: Tensor = torch.linalg.slogdet(unit + rows.transpose(0, 1))[1]
     return log_det[None]
 
 
-def _series(
-    u: Points, x: Points, v: Tensor, certain: int, graph: bool, g: torch.Generator
-) -> Float[Tensor, "probes n"]:
+def _series(pull: Pull, x: Points, v: Tensor, certain: int, g: torch.Generator) -> Float[Tensor, "probes n"]:
     """Unbiased estimates of ``sum_j (-1)^(j+1) tr(J^j) / j``: probe p stops after ``certain`` + geometric terms."""
     stops = certain + torch.empty(len(v), dtype=torch.float64).geometric_(0.5, generator=g) - 1
     total, w = x.new_zeros(len(v), len(x)), v
     for j in range(1, int(stops.max()) + 1):
-        w = pull_back(u, x, w, graph)
+        w = pull(w)
         # the chance that a probe is still going
         weight = torch.where(stops >= j, 2.0 ** max(j - certain, 0), 0.0).to(x)
         total = total + (-1) ** (j + 1) / j * weight[:, None] * (w * v).flatten(2).sum(2)
