@@ -72,7 +72,7 @@ def value_and_vjp(f: Callable[[Tensor], Tensor], x: Points) -> tuple[Points, Pul
     """``f(x)``, and ``v^T df/dx`` as a function of directions ``v [m, n, *d]``; differentiable where autograd is on."""
     if torch.is_grad_enabled():
         # batches of `autograd.grad` that stay differentiable are wrong for GroupNorm, those of `vjp` are right
-        value, product = torch.func.vjp(f, x)
+        value, product = torch.func.vjp(f, x)  # type: ignore[misc]  # torch annotates the has_aux form
         several = torch.func.vmap(lambda v: product(v)[0])
         return value, lambda v: torch.cat([several(some) for some in _batches(v)])
     with torch.enable_grad():
@@ -97,7 +97,8 @@ def pull_back(u: Points, x: Points, v: Tensor) -> Tensor:
 
 def _batches(v: Tensor) -> tuple[Tensor, ...]:
     """Directions ``[m, n, *d]``, as many at a time as suit the caches."""
-    return v.split(max(1, ROWS // max(v.shape[1], 1)))
+    parts: tuple[Tensor, ...] = v.split(max(1, ROWS // max(v.shape[1], 1)))
+    return parts
 
 
 @final
