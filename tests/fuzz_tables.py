@@ -153,6 +153,24 @@ def ruled(rng, n, columns):
             )
 
 
+def said(rng, rows):
+    """Rules as a user says them, of columns that they may fit or not."""
+    names = [f"`{name}`" for name in rows.column_names if name and "`" not in name]
+    if len(names) < 3 or rng.random() < 0.7:
+        return []
+    a, b, _ = rng.sample(names, 3)
+    return [rng.choice([f"unique({a})", f"unique({a}, {b})"])]
+
+
+def repeats(table, rules):
+    """What of the rules on rows together a table breaks."""
+    for rule in rules.unique:
+        rows = [row for row in rule.combinations(table) if row is not None]
+        if len(set(rows)) < len(rows):
+            return rule.name
+    return ""
+
+
 def same(before, after, column):
     """Whether cells are equal, floats to a ten thousandth of their range, what notes say of float32 apart."""
     a, b = before.combine_chunks(), after.combine_chunks()
@@ -181,7 +199,8 @@ def through(rng, folder):
     path = folder / rng.choice(["t.csv", "t.tsv", "t.parquet"])
     try:
         save(rows, path)
-        data = load(path)
+        schema = {"rules": said(rng, rows)}
+        data = load(path, schema)
         raw = read_like(path, data.transform).rows
         moved = data.transform.dequantize(data.x[:], torch.rand(data.x.shape))
         for x in (data.x[:], moved):
@@ -190,12 +209,14 @@ def through(rng, folder):
                 fresh = isinstance(getattr(column, "inner", column), Identifier)
                 if not fresh and not same(raw[column.name], back[column.name], column):
                     return f"{column.name!r} comes back changed, {column.form()}"
-        model = pf.train(path, folder / "run", config=CONFIG, steps=3, report_every=100)
+        model = pf.train(path, folder / "run", config=CONFIG, steps=3, report_every=100, schema=schema)
         made = model.sample(7, steps=1)
         save(made, out := folder / f"s{path.suffix}")
         again = read_like(out, model.transform, None).rows
         if not model.transform.possible(made).all():
             return "samples break a rule: " + "; ".join(rule.name for rule in model.transform.rules.kept)
+        if broken := repeats(made, model.transform.rules):
+            return f"samples break {broken}"
         found = model.log_likelihood(again, steps=1).log_prob
         return "" if len(found) == 7 else f"{len(found)} of 7 rows were scored"
     except InputError as error:

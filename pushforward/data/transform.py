@@ -279,7 +279,7 @@ class Transform:
         """Return plain JSON from which ``from_json`` restores every number exactly."""
         columns = [column.to_json() for column in self.columns]
         text = {"text": self.text.to_json()} if self.text != TextSource() else {}
-        rules = {"rules": [rule.to_json() for rule in self.rules.kept]} if self.rules.kept else {}
+        rules = {"rules": self.rules.to_json()} if self.rules != Rules() else {}
         return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns} | text | rules
 
     @staticmethod

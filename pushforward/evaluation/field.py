@@ -73,7 +73,7 @@ def timed_samples(
     """
     counting = CountingField(model.field)
     start = time.perf_counter()
-    rows = replace(model, field=counting, processes=processes).sample(
+    rows = replace(model.independent(), field=counting, processes=processes).sample(
         n, steps=steps, stepper=stepper, grid=grid, seed=seed, progress=progress
     )
     seconds = time.perf_counter() - start

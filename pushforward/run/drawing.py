@@ -20,7 +20,7 @@ PREVIEW = PICTURED * STEPS  # evaluations of the network
 
 def preview(model: Model, path: Path | None) -> None:
     """A look at a model in training: few samples, coarse steps. Without a path they are made, and that is all."""
-    rows = model.sample(PICTURED, steps=STEPS)
+    rows = model.independent().sample(PICTURED, steps=STEPS)
     if path is not None:
         picture(rows, model.transform, path)
 

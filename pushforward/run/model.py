@@ -21,6 +21,7 @@ from pushforward.run.conditions import (
     guided,
 )
 from pushforward.run.density import DensityOptions, row_likelihood
+from pushforward.run.distinct import distinct_rows
 from pushforward.run.folder import RunFile, TunedSampler, history
 from pushforward.run.imputation import Draw, draw_where, fill_gaps
 from pushforward.run.request import single_process
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from pushforward.data import DataSource, Transform
     from pushforward.data import UserRows as Rows
+    from pushforward.data.files.rows import Array
     from pushforward.distributed import Processes
     from pushforward.field import Field
     from pushforward.likelihood import Divergence, Likelihood
@@ -73,6 +75,11 @@ class Model:
         net: nn.Module = getattr(self.field, "net")  # noqa: B009  (every field of a run has one)
         return net
 
+    def independent(self) -> Model:
+        """The same model, whose rows are independent draws of its law: none is compared with the others."""
+        rules = dataclasses.replace(self.transform.rules, unique=())
+        return dataclasses.replace(self, transform=dataclasses.replace(self.transform, rules=rules))
+
     # ---- new rows
 
     def sample(
@@ -98,8 +105,9 @@ class Model:
         ``guidance`` is the scale of `ClassifierFreeGuidance`, 1 for none, or a function from field to field such as
         ``lambda field: pf.AutoGuidance(field, weaker, 2.0)``.
 
-        Row i depends on (seed, first + i) alone. The method is given as in `integrate`; where nothing but ``steps`` is
-        said, what was tuned for as many evaluations is used, or the latest that was tuned; else the defaults.
+        Row i depends on (seed, first + i) alone, but where rows are to be unique (see `distinct_rows`). The method is
+        given as in `integrate`; where nothing but ``steps`` is said, what was tuned for as many evaluations is used, or
+        the latest that was tuned; else the defaults.
         """
         from pushforward.data.partial import table_of_one_row
         from pushforward.sample import Sampler
@@ -107,12 +115,24 @@ class Model:
         sampler = Sampler.of(sampler, stepper, grid, steps, tol)
         sampling = Sampling(sampler, guidance, seed, first, self._watched(progress))
         if where is None:
-            return self.transform.inverse(self._generate(n, self.labels(n, y, seed, first), sampling), seed, first)
+            labels = self.labels(n, y, seed, first)
+
+            def make(numbers: Array, seed: int, first: int) -> Rows:
+                again = dataclasses.replace(sampling, seed=seed, first=first)
+                x = self._generate(len(numbers), None if labels is None else labels[numbers], again)
+                return self.transform.inverse(x, seed, first)
+
+            return distinct_rows(self.transform, make, n, seed, first)
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
         row = table_of_one_row(where, self.transform)
         given, condition = encode_partial_rows(self.transform, self.run, row, "where", False)
-        return draw_where(self.transform, given, condition, self._draw(sampling), n, seed, first)
+
+        def make_known(numbers: Array, seed: int, first: int) -> Rows:
+            draw = self._draw(dataclasses.replace(sampling, seed=seed))
+            return draw_where(self.transform, given, condition, draw, len(numbers), seed, first)
+
+        return distinct_rows(self.transform, make_known, n, seed, first, given)
 
     def _draw(self, sampling: Sampling) -> Draw:
         """Samples for conditions, with the sampling's own seed or, in silence, with another one."""
@@ -147,7 +167,13 @@ class Model:
 
         given, condition = encode_partial_rows(self.transform, self.run, rows, origin, True)
         sampling = Sampling(Sampler(steps=steps), guidance, seed, 0, self._watched(progress))
-        return fill_gaps(self.transform, given, condition, self._draw(sampling), seed, origin)
+
+        def make(numbers: Array, seed: int, first: int) -> Rows:
+            some = dataclasses.replace(given, rows=given.rows.take(numbers))
+            draw = self._draw(dataclasses.replace(sampling, seed=seed))
+            return fill_gaps(self.transform, some, condition[numbers], draw, seed, origin)
+
+        return distinct_rows(self.transform, make, len(condition), seed, 0, given)
 
     def tuned_for(self, steps: int | None) -> TunedSampler | None:
         """The sampler tuned for so many evaluations, or the latest one with None; None where there is none."""

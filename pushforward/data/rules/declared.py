@@ -11,9 +11,10 @@ from pushforward.data.rules.columns import Known, Sample
 from pushforward.data.rules.expression import parse, tokens
 from pushforward.data.rules.formulas import offset
 from pushforward.data.rules.repairs import Gap, Limits
+from pushforward.data.rules.unique import Unique
 from pushforward.errors import InputError, nearest
 
-__all__ = ["ANY", "RuleChoice", "excluded", "read_choice", "read_rule"]
+__all__ = ["ANY", "RuleChoice", "excluded", "read_choice", "read_rule", "read_unique"]
 
 ANY = "any"  # in the place of the name of a rule, all that are found
 WORDS = ("by", "missing", "max", "min")  # of rules, which may be columns, too
@@ -41,6 +42,19 @@ def excluded(name: str, choice: RuleChoice) -> bool:
 
 def _bare(name: str) -> str:
     return re.sub(r"\s+", "", name)
+
+
+def read_unique(text: str, names: Sequence[str], origin: str) -> Unique | None:
+    """Read ``unique(a, b)`` of columns with these names; None for a rule of another kind, InputError for no columns."""
+    words = tokens(text)
+    if words[:2] != ["unique", "("]:
+        return None
+    columns, marks = [word.strip("`") for word in words[2:-1:2]], words[3:-1:2]
+    if words[-1] != ")" or len(words) < 4 or set(marks) - {","} or len(words) % 2 or len(set(columns)) < len(columns):
+        raise InputError(f"{origin}: rule {text!r}: write unique(a), or unique(a, b, ...) with each column once")
+    if odd := [name for name in columns if name not in names]:
+        raise InputError(f"{origin}: rule {text!r}: {nearest(odd[0], names, 'column')}")
+    return Unique(tuple(columns))
 
 
 def read_rule(text: str, rows: Sample, origin: str) -> Candidate:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.files.stream import Stream
 from pushforward.data.rules.base import Rule
 from pushforward.data.rules.candidates import Candidate, OffsetCandidate, PlainCandidate, lookup_candidate
 from pushforward.data.rules.columns import Sample, sample_rows
-from pushforward.data.rules.declared import ANY, excluded, read_choice, read_rule
+from pushforward.data.rules.declared import ANY, excluded, read_choice, read_rule, read_unique
 from pushforward.data.rules.formulas import find_formulas
 from pushforward.data.rules.pairs import find_bounds, find_gaps, find_lookups, find_orders
+from pushforward.data.rules.unique import Unique, UniqueCandidate
 from pushforward.data.schema import ColumnSchema, Schema
 from pushforward.errors import InputError
 
-__all__ = ["find_rules"]
+__all__ = ["FoundRules", "find_rules"]
 
 
-def find_rules(
-    stream: Stream, encoders: Sequence[ColumnEncoder], schema: Schema
-) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
-    """Find the rules that are kept, in an order in which targets can be restored, and what is to be said of them.
+class FoundRules(NamedTuple):
+    """Rules of one column each, in an order in which targets can be restored; sentences; rules on rows together."""
+
+    kept: tuple[Rule, ...] = ()
+    broken: tuple[str, ...] = ()  # of training rows in which a rule that was declared does not hold
+    unique: tuple[Unique, ...] = ()
+
+
+def find_rules(stream: Stream, encoders: Sequence[ColumnEncoder], schema: Schema) -> FoundRules:
+    """Find the rules that are kept, and what is to be said of them.
 
     A column is the target of one rule at most: of one that was declared; of a formula, what determines it, an order,
     its gaps, a bound, in this order. Of what ``schema`` declares nothing is found. InputError: a declared rule that
@@ -29,9 +37,16 @@ def find_rules(
     """
     choice = read_choice(schema.rules)
     if not choice.declared and ANY in choice.excluded:
-        return (), ()
+        return FoundRules()
     rows = sample_rows(stream, encoders)
-    candidates: list[Candidate] = [read_rule(text, rows, stream.origin) for text in choice.declared]
+    names = [encoder.name for encoder in encoders if not encoder.ignored]
+    alone, compared = list[str](), dict[Unique, UniqueCandidate]()
+    for text in choice.declared:
+        if (unique := read_unique(text, names, stream.origin)) is None:
+            alone.append(text)
+        else:
+            compared[unique] = UniqueCandidate(unique)
+    candidates: list[Candidate] = [read_rule(text, rows, stream.origin) for text in alone]
     _require_single(candidates, stream.origin)
     if ANY not in choice.excluded:
         free = {c.name for c in rows.columns if schema.get(c.name, schema.get("*", ColumnSchema())) == ColumnSchema()}
@@ -39,12 +54,14 @@ def find_rules(
         candidates = _without_circles([*candidates, *guesses], stream.origin)
 
     for first, part in stream.parts():
-        cells = {column.name: part.column(column.name) for column in rows.columns}
+        cells = {name: part.column(name) for name in names}
         for candidate in candidates:
             if candidate.alive:
                 candidate.update(cells, first)
+        for comparison in compared.values():
+            comparison.update(cells, first)
 
-    rules, notes = [], []
+    rules, notes = list[Rule](), list[str]()
     for candidate in candidates:
         rule = candidate.result()
         if rule is None and candidate.declared:
@@ -55,11 +72,20 @@ def find_rules(
             continue
         rules.append(rule)
         if candidate.broken:
-            notes.append(
-                f"rule {rule.name}: does not hold in {candidate.broken:,} of {rows.rows:,} rows, the first is "
-                f"{stream.name_row(candidate.first)}; they are learned as if it did"
-            )
-    return _in_order(rules), tuple(notes)
+            words = _broken(rule.name, candidate.broken, rows.rows, stream.name_row(candidate.first))
+            notes.append(f"{words}; they are learned as if it did")
+    for comparison in compared.values():
+        count, of, row = comparison.repeats()
+        words = _broken(comparison.rule.name, count, of, stream.name_row(row))
+        if count and 2 * count >= of:
+            raise InputError(f"{stream.origin}: {words}; correct it or leave it out")
+        notes += [f"{words}; samples do not repeat any"] if count else []
+    return FoundRules(_in_order(rules), tuple(notes), tuple(compared))
+
+
+def _broken(name: str, count: int, of: int, row: str) -> str:
+    """How many rows break a rule that was declared, and the first."""
+    return f"rule {name}: does not hold in {count:,} of {of:,} rows, the first is {row}"
 
 
 def _guess(rows: Sample) -> Iterable[Candidate]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder
+from pushforward.data.encoders.identifier import Identifier
 from pushforward.data.encoders.infer import infer_columns
 from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.rows import Array
@@ -17,6 +18,7 @@ from pushforward.data.rules.base import Filled, Rule
 from pushforward.data.rules.find import find_rules
 from pushforward.data.rules.offset import Offset
 from pushforward.data.rules.repairs import Limits
+from pushforward.data.rules.unique import Unique
 from pushforward.data.schema import ColumnSchema, Schema
 from pushforward.errors import InputError
 
@@ -32,6 +34,7 @@ class Rules:
     kept: tuple[Rule, ...] = ()
     # sentences on training rows in which a rule that was declared does not hold, which a run has in its notes
     broken: tuple[str, ...] = field(default=(), compare=False)
+    unique: tuple[Unique, ...] = ()  # what holds of rows together
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,7 +44,8 @@ class Rules:
         plain = [rule.name for rule in self.kept if not rule.reduces]
         rest = ", ".join(plain[:MOST]) + (f" and {len(plain) - MOST} more" if len(plain) > MOST else "")
         words = f"bounds and gaps, kept in every sample: {rest}"
-        return (*single[:MOST], *more, *([words] if plain else []), *self.broken)
+        together = [rule.note for rule in self.unique]
+        return (*single[:MOST], *more, *([words] if plain else []), *together, *self.broken)
 
     @property
     def by_target(self) -> dict[str, Rule]:
@@ -52,6 +56,10 @@ class Rules:
     def optional_columns(self) -> set[str]:
         """Columns that need not be in rows that are read again, because others say what they are."""
         return {rule.target for rule in self.kept if rule.optional}
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return plain JSON that restores the rules."""
+        return [rule.to_json() for rule in self.kept] + [rule.to_json() for rule in self.unique]
 
     def reduce(self, table: ArrowTable, origin: str) -> ArrowTable:
         """Replace each target by what is left of it; InputError, which ``origin`` opens, for columns of other types."""
@@ -104,9 +112,10 @@ def fit_rules(
 ) -> tuple[Rules, tuple[ColumnEncoder, ...]]:
     """Find the rules of a table whose columns are fitted, and fit their targets anew, to what is left of them."""
     rules = Rules(*find_rules(stream, columns, schema))
+    columns = _different(rules.unique, columns)
     targets = tuple(rule.target for rule in rules.kept if rule.reduces)
     if not targets:
-        return rules, tuple(columns)
+        return rules, columns
 
     def read() -> Iterator[ArrowTable]:
         return (rules.reduce(part, stream.origin).select(targets) for part in stream.read())
@@ -115,3 +124,13 @@ def fit_rules(
     again = infer_columns(rest, Schema((name, ColumnSchema(scaling="quantile")) for name in targets), alone=False)
     fitted = {column.name: column for column in again}
     return rules, tuple(fitted.get(column.name, column) for column in columns)
+
+
+def _different(unique: Sequence[Unique], columns: Sequence[ColumnEncoder]) -> tuple[ColumnEncoder, ...]:
+    """The columns, of identifiers that are to be unique by themselves one all of whose values are different."""
+    out = {column.name: column for column in columns}
+    for rule in unique:
+        first, *others = (out[name] for name in rule.columns)
+        if isinstance(first, Identifier) and all(isinstance(other, Identifier) for other in others):
+            out[first.name] = replace(first, distinct=1.0)
+    return tuple(out.values())

@@ -13,6 +13,7 @@ from pushforward.data.rules.keep import Rules
 from pushforward.data.rules.lookup import Lookup
 from pushforward.data.rules.offset import Offset
 from pushforward.data.rules.repairs import Gap, Limits
+from pushforward.data.rules.unique import Unique
 from pushforward.errors import InputError
 
 __all__ = ["rules_from_json"]
@@ -29,7 +30,8 @@ def rules_from_json(data: Any, names: Collection[str]) -> Rules:
     if not isinstance(data, list):
         raise InputError(f"{origin} must be a list")
     rules: list[Rule] = []
-    for entry in data:
+    unique = [_unique(entry, names) for entry in data if isinstance(entry, dict) and entry.get("kind") == "unique"]
+    for entry in data[: len(data) - len(unique)]:  # which come last
         kind = entry.get("kind") if isinstance(entry, dict) else None
         if kind not in READERS:
             raise InputError(f"{origin} must be objects with a kind among {', '.join(READERS)}")
@@ -51,7 +53,15 @@ def rules_from_json(data: Any, names: Collection[str]) -> Rules:
         ):
             raise InputError(f"{origin} hold what no fit gives; restore the file")
         rules.append(rule)
-    return Rules(tuple(rules))
+    return Rules(tuple(rules), unique=tuple(unique))
+
+
+def _unique(entry: dict[str, Any], names: Collection[str]) -> Unique:
+    columns = entry.get("columns")
+    good = isinstance(columns, list) and set(entry) == {"kind", "columns"} and all(type(c) is str for c in columns)
+    if not good or not columns or len(set(columns)) < len(columns) or not set(columns) <= set(names):
+        raise InputError("transform: rules of kind unique must have columns, each once; restore the file")
+    return Unique(tuple(columns))
 
 
 def _offset(entry: dict[str, Any]) -> Offset:
