@@ -11,6 +11,7 @@ import tempfile
 import traceback
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,13 @@ def ruled(rng, n, columns):
         for made in (a + b, 100 - a - b, a * b, a + abs(b)):
             if rng.random() < 0.3 and np.isfinite(made).all():
                 yield pa.array(np.round(made, digits) if rng.random() < 0.5 else made, mask=gaps & (rng.random() < 0.5))
+    for cells, other in pairwise(columns):
+        if rng.random() < 0.2 and pa.types.is_string(cells.type):
+            pairs = list(zip(cells.to_pylist(), map(str, other.to_pylist()), strict=True))
+            some = {pair: rng.choice("uvw") for pair in pairs}
+            yield pa.array([some[pair] for pair in pairs])
+            near = {value: rng.sample("abcdefgh", 3) for value, _ in pairs}
+            yield pa.array([rng.choice(near[value]) for value, _ in pairs])
     for cells in columns:
         if rng.random() < 0.2 and (pa.types.is_string(cells.type) or pa.types.is_date32(cells.type)):
             some = {value: rng.choice("uvw") for value in cells.to_pylist()}
@@ -158,8 +166,8 @@ def said(rng, rows):
     names = [f"`{name}`" for name in rows.column_names if name and "`" not in name]
     if len(names) < 3 or rng.random() < 0.7:
         return []
-    a, b, _ = rng.sample(names, 3)
-    return [rng.choice([f"unique({a})", f"unique({a}, {b})"])]
+    a, b, c = rng.sample(names, 3)
+    return [rng.choice([f"unique({a})", f"unique({a}, {b})", f"together({a}, {b})", f"{c} by {a}, {b}"])]
 
 
 def repeats(table, rules):

@@ -223,6 +223,8 @@ def independent(rng):
         lambda: rng.random(n) < 0.1,
         lambda: rng.choice(["a", "b", "c"], n),
         lambda: rng.choice(list("abcdefghijklmnopqrstuvwxyz"), n),
+        lambda: rng.choice(list("abcdefgh"), n, p=(w := 0.5 ** np.arange(8)) / w.sum()),  # some are rare
+        lambda: pa.array(rng.choice(list("abcde"), n), mask=rng.random(n) < 0.1),
         lambda: pa.array(rng.normal(size=n), mask=rng.random(n) < 0.2),
         lambda: np.where(rng.random(n) < 0.8, 0, rng.integers(1, 90, n)),
         lambda: days(dt.date(2021, 1, 1), rng.integers(0, 300, n)),

@@ -14,7 +14,7 @@ from pushforward.data.files.clocks import typed
 from pushforward.data.files.rows import Array
 from pushforward.errors import InputError
 
-__all__ = ["EXACT", "Cells", "Filled", "Numbers", "Rule", "finish", "view"]
+__all__ = ["EXACT", "Cells", "Filled", "Numbers", "Rule", "choose", "finish", "view"]
 
 Cells: TypeAlias = Mapping[str, ArrowColumn]
 Filled: TypeAlias = Callable[[str], ArrowColumn]  # a column as it would be if no value were missing
@@ -39,6 +39,7 @@ class Rule(ABC):
     target: str
     type: str  # arrow type of the target
     support: int  # training rows in which it was seen to hold; 0 where it was said
+    listed = False  # whether it lists what occurs, so that a value of the target is right or wrong, and never near
 
     @property
     def reduces(self) -> bool:
@@ -127,3 +128,13 @@ def finish(values: Array, there: Array, kind: Any) -> ArrowColumn:
     if pa.types.is_boolean(kind):
         return pa.array(values > 0.5, mask=mask)
     return pa.array(values.astype(np.float64), mask=mask).cast(kind, safe=False)
+
+
+def choose(mask: Array, yes: ArrowColumn, no: ArrowColumn) -> ArrowColumn:
+    """Cells of ``yes`` where the mask says so, of ``no`` elsewhere, of the type of ``no``, a dictionary or not."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = no.type
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pc.if_else(pa.array(mask), yes.cast(plain), no.cast(plain)).cast(kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from pushforward.data.files.cells import is_time
 from pushforward.data.files.rows import Array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.rules.base import EXACT, Numbers, view
+from pushforward.data.rules.lookup import plain_values
 
-__all__ = ["CHANCE", "Known", "Sample", "sample_rows"]
+__all__ = ["CHANCE", "Known", "Levels", "Sample", "sample_rows"]
 
 ROWS = (512, 4096)  # looked at in search of rules, at least and at most; what is found is checked on all
 CELLS = 1 << 21  # of them, about: the search in wide tables compares each column with each
@@ -75,6 +76,15 @@ class Known:
         return Known(inner.name, cells.type, True, 0 if time or plain.integer else plain.decimals, gaps)
 
 
+class Levels(NamedTuple):
+    """The different values of one column of a sample, by number."""
+
+    known: Known
+    codes: Array  # int64 [n]
+    size: int
+    gap: int  # number of the missing value; -1 without
+
+
 @dataclass(frozen=True)
 class Sample:
     """Some rows of a table: the columns that rules may speak of, and their cells."""
@@ -88,6 +98,17 @@ class Sample:
     def known(self) -> dict[str, Known]:
         """The columns by name."""
         return {column.name: column for column in self.columns}
+
+    @cached_property
+    def levels(self) -> tuple[Levels, ...]:
+        """The columns by number of their values."""
+        out = []
+        for known in self.columns:
+            index: dict[object, int] = {}
+            values = plain_values(self.cells.column(known.name), str(known.type))
+            codes = np.array([index.setdefault(value, len(index)) for value in values], np.int64)
+            out.append(Levels(known, codes, len(index), index.get(None, -1)))
+        return tuple(out)
 
     @cached_property
     def _views(self) -> dict[str, Numbers]:

@@ -10,6 +10,7 @@ from pushforward.data.rules.candidates import Candidate, OffsetCandidate, PlainC
 from pushforward.data.rules.columns import Known, Sample
 from pushforward.data.rules.expression import parse, tokens
 from pushforward.data.rules.formulas import offset
+from pushforward.data.rules.joint_search import pair_candidate, together_candidate
 from pushforward.data.rules.repairs import Gap, Limits
 from pushforward.data.rules.unique import Unique
 from pushforward.errors import InputError, nearest
@@ -17,7 +18,7 @@ from pushforward.errors import InputError, nearest
 __all__ = ["ANY", "RuleChoice", "excluded", "read_choice", "read_rule", "read_unique"]
 
 ANY = "any"  # in the place of the name of a rule, all that are found
-WORDS = ("by", "missing", "max", "min")  # of rules, which may be columns, too
+WORDS = ("by", "missing", "max", "min", "together")  # of rules, which may be columns, too
 SIGNS = ("=", ">=", "<=", ">", "<")
 
 
@@ -66,6 +67,15 @@ def read_rule(text: str, rows: Sample, origin: str) -> Candidate:
     if len(words) == 3 and words[1] == "by":
         target, source = words[0].strip("`"), words[2].strip("`")
         candidate: Candidate = lookup_candidate(target, source, known, declared=True)
+    elif len(words) == 5 and words[1] == "by" and words[3] == ",":
+        target, first, second = (words[i].strip("`") for i in (0, 2, 4))
+        if first == second:
+            raise InputError(f"{origin}: rule {text!r}: name two columns, each once, or write {target} by {first}")
+        candidate = pair_candidate(target, first, second, known, declared=True)
+    elif words[:2] == ["together", "("]:
+        if len(words) != 6 or words[3] != "," or words[5] != ")":
+            raise InputError(f"{origin}: rule {text!r}: write together(a, b) of two columns")
+        candidate = _together(text, words[2].strip("`"), words[4].strip("`"), rows)
     elif words[:2] == ["missing", "("]:
         candidate = _gap(text, words, known)
     else:
@@ -83,6 +93,18 @@ def _unknown(text: str, name: str, rows: Sample, origin: str) -> InputError:
             "of columns that are learned"
         )
     return InputError(f"{origin}: rule {text!r}: {nearest(name, rows.names, 'column')}")
+
+
+def _together(text: str, first: str, second: str, rows: Sample) -> Candidate:
+    """Only pairs that occur: the first column has values that were there in training, as categories have."""
+    if rows.known[first].number and not rows.known[first].boolean:
+        first, second = second, first
+    if rows.known[first].number and not rows.known[first].boolean:
+        raise InputError(
+            f'rule {text!r}: both columns hold numbers or dates; say "{first}": "categorical" in the schema of one '
+            "whose values are names"
+        )
+    return together_candidate(first, second, rows, declared=True)
 
 
 def _gap(text: str, words: list[str], known: dict[str, Known]) -> Candidate:

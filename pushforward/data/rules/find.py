@@ -12,6 +12,7 @@ from pushforward.data.rules.candidates import Candidate, OffsetCandidate, PlainC
 from pushforward.data.rules.columns import Sample, sample_rows
 from pushforward.data.rules.declared import ANY, excluded, read_choice, read_rule, read_unique
 from pushforward.data.rules.formulas import find_formulas
+from pushforward.data.rules.joint_search import find_pair_lookups, find_together, pair_candidate, together_candidate
 from pushforward.data.rules.pairs import find_bounds, find_gaps, find_lookups, find_orders
 from pushforward.data.rules.unique import Unique, UniqueCandidate
 from pushforward.data.schema import ColumnSchema, Schema
@@ -48,10 +49,11 @@ def find_rules(stream: Stream, encoders: Sequence[ColumnEncoder], schema: Schema
             compared[unique] = UniqueCandidate(unique)
     candidates: list[Candidate] = [read_rule(text, rows, stream.origin) for text in alone]
     _require_single(candidates, stream.origin)
+    _without_circles([candidate.rule for candidate in candidates], len(candidates), stream.origin)
     if ANY not in choice.excluded:
         free = {c.name for c in rows.columns if schema.get(c.name, schema.get("*", ColumnSchema())) == ColumnSchema()}
         guesses = [t for t in _guess(rows) if t.rule.target in free and not excluded(t.rule.name, choice)]
-        candidates = _without_circles([*candidates, *guesses], stream.origin)
+        candidates += guesses
 
     for first, part in stream.parts():
         cells = {name: part.column(name) for name in names}
@@ -61,7 +63,7 @@ def find_rules(stream: Stream, encoders: Sequence[ColumnEncoder], schema: Schema
         for comparison in compared.values():
             comparison.update(cells, first)
 
-    rules, notes = list[Rule](), list[str]()
+    rules, notes, declared = list[Rule](), list[str](), len(alone)
     for candidate in candidates:
         rule = candidate.result()
         if rule is None and candidate.declared:
@@ -80,6 +82,7 @@ def find_rules(stream: Stream, encoders: Sequence[ColumnEncoder], schema: Schema
         if count and 2 * count >= of:
             raise InputError(f"{stream.origin}: {words}; correct it or leave it out")
         notes += [f"{words}; samples do not repeat any"] if count else []
+    rules = _without_circles(rules, declared, stream.origin)
     return FoundRules(_in_order(rules), tuple(notes), tuple(compared))
 
 
@@ -93,8 +96,10 @@ def _guess(rows: Sample) -> Iterable[Candidate]:
     known = rows.known
     yield from (OffsetCandidate(rule, known) for rule in find_formulas(rows))
     yield from (lookup_candidate(target, source, known) for target, source in find_lookups(rows))
+    yield from (pair_candidate(*names, known) for names in find_pair_lookups(rows))
     yield from (OffsetCandidate(rule, known) for rule in find_orders(rows))
     yield from (PlainCandidate(rule, known) for rule in find_gaps(rows))
+    yield from (together_candidate(first, second, rows) for first, second in find_together(rows))
     yield from (PlainCandidate(rule, known) for rule in find_bounds(rows))
 
 
@@ -109,27 +114,25 @@ def _require_single(candidates: Sequence[Candidate], origin: str) -> None:
                 )
 
 
-def _without_circles(candidates: Sequence[Candidate], origin: str) -> list[Candidate]:
-    """The candidates in order, without those whose target has one or whose sources need it."""
+def _without_circles(rules: Sequence[Rule], declared: int, origin: str) -> list[Rule]:
+    """The rules, those that are declared first, without those whose target has one or whose sources need it."""
     needs: dict[str, set[str]] = {}
     kept = []
-    for candidate in candidates:
-        if candidate.rule.target in needs:
+    for i, rule in enumerate(rules):
+        if rule.target in needs:
             continue
-        reached, todo = set[str](), list(candidate.rule.sources)
+        reached, todo = set[str](), list(rule.sources)
         while todo:
             name = todo.pop()
             if name not in reached:
                 reached.add(name)
                 todo += needs.get(name, ())
-        if candidate.rule.target in reached:
-            if candidate.declared:
-                raise InputError(
-                    f"{origin}: rule {candidate.rule.name}: {candidate.rule.target!r} says what its columns are"
-                )
+        if rule.target in reached:
+            if i < declared:
+                raise InputError(f"{origin}: rule {rule.name}: {rule.target!r} says what its columns are")
             continue
-        needs[candidate.rule.target] = set(candidate.rule.sources)
-        kept.append(candidate)
+        needs[rule.target] = set(rule.sources)
+        kept.append(rule)
     return kept
 
 

@@ -39,9 +39,9 @@ class Rules:
     @property
     def notes(self) -> tuple[str, ...]:
         """The rules with their support, a sentence each; those of bounds and gaps together."""
-        single = [rule.note for rule in self.kept if rule.reduces]
+        single = [rule.note for rule in self.kept if rule.reduces or rule.listed]
         more = [f"and {len(single) - MOST} rules more"] if len(single) > MOST else []
-        plain = [rule.name for rule in self.kept if not rule.reduces]
+        plain = [rule.name for rule in self.kept if not (rule.reduces or rule.listed)]
         rest = ", ".join(plain[:MOST]) + (f" and {len(plain) - MOST} more" if len(plain) > MOST else "")
         words = f"bounds and gaps, kept in every sample: {rest}"
         together = [rule.note for rule in self.unique]

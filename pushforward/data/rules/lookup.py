@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from pushforward.data.rules.base import Cells, Filled, Rule, view
 from pushforward.data.rules.expression import name_of
 from pushforward.errors import InputError
 
-__all__ = ["Lookup", "plain_values", "source_values"]
+__all__ = ["Lookup", "cells_of", "plain_values", "source_values"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Lookup(Rule):
     support: int = 0
 
     optional = True
+    listed = True
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -51,19 +53,7 @@ class Lookup(Rule):
     @cached_property
     def _table(self) -> ArrowColumn:
         """The targets of the keys, of the target's type."""
-        import pyarrow as pa
-
-        kind = arrow_type(self.type)
-        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if is_time(plain):
-            number = pa.int32() if plain.bit_width == 32 else pa.int64()
-            return pa.array(list(self.values), number).cast(plain)
-        if self.dictionary is not None:
-            place = {value: i for i, value in enumerate(self.dictionary)}
-            indices = pa.array([None if value is None else place[value] for value in self.values], kind.index_type)
-            return pa.DictionaryArray.from_arrays(indices, pa.array(self.dictionary, plain), ordered=kind.ordered)
-        values = pa.array(list(self.values), pa.float64() if pa.types.is_decimal(plain) else plain)
-        return values.cast(kind, safe=not pa.types.is_decimal(plain))
+        return cells_of(self.values, self.type, self.dictionary)
 
     def check(self) -> None:
         """Build what the rule looks up; an error of arrow, or LookupError, for types that do not fit the values."""
@@ -117,6 +107,23 @@ class Lookup(Rule):
         return {"kind": "lookup", **plain, "keys": list(self.keys), "values": list(self.values)} | (
             {} if self.dictionary is None else {"dictionary": list(self.dictionary)}
         )
+
+
+def cells_of(values: Sequence[Value], name: str, dictionary: Sequence[Value] | None) -> ArrowColumn:
+    """Plain values as cells of an arrow type, of a dictionary in its order; the inverse of ``plain_values``."""
+    import pyarrow as pa
+
+    kind = arrow_type(name)
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if is_time(plain):
+        number = pa.int32() if plain.bit_width == 32 else pa.int64()
+        return pa.array(list(values), number).cast(plain)
+    if dictionary is not None:
+        place = {value: i for i, value in enumerate(dictionary)}
+        indices = pa.array([None if value is None else place[value] for value in values], kind.index_type)
+        return pa.DictionaryArray.from_arrays(indices, pa.array(dictionary, plain), ordered=kind.ordered)
+    numbers = pa.array(list(values), pa.float64() if pa.types.is_decimal(plain) else plain)
+    return numbers.cast(kind, safe=not pa.types.is_decimal(plain))
 
 
 def plain_values(cells: ArrowColumn, name: str) -> list[Value]:

@@ -15,7 +15,8 @@ import numpy as np
 from pushforward.data.files.cells import ArrowColumn, arrow_type, present
 from pushforward.data.files.rows import Array
 from pushforward.data.files.stream import ArrowTable
-from pushforward.data.rules.base import Rule, finish, view
+from pushforward.data.rules.base import Rule, choose, finish, view
+from pushforward.data.rules.joint import PairRule
 from pushforward.data.rules.keep import Rules
 from pushforward.data.rules.lookup import Lookup, plain_values
 from pushforward.data.rules.offset import Offset
@@ -106,7 +107,7 @@ class ObservedRows:
         """Mark the rows in which a known target says something that conditions do not hold; bool [n]."""
         out = np.zeros(len(self.rows), bool)
         for rule in self.rules.kept:
-            if rule.reduces or isinstance(rule, Gap):
+            if rule.reduces or rule.listed or isinstance(rule, Gap):
                 unknown = np.logical_or.reduce([~self.known(name) for name in rule.sources])
                 out |= self.known(rule.target) & unknown
         return out
@@ -121,11 +122,11 @@ class ObservedRows:
             if isinstance(rule, Gap) and rule.target in self.rows.column_names:
                 want = present(self.rows.column(rule.target))[row] == rule.together
                 out += np.where(where & (present(draws.column(rule.source)) != want), IMPOSSIBLE, 0.0)
-            if not rule.reduces or not where.any():
+            if not (rule.reduces or rule.listed) or not where.any():
                 continue
             wanted = self.rows.column(rule.target).cast(self.types[rule.target]).take(pa.array(row))
             made = draws.column(rule.target)
-            if isinstance(rule, Lookup):
+            if rule.listed:
                 values = [np.array(plain_values(cells, rule.type), object) for cells in (made, wanted)]
                 out += np.where(where & (values[0] != values[1]), IMPOSSIBLE, 0.0)
                 continue
@@ -142,6 +143,16 @@ class ObservedRows:
             known = np.logical_and.reduce([self.known(name) for name in (rule.target, *rule.sources)])
             if known.any() and not isinstance(rule, Limits) and not rule.holds(self._cells(rule, known)).all():
                 raise InputError(f"{origin}: breaks what holds in every row of the training data: {rule.name}")
+            if isinstance(rule, PairRule) and self.known(rule.target).any():
+                self._require_pair(rule, origin)
+
+    def _require_pair(self, rule: PairRule, origin: str) -> None:
+        """InputError for a row with a target that no pair has whose known value, of one column, is as it is there."""
+        sources = [name for name in rule.sources if self.known(name).any()]
+        cells = self._cells(rule, self.known(rule.target))
+        if len(sources) < len(rule.sources) and not rule.possible(cells, sources).all():
+            listed = " and ".join(map(repr, (rule.target, *sources)))
+            raise InputError(f"{origin}: no row of the training data has these {listed} ({rule.name})")
 
     @property
     def gapped(self) -> set[str]:
@@ -163,7 +174,7 @@ class ObservedRows:
                 continue
             rest = rule.reduce(before)
             restored = rule.restore({**after, rule.target: rest}, lambda name: before[name])
-            after[rule.target] = _where(free, restored, after[rule.target])
+            after[rule.target] = choose(free, restored, after[rule.target])
         for name, cells in after.items():
             made = made.set_column(made.column_names.index(name), name, cells)
         return made
@@ -172,14 +183,15 @@ class ObservedRows:
         known = self.known(name)
         if not known.any() or cells.equals(self.rows.column(name)):
             return cells
-        return _where(known, self.rows.column(name).cast(self.types[name]), cells)
+        return choose(known, self.rows.column(name).cast(self.types[name]), cells)
 
     def _move(self, rule: Rule, cells: dict[str, ArrowColumn]) -> None:
         """Change unknown sources of known targets, as little as makes the rule hold."""
         wrong = self.known(rule.target) & ~rule.holds(cells)
         if isinstance(rule, Gap) or not wrong.any():
             return
-        movable = [name for name in rule.sources if name not in self.rules.by_target] or list(rule.sources)
+        computed = {name for name, other in self.rules.by_target.items() if other.reduces or not rule.listed}
+        movable = [name for name in rule.sources if name not in computed] or list(rule.sources)
         for name in reversed(movable):
             where = wrong & ~self.known(name)
             if where.any():
@@ -199,6 +211,8 @@ def _solve(
     """
     if isinstance(rule, Lookup):
         return _look_back(rule, cells, near)
+    if isinstance(rule, PairRule):
+        return rule.solve(name, cells, near)
     if not isinstance(rule, Offset) or (not rule.exact and not near):
         return None
     kind: object = types[name]
@@ -238,16 +252,6 @@ def _look_back(rule: Lookup, cells: Mapping[str, ArrowColumn], near: bool) -> Ar
     return pa.array(plain, value_type).cast(kind)
 
 
-def _where(mask: Array, yes: ArrowColumn, no: ArrowColumn) -> ArrowColumn:
-    """Cells of ``yes`` where the mask says so, of ``no`` elsewhere, also of dictionaries."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = no.type
-    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pc.if_else(pa.array(mask), yes.cast(plain), no.cast(plain)).cast(kind)
-
-
 def _spread(cells: ArrowColumn, values: ArrowColumn, index: Array) -> ArrowColumn:
     """Cells with those at an index replaced."""
     import pyarrow as pa
@@ -255,7 +259,7 @@ def _spread(cells: ArrowColumn, values: ArrowColumn, index: Array) -> ArrowColum
     place = np.full(len(cells), -1)
     place[index] = np.arange(len(index))
     whole = values.take(pa.array(place, mask=place < 0))
-    return _where(place >= 0, whole, cells)
+    return choose(place >= 0, whole, cells)
 
 
 def _scatter(rows: ArrowTable, name: str, values: ArrowColumn, index: Array, kind: object) -> ArrowTable:

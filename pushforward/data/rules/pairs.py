@@ -13,7 +13,6 @@ from pushforward.data.files.rows import Array
 from pushforward.data.rules.columns import CHANCE, Known, Sample
 from pushforward.data.rules.expression import Expression, column
 from pushforward.data.rules.formulas import offset
-from pushforward.data.rules.lookup import plain_values
 from pushforward.data.rules.offset import Offset
 from pushforward.data.rules.repairs import Gap, Limits
 
@@ -38,14 +37,8 @@ def find_lookups(rows: Sample) -> list[tuple[str, str]]:
     ``sum_v p_v ** m``, with p the shares of the target's values and m the number of the rows.
     """
     n = len(rows.cells)
-    codes, counts, gaps, columns = list[Array](), list[int](), list[int](), list[Known]()
-    for known in rows.columns:
-        values = plain_values(rows.cells.column(known.name), str(known.type))
-        index: dict[object, int] = {}
-        code = np.array([index.setdefault(value, len(index)) for value in values], np.int64)
-        if 2 <= len(index) < n:
-            codes, counts, columns = [*codes, code], [*counts, len(index)], [*columns, known]
-            gaps.append(index.get(None, -1))
+    levels = [one for one in rows.levels if 2 <= one.size < n]
+    columns, codes, counts, gaps = zip(*levels, strict=True) if levels else ((), (), (), ())
     if len(columns) < 2 or n < 2:
         return []
     table = np.stack(codes, 1)

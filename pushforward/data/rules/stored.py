@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from pushforward.data.files.cells import arrow_type, is_number, is_time
 from pushforward.data.rules.base import Rule
 from pushforward.data.rules.expression import parse, tokens
+from pushforward.data.rules.joint import Domain, PairLookup, PairRule, Together
 from pushforward.data.rules.keep import Rules
 from pushforward.data.rules.lookup import Lookup
 from pushforward.data.rules.offset import Offset
@@ -110,6 +111,45 @@ def _gap(entry: dict[str, Any]) -> Gap:
     return rule
 
 
+def _domain(entry: Any) -> Domain:
+    values, listed = tuple(entry["values"]), entry["dictionary"]
+    domain = Domain(entry["column"], entry["type"], values, None if listed is None else tuple(listed))
+    _require(
+        set(entry) == {"column", "type", "values", "dictionary"} and type(domain.column) is str,
+        len(values) > 0 and len(set(values)) == len(values) and None not in values[:-1],
+        all(type(value) in (str, int, float, bool, type(None)) for value in values),
+        (listed is not None) == domain.type.startswith("dictionary"),
+    )
+    plain: list[Any] = list(domain.plain)
+    _require(not domain.number or (all(map(_finite, plain)) and plain == sorted(plain)))
+    return domain
+
+
+def _joint(entry: dict[str, Any]) -> PairRule:
+    first, second, pairs = _domain(entry["first"]), _domain(entry["second"]), tuple(entry["pairs"])
+    size = len(second.values)
+    _require(
+        first.column != second.column,
+        all(type(pair) is int for pair in pairs) and list(pairs) == sorted(set(pairs)),
+        {pair // size for pair in pairs} == set(range(len(first.values)))
+        and {p % size for p in pairs} == {*range(size)},
+    )
+    same = {"target": entry["target"], "type": entry["type"], "support": entry["support"]}
+    if entry["kind"] == "together":
+        _require(entry["target"] == second.column and entry["type"] == second.type)
+        rule: PairRule = Together(first=first, second=second, pairs=pairs, **same)
+    else:
+        values, listed = tuple(entry["values"]), entry.get("dictionary")
+        _require(
+            len(values) == len(pairs) and (listed is not None) == entry["type"].startswith("dictionary"),
+            all(type(value) in (str, int, float, bool, type(None)) for value in values),
+        )
+        dictionary = None if listed is None else tuple(listed)
+        rule = PairLookup(first=first, second=second, pairs=pairs, values=values, dictionary=dictionary, **same)
+    rule.check()
+    return rule
+
+
 def _finite(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value) and abs(value) <= LARGEST
 
@@ -125,6 +165,8 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
         _offset,
     ),
     "lookup": (("source", "source_type", "steps", "keys", "values"), _lookup),
+    "pair": (("first", "second", "pairs", "values"), _joint),
+    "together": (("first", "second", "pairs"), _joint),
     "limits": (("low", "high"), _limits),
     "gap": (("source", "together"), _gap),
 }
