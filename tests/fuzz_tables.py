@@ -142,6 +142,11 @@ def ruled(rng, n, columns):
         for made in (a + b, 100 - a - b, a * b, a + abs(b)):
             if rng.random() < 0.3 and np.isfinite(made).all():
                 yield pa.array(np.round(made, digits) if rng.random() < 0.5 else made, mask=gaps & (rng.random() < 0.5))
+    for cells in numbers:
+        if rng.random() < 0.2 and n > 2:
+            values = [0 if v is None else v for v in cells.to_pylist()]
+            ends = sorted(rng.sample(values, 2))
+            yield pa.array([(v > ends[0]) + (v > ends[1]) for v in values])
     for cells, other in pairwise(columns):
         if rng.random() < 0.2 and pa.types.is_string(cells.type):
             pairs = list(zip(cells.to_pylist(), map(str, other.to_pylist()), strict=True))
@@ -167,7 +172,7 @@ def said(rng, rows):
     if len(names) < 3 or rng.random() < 0.7:
         return []
     a, b, c = rng.sample(names, 3)
-    return [rng.choice([f"unique({a})", f"unique({a}, {b})", f"together({a}, {b})", f"{c} by {a}, {b}"])]
+    return [rng.choice([f"unique({a})", f"unique({a}, {b})", f"together({a}, {b})", f"{c} by {a}, {b}", f"{a} by {b}"])]
 
 
 def repeats(table, rules):

@@ -100,7 +100,7 @@ def test_a_run_keeps_it_and_its_densities_know_nothing_of_it(model, tmp_path, ca
     with pytest.raises(SystemExit) as stopped:
         main(["sample", str(model.folder), "-n", "5000", "-o", str(tmp_path / "t.csv"), "--steps", "2"])
     assert stopped.value.code == 2 and "without repetition" in capsys.readouterr().err
-    assert model.evaluate(lots(), n=900, steps=2, quick=True)  # of the law, whose draws may agree
+    assert model.evaluate(lots(), n=700, steps=2, quick=True)  # of the law, whose draws may agree
 
 
 def test_several_rules_and_one_column(tmp_path):

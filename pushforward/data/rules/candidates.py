@@ -19,7 +19,7 @@ from pushforward.data.rules.lookup import Lookup, plain_values, source_values
 from pushforward.data.rules.offset import Offset
 from pushforward.data.rules.repairs import Gap, Limits
 
-__all__ = ["Candidate", "LookupCandidate", "OffsetCandidate", "PlainCandidate", "lookup_candidate"]
+__all__ = ["Candidate", "LookupCandidate", "OffsetCandidate", "PlainCandidate", "lookup_candidate", "steps_of"]
 
 NEAR = 0.01  # standard deviations by which a formula may miss its target where both were rounded
 MOST = 1 << 16  # values of a column that determines another
@@ -156,7 +156,7 @@ class LookupCandidate(Candidate):
             return None
         pairs: list[tuple[Value, Value]] = [(key, value) for key, value in self.table.items() if key is not None]
         if self.rule.steps:
-            pairs = [*_steps(pairs, whole=self.known[self.rule.source].decimals == 0)]
+            pairs = [*steps_of(pairs, whole=self.known[self.rule.source].decimals == 0)]
         else:
             pairs.sort(key=repr)
         pairs += [(None, self.table[None])] if None in self.table else []
@@ -164,7 +164,7 @@ class LookupCandidate(Candidate):
         return replace(self.rule, keys=keys, values=values, support=0 if self.declared else self.rows)
 
 
-def _steps(pairs: Iterable[tuple[Any, Value]], whole: bool) -> Iterator[tuple[Value, Value]]:
+def steps_of(pairs: Iterable[tuple[Any, Value]], whole: bool) -> Iterator[tuple[Value, Value]]:
     """The least numbers of the intervals between which the target changes, from half way to the number before."""
     last: tuple[Any, Value] | None = None
     for key, value in sorted(pairs, key=lambda pair: pair[0]):

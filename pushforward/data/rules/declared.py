@@ -12,6 +12,7 @@ from pushforward.data.rules.expression import parse, tokens
 from pushforward.data.rules.formulas import offset
 from pushforward.data.rules.joint_search import pair_candidate, together_candidate
 from pushforward.data.rules.repairs import Gap, Limits
+from pushforward.data.rules.steps import has_steps, step_candidate
 from pushforward.data.rules.unique import Unique
 from pushforward.errors import InputError, nearest
 
@@ -66,7 +67,8 @@ def read_rule(text: str, rows: Sample, origin: str) -> Candidate:
         raise _unknown(text, odd[0], rows, origin)
     if len(words) == 3 and words[1] == "by":
         target, source = words[0].strip("`"), words[2].strip("`")
-        candidate: Candidate = lookup_candidate(target, source, known, declared=True)
+        build = step_candidate if has_steps(target, source, rows) else lookup_candidate
+        candidate: Candidate = build(target, source, known, declared=True)
     elif len(words) == 5 and words[1] == "by" and words[3] == ",":
         target, first, second = (words[i].strip("`") for i in (0, 2, 4))
         if first == second:

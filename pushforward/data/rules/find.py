@@ -14,6 +14,7 @@ from pushforward.data.rules.declared import ANY, excluded, read_choice, read_rul
 from pushforward.data.rules.formulas import find_formulas
 from pushforward.data.rules.joint_search import find_pair_lookups, find_together, pair_candidate, together_candidate
 from pushforward.data.rules.pairs import find_bounds, find_gaps, find_lookups, find_orders
+from pushforward.data.rules.steps import find_steps, step_candidate
 from pushforward.data.rules.unique import Unique, UniqueCandidate
 from pushforward.data.schema import ColumnSchema, Schema
 from pushforward.errors import InputError
@@ -96,6 +97,7 @@ def _guess(rows: Sample) -> Iterable[Candidate]:
     known = rows.known
     yield from (OffsetCandidate(rule, known) for rule in find_formulas(rows))
     yield from (lookup_candidate(target, source, known) for target, source in find_lookups(rows))
+    yield from (step_candidate(target, source, known) for target, source in find_steps(rows))
     yield from (pair_candidate(*names, known) for names in find_pair_lookups(rows))
     yield from (OffsetCandidate(rule, known) for rule in find_orders(rows))
     yield from (PlainCandidate(rule, known) for rule in find_gaps(rows))

@@ -19,6 +19,9 @@ from pushforward.errors import InputError
 __all__ = ["Lookup", "cells_of", "plain_values", "source_values"]
 
 
+SHOWN = 4  # steps that a note names
+
+
 @dataclass(frozen=True)
 class Lookup(Rule):
     """target = table[source], of all values that were seen; None is a missing one.
@@ -49,6 +52,17 @@ class Lookup(Rule):
     def name(self) -> str:
         """As ``city by zip``."""
         return f"{name_of(self.target)} by {name_of(self.source)}"
+
+    @property
+    def note(self) -> str:
+        """With the steps of a number."""
+        count = len(self.keys) - 1 - (self.keys[-1] is None)
+        if not self.steps or not count:
+            return super().note
+        near = is_time(arrow_type(self.source_type)) or count > SHOWN
+        places = "" if near else " at " + ", ".join(f"{key:.6g}" for key in self.keys[1 : count + 1])
+        seen = f"holds in all {self.support:,} rows" if self.support else "was said"
+        return f"rule {self.name} ({count:,} step{'s' * (count > 1)}{places}): {seen}, and in every sample"
 
     @cached_property
     def _table(self) -> ArrowColumn:
