@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from pushforward.errors import InputError
+from pushforward.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     from pushforward.data import Transform
@@ -26,7 +27,13 @@ LUCKY = 5  # rows more than a round has given that the next ones may give
 
 
 def distinct_rows(
-    transform: Transform, make: Make, n: int, seed: int, first: int, given: ObservedRows | None = None
+    transform: Transform,
+    make: Make,
+    n: int,
+    seed: int,
+    first: int,
+    given: ObservedRows | None = None,
+    progress: Progress = SILENT,
 ) -> Rows:
     """Draw ``n`` rows so that those that are to be unique are: sequentially, without what earlier rows have.
 
@@ -44,7 +51,7 @@ def distinct_rows(
     if not compared:
         return made
     unlearned = {column.name for column in transform.columns if not column.width} - set(transform.rules.by_target)
-    parts, place, numbers, count, spent = [made], np.arange(n), np.arange(n), n, 0
+    parts, place, numbers, count, spent, dry = [made], np.arange(n), np.arange(n), n, 0, 0
     for one in compared:
         one.begin(made)
     while True:
@@ -54,9 +61,10 @@ def distinct_rows(
         todo = np.setdiff1d(numbers, list(gained))
         if not len(todo):
             return pa.concat_tables(parts).take(pa.array(place)) if len(parts) > 1 else made
-        left = max(DRAWS * n, LEAST) - spent
-        if left <= 0 or (len(gained) + LUCKY) * left < len(todo) * drawn:
+        left, dry = max(DRAWS * n, LEAST) - spent, drawn if gained else dry + drawn
+        if left <= 0 or (len(gained) + LUCKY) * left < len(todo) * dry:
             raise InputError(_too_few(transform.rules.unique, n, len(todo)))
+        progress.steps(n - len(todo), n, f"{n - len(todo):,} without repetition")
         numbers = np.repeat(todo, max(TOGETHER // len(todo), 1))
         other = int(torch.randint(2**31, (), generator=generator(seed, "distinct", first, len(parts))))
         part = make(numbers, other, 0)

@@ -25,6 +25,7 @@ from pushforward.run.distinct import distinct_rows
 from pushforward.run.folder import RunFile, TunedSampler, history
 from pushforward.run.imputation import Draw, draw_where, fill_gaps
 from pushforward.run.request import single_process
+from pushforward.run.sampling import Sampling
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -40,17 +41,6 @@ if TYPE_CHECKING:
     from pushforward.sample import Sampler, Stepper, Tuned
 
 __all__ = ["Model"]
-
-
-@dataclass(frozen=True, eq=False)
-class Sampling:
-    """How rows are sampled: the method, the guidance, and the seed, with which row i is that of (seed, first + i)."""
-
-    sampler: Sampler
-    guidance: Guidance = None
-    seed: int = 0
-    first: int = 0
-    progress: Progress = SILENT
 
 
 @dataclass(eq=False)
@@ -118,21 +108,22 @@ class Model:
             labels = self.labels(n, y, seed, first)
 
             def make(numbers: Array, seed: int, first: int) -> Rows:
-                again = dataclasses.replace(sampling, seed=seed, first=first)
-                x = self._generate(len(numbers), None if labels is None else labels[numbers], again)
+                x = self._generate(
+                    len(numbers), None if labels is None else labels[numbers], sampling.beginning(seed, first)
+                )
                 return self.transform.inverse(x, seed, first)
 
-            return distinct_rows(self.transform, make, n, seed, first)
+            return distinct_rows(self.transform, make, n, seed, first, progress=sampling.progress)
         if y is not None:
             raise InputError("give y or where: a class, or columns of a table")
         row = table_of_one_row(where, self.transform)
         given, condition = encode_partial_rows(self.transform, self.run, row, "where", False)
 
         def make_known(numbers: Array, seed: int, first: int) -> Rows:
-            draw = self._draw(dataclasses.replace(sampling, seed=seed))
+            draw = self._draw(sampling.beginning(seed, first))
             return draw_where(self.transform, given, condition, draw, len(numbers), seed, first)
 
-        return distinct_rows(self.transform, make_known, n, seed, first, given)
+        return distinct_rows(self.transform, make_known, n, seed, first, given, sampling.progress)
 
     def _draw(self, sampling: Sampling) -> Draw:
         """Samples for conditions, with the sampling's own seed or, in silence, with another one."""
@@ -170,10 +161,10 @@ class Model:
 
         def make(numbers: Array, seed: int, first: int) -> Rows:
             some = dataclasses.replace(given, rows=given.rows.take(numbers))
-            draw = self._draw(dataclasses.replace(sampling, seed=seed))
+            draw = self._draw(sampling.beginning(seed, first))
             return fill_gaps(self.transform, some, condition[numbers], draw, seed, origin)
 
-        return distinct_rows(self.transform, make, len(condition), seed, 0, given)
+        return distinct_rows(self.transform, make, len(condition), seed, 0, given, sampling.progress)
 
     def tuned_for(self, steps: int | None) -> TunedSampler | None:
         """The sampler tuned for so many evaluations, or the latest one with None; None where there is none."""

@@ -96,9 +96,11 @@ def _guess(rows: Sample) -> Iterable[Candidate]:
     """All guesses, those first that say more."""
     known = rows.known
     yield from (OffsetCandidate(rule, known) for rule in find_formulas(rows))
-    yield from (lookup_candidate(target, source, known) for target, source in find_lookups(rows))
+    lookups = find_lookups(rows)  # of a name before pairs, of a number, which may only be like a name, after them
+    yield from (lookup_candidate(target, source, known) for target, source in lookups if not known[source].number)
     yield from (step_candidate(target, source, known) for target, source in find_steps(rows))
     yield from (pair_candidate(*names, known) for names in find_pair_lookups(rows))
+    yield from (lookup_candidate(target, source, known) for target, source in lookups if known[source].number)
     yield from (OffsetCandidate(rule, known) for rule in find_orders(rows))
     yield from (PlainCandidate(rule, known) for rule in find_gaps(rows))
     yield from (together_candidate(first, second, rows) for first, second in find_together(rows))
