@@ -110,6 +110,15 @@ def test_both_columns_must_say_something():
     assert names(fit(pa.table(table))) == {"price by make, grade", "origin by make"}
 
 
+def test_a_column_that_determines_both_stays():
+    """A number of each pair: both are computed from it, and no other pair is made."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 3, N), rng.integers(0, 3, N)
+    code = np.array([11, 35, 12, 70, 18, 44, 27, 93, 58])[3 * a + b]
+    a, b = ([f"{name}{i}" for i in values] for name, values in (("a", a), ("b", b)))
+    assert names(fit(pa.table({"code": code, "a": a, "b": b}))) == {"a by code", "b by code"}
+
+
 def test_dates_gaps_and_types_of_pairs():
     import datetime as dt
 

@@ -34,8 +34,9 @@ def find_rules(stream: Stream, encoders: Sequence[ColumnEncoder], schema: Schema
     """Find the rules that are kept, and what is to be said of them.
 
     A column is the target of one rule at most: of one that was declared; of a formula, what determines it, an order,
-    its gaps, a bound, in this order. Of what ``schema`` declares nothing is found. InputError: a declared rule that
-    cannot be read, speaks of columns that are not there, or does not hold in half of the rows; two of one column.
+    its gaps, pairs that occur, a bound, in this order. Of what ``schema`` declares nothing is found. InputError: a
+    declared rule that cannot be read, speaks of columns that are not there, or does not hold in half of the rows; two
+    of one column.
     """
     choice = read_choice(schema.rules)
     if not choice.declared and ANY in choice.excluded:

@@ -53,7 +53,8 @@ def find_pair_lookups(rows: Sample) -> list[tuple[str, str, str]]:
     Under shuffling of the target among rows that share the value of one of the two, the chance that rows of each pair
     agree is the product over pairs of ``sum_v p_v ** m``, with p the shares of the target's values there and m the
     number of rows of the pair. The larger of the two chances counts: both columns must say something of their own. The
-    pair with most rows is not asked, nor are gaps; each has `RICH` rows on average.
+    pair with most rows is not asked, nor are gaps; each has `RICH` rows on average. A target
+    that determines both alone says more in their place.
     """
     levels = _levels(rows)
     if len(levels) < 3:
@@ -79,7 +80,7 @@ def find_pair_lookups(rows: Sample) -> list[tuple[str, str, str]]:
             continue
         gaps = (table[:, a] == levels[a].gap) | (table[:, b] == levels[b].gap)
         for t in np.flatnonzero(open_ & _determined(pair, table)).tolist():
-            if t in best and best[t][0] <= cells:
+            if (t in best and best[t][0] <= cells) or (alone[t, a] and alone[t, b]):  # which says both of them
                 continue
             chance = max(_agreement(table[:, s], pair, table[:, t], gaps) for s in (a, b))
             if chance + tests < CHANCE:
