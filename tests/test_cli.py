@@ -707,13 +707,35 @@ def test_scores_are_densities_in_the_users_units(copy, table_file, tmp_path, cap
     inner = pf.log_prob(model.field, x, steps=12)
     if model.transform.continuous:
         np.testing.assert_allclose(found.log_prob - inner, model.transform.log_dets(x), atol=1e-4)
-    call("score", copy, table_file, "-o", tmp_path / "h.parquet", "--steps", 6, "--method", "hutchinson")
-    noisy = pq.read_table(tmp_path / "h.parquet").to_pandas()
-    assert (
-        bool((noisy["std_error"] >= 0).all())
-        and noisy["std_error"].mean() > 0
-        and "random directions" in capsys.readouterr().out
+
+
+def test_random_directions_state_their_error_where_they_are_random(copy, table_file, tmp_path, capsys):
+    """In few entries the divergence is exact, whatever is asked for."""
+    files = {method: tmp_path / f"{method}.parquet" for method in ("exact", "hutchinson")}
+    for method, file in files.items():
+        call("score", copy, table_file, "-o", file, "--steps", 6, "--method", method)
+    assert "random directions" not in capsys.readouterr().out
+    exact, few = (pq.read_table(file).to_pandas() for file in files.values())
+    np.testing.assert_allclose(few["log_prob"], exact["log_prob"], rtol=1e-6)
+    assert bool((few["std_error"] == 0).all())
+
+    rows = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+    np.save(tmp_path / "six.npy", rows)
+    call("train", tmp_path / "six.npy", "--out", tmp_path / "six", "--steps", 40, "--width", 16, "--depth", 1)
+    call(
+        "score",
+        tmp_path / "six",
+        tmp_path / "six.npy",
+        "-o",
+        tmp_path / "h.parquet",
+        "--steps",
+        6,
+        "--method",
+        "hutchinson",
     )
+    noisy = pq.read_table(tmp_path / "h.parquet").to_pandas()
+    assert bool((noisy["std_error"] >= 0).all()) and noisy["std_error"].mean() > 0
+    assert "random directions" in capsys.readouterr().out
 
 
 def test_codes_lead_back_to_their_rows(copy, table_file, tmp_path):

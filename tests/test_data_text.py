@@ -476,3 +476,11 @@ def test_an_arrow_file_whose_offsets_point_outside(tmp_path):
     path.write_bytes(good.replace(offsets, offsets[:80] + np.full(21, 2**20, "<i4").tobytes()))
     with pytest.raises(InputError, match="not a readable arrow file"):
         read_raw(path)
+
+
+@pytest.mark.parametrize("line", [b'{"a\xff": 1}', b'{"a": "b\xff"}', b'{"a": {"b\xff": 1}}', b'{"a": ["\xff"]}'])
+def test_records_that_are_no_text_are_one_sentence(line, tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(line + b"\n" + line + b"\n")
+    with pytest.raises(InputError, match=r"t\.jsonl: "):
+        load(path)

@@ -107,7 +107,7 @@ def test_the_choice():
 def test_short_trainings_keep_the_last(tmp_path):
     """Where the choice would take more than its share."""
     rows = np.random.default_rng(0).normal(size=(400, 2))
-    pf.train(rows, tmp_path / "run", steps=30, config=Config(net=NetConfig(width=8, depth=1)), report_every=5)
+    pf.train(rows, tmp_path / "run", steps=10, config=Config(net=NetConfig(width=8, depth=1)), report_every=5)
     assert read_selection(tmp_path / "run") is None
     assert run.read(tmp_path / "run").config.train.weights == "best"
 

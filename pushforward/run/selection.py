@@ -81,9 +81,10 @@ def keep_best(
     from pushforward.training.average import read_snapshot
 
     folder, config = callbacks.folder, callbacks.record.config.train
-    chosen = numbered(folder / "averages")
     assert config.batch is not None  # resolved
-    points = min(POINTS, int(SHARE * STEP * steps * config.batch / max(len(chosen), 1)))
+    affordable = int(SHARE * STEP * steps * config.batch)  # points of all averages together; the first are left out
+    chosen = numbered(folder / "averages")[-max(affordable // FEWEST, 1) :]
+    points = min(POINTS, affordable // max(len(chosen), 1))
     (folder / SELECTION).unlink(missing_ok=True)
     if config.weights == "last" or len(chosen) < 2 or points < FEWEST:
         return None

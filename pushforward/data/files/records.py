@@ -61,10 +61,17 @@ def _records(file: File) -> ArrowTable:
                 raise InputError(f"{file}: expected a list of objects, one for each row")
             data = "\n".join(map(json.dumps, rows)).encode()
         table = pajson.read_json(io.BytesIO(data), pajson.ReadOptions(block_size=max(len(data), 1)))
+        while any(pa.types.is_struct(kind) for kind in table.schema.types):
+            table = table.flatten()
+        return _checked(table)
     except (pa.ArrowException, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not a readable table of records: {one_line(error)[:200]}") from error
-    while any(pa.types.is_struct(kind) for kind in table.schema.types):
-        table = table.flatten()
+
+
+def _checked(table: ArrowTable) -> ArrowTable:
+    """The table; an error of arrow, or ValueError, for text that is not UTF-8 and for what points to nothing."""
+    table.validate(full=True)
+    _ = table.column_names  # which are decoded here only
     return table
 
 
@@ -79,8 +86,7 @@ def _arrow(file: File) -> ArrowTable:
             table = ipc.open_file(data).read_all()
         except pa.ArrowInvalid:
             table = ipc.open_stream(data).read_all()
-        table.validate(full=True)  # before a cell is looked at: what a damaged file points to may not be there
-        return table
+        return _checked(table)  # before a cell is looked at: what a damaged file points to may not be there
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{file}: not a readable arrow file: {one_line(error)[:200]}") from error
 
