@@ -997,3 +997,16 @@ def test_few_rows_have_few_components_and_values_that_repeat_have_their_own():
         assert float((law.weights * law.means[:, 0]).sum()) == pytest.approx(0, abs=0.05)  # standard normal by rank
     (law,) = fit(pa.table({"v": spiked})).marginals
     assert float((law.weights - 120 / 320).abs().min()) < 0.01  # the zeros
+
+    # a run of an earlier version, whose network has as many components as there were then, keeps them
+    transform = fit(pa.table({"v": smooth}))
+    text = transform.to_json()
+    assert Transform.from_json(text) == transform
+    assert fit(pa.table({"v": many})).to_json()["columns"][0]["kind"] == "ranked"
+    for wrong in (-1, 2048, 1.5, "32"):
+        with pytest.raises(InputError, match="no fit gives"):
+            Transform.from_json(text | {"columns": [text["columns"][0] | {"least": wrong}]})
+    del text["columns"][0]["least"]
+    text["columns"][0]["kind"] = "ranked"
+    (before,), (now,) = Transform.from_json(text).marginals, transform.marginals
+    assert 1.5 * len(now.weights) < len(before.weights) <= 64

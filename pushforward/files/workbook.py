@@ -28,8 +28,9 @@ from typing import IO, Any
 from pushforward.errors import InputError, one_line
 from pushforward.files.limits import RATIO, allowed, size_in_words
 
-__all__ = ["Cell", "Sheet", "read_sheet"]
+__all__ = ["EXACT", "Cell", "Sheet", "read_sheet"]
 
+EXACT = 2.0**53  # whole numbers below are told apart
 ROWS = 1 << 12  # turned into columns together
 PACKAGE = "python_calamine"
 BROKEN, DAMAGED, LOCKED, NO_SHEET, LARGE = 1, 3, 4, 5, 6  # exit codes; the first is Python's own
@@ -118,9 +119,8 @@ def copy_sheet(most: str, wanted: str | None = None) -> int:
     try:
         book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         sheet = _first_table(book) if wanted is None else _named(book, wanted)
-        across = (sheet.start or (0, 0))[
-            1
-        ]  # rows begin with the first that there may be, columns with the first filled
+        # rows begin with the first that there may be, columns with the first that is filled
+        _, across = sheet.start or (0, 0)
         said = {
             "name": sheet.name,
             "others": [name for name in book.sheet_names if name != sheet.name],
@@ -212,7 +212,6 @@ def _clock(value: timedelta) -> tuple[Cell, str]:
 
 MANIFEST = "META-INF/manifest.xml"  # of .ods
 UNREADABLE = (KeyError, OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
-EXACT = 2.0**53  # whole numbers below are told apart
 WRITTEN: dict[type, Callable[[Any], tuple[Cell, str | None]]] = {
     str: lambda value: (Cell.TEXT, value) if value else (Cell.EMPTY, None),
     float: _number,

@@ -116,4 +116,5 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "identifier": (("name", "type", "distinct", "values"), identifier_from_json),
     "dropped": (("name",), _dropped),
     "ranked": (("column", "first", "last", "weight"), quantile_from_json),
+    "ranked_few": (("least", "column", "first", "last", "weight"), quantile_from_json),
 }

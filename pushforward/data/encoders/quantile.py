@@ -27,7 +27,8 @@ __all__ = ["FILL", "QuantileNormal", "fit_quantiles", "quantile_from_json"]
 
 FILL = 0.5  # of a cell that noise covers: what is between two cells is learned sooner than a wall
 POINTS = 16  # of a cell, for its mean and standard deviation
-ROWS, REPEATS = 32, 8  # of a component of the marginal of few rows; of a value that is one
+FEW = 2048  # rows below which components of the marginal have a least number of them
+ROWS, REPEATS = 32, 8  # which it is; and that of a value that is a component of its own
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class QuantileNormal(ColumnEncoder):
 
     column: NumericEncoder
     cells: Cells
+    least: int = (
+        0  # rows of a component of the marginal; 0: any, as of many rows, and in runs from before there was one
+    )
 
     @property
     def name(self) -> str:  # type: ignore[override]  # a field elsewhere, and here the column's
@@ -86,7 +90,7 @@ class QuantileNormal(ColumnEncoder):
         x = ndtri((lower + upper)[:, None] / 2 + (upper - lower)[:, None] * inside)
 
         # neighbouring cells become one component, and their moments are added
-        component = _merged(weight, wide, most)
+        component = _components(weight, wide, most, self.least)
         total = np.bincount(component, weight)
         mean, square = (np.bincount(component, weight * value.mean(1)) / total for value in (x, x**2))
         return (mixture(mean, np.sqrt((square - mean**2).clip(0)), total),)
@@ -251,39 +255,42 @@ class QuantileNormal(ColumnEncoder):
         return f"{self.column.form()}, by rank"
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers and their cells, as ``kind`` ranked."""
+        """The numbers and their cells, as ``kind`` ranked, or ranked_few with the least rows of a component."""
         cells = {name: list(getattr(self.cells, name)) for name in ("first", "last", "weight")}
-        return {"kind": "ranked", "column": self.column.to_json(), **cells}
+        few = {"kind": "ranked_few", "least": self.least} if self.least else {"kind": "ranked"}
+        return {**few, "column": self.column.to_json(), **cells}
 
 
-def _merged(weight: Array, wide: Array, most: int) -> Array:
+def _components(weight: Array, wide: Array, most: int, least: int) -> Array:
     """Number the component of each of neighbouring cells with these rows: at most about ``most``, of equal weight.
 
-    Of few rows a component has `ROWS` of them: which of many a row belongs to would be learned by heart. Single values
-    that repeat are components of their own.
+    Those with ``least`` rows are fewer: which of many components a row belongs to would be learned by heart. Single
+    values that repeat are components of their own.
     """
-    few = max(1, int(weight.sum() / ROWS))
-    if few >= most:
-        middle = (np.cumsum(weight) - weight / 2) / weight.sum()
-        component = (most * middle).astype(int) if len(weight) > most else np.arange(len(weight))
-        return np.asarray(np.unique(component, return_inverse=True)[1])
-    alone = ~wide & (weight >= max(REPEATS, weight.sum() / most))
-    rest = np.where(alone, 0, weight)
+    alone = np.zeros(len(weight), bool)
+    count = most if len(weight) > most else 0
+    if least and weight.sum() < least * most:
+        alone = ~wide & (weight >= max(REPEATS, weight.sum() / most))
+        count = max(1, int(weight[~alone].sum() / least))
+    elif not count:
+        return np.arange(len(weight))
+    rest = np.where(alone, 0.0, weight)
     middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1)
-    component = np.where(alone, few + np.arange(len(weight)), (max(1, int(rest.sum() / ROWS)) * middle).astype(int))
+    component = np.where(alone, count + np.arange(len(weight)), (count * middle).astype(int))
     return np.asarray(np.unique(component, return_inverse=True)[1])
 
 
 def fit_quantiles(column: NumericEncoder, sample: Array) -> QuantileNormal:
     """Fit the map for a column that is not constant to some or all of its training values."""
     positions = QuantileNormal(column, Cells((), (), ())).to_grid(sample)
-    return QuantileNormal(column, fit_cells(positions, column.unit > 0))
+    return QuantileNormal(column, fit_cells(positions, column.unit > 0), ROWS if len(sample) < FEW else 0)
 
 
 def quantile_from_json(entry: dict[str, Any], origin: str) -> QuantileNormal:
     """Restore a column from ``QuantileNormal.to_json``; InputError, which ``origin`` opens, for what no fit gives."""
     column = numeric_from_json(entry["column"], origin)
     first, last, weight = lists = [entry["first"], entry["last"], entry["weight"]]
+    least = entry.get("least", 0)
     finite = all(
         isinstance(line, list) and all(type(v) in (int, float) and abs(v) < 1e300 for v in line) for line in lists
     )
@@ -297,6 +304,8 @@ def quantile_from_json(entry: dict[str, Any], origin: str) -> QuantileNormal:
         or any(c < b for b, c in zip(last[:-1], first[1:], strict=True))
         or not all(0 < rows < 1e18 for rows in weight)
         or min(weight) < LEAST / 2 * sum(weight)
+        or type(least) is not int
+        or not 0 <= least < FEW
     ):
         raise InputError(f"{origin} has cells that no fit gives; restore the file")
-    return QuantileNormal(column, Cells(*(tuple(map(float, line)) for line in lists)))
+    return QuantileNormal(column, Cells(*(tuple(map(float, line)) for line in lists)), least)

@@ -21,11 +21,9 @@ from pushforward.data.files.rows import Array, row_name
 from pushforward.data.files.stream import Stream, number_file, require_distinct, require_same
 from pushforward.data.schema import ColumnSchema
 from pushforward.errors import InputError
-from pushforward.files.workbook import Cell, Sheet, read_sheet
+from pushforward.files.workbook import EXACT, Cell, Sheet, read_sheet
 
 __all__ = ["read_workbook"]
-
-EXACT = 2.0**53  # whole numbers below are told apart
 
 
 @dataclass(frozen=True, eq=False)
