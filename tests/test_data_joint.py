@@ -110,6 +110,15 @@ def test_both_columns_must_say_something():
     assert names(fit(pa.table(table))) == {"price by make, grade", "origin by make"}
 
 
+def test_a_pair_that_hardly_occurs_determines_nothing():
+    """One row of its kind: its pair says its value, as the pair of any single row would."""
+    rng = np.random.default_rng(0)
+    a, b = rng.choice(list("klmn"), N), rng.choice(list("pqrs"), N)
+    a[:2], b[[0, 2]] = "z", "z"
+    won = np.where(np.arange(N) == 0, "yes", "no")
+    assert names(fit(pa.table({"a": a, "b": b, "won": won}))) == set()
+
+
 def test_a_column_that_determines_both_stays():
     """A number of each pair: both are computed from it, and no other pair is made."""
     rng = np.random.default_rng(0)
