@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["configurable", "merged", "names", "on_first_use"]
+__all__ = ["configurable", "known", "merged", "names", "on_first_use"]
 
 PACKAGE = Path(__file__).parent
 
@@ -42,6 +42,12 @@ def names(room: str, name: str) -> tuple[str, ...]:
     """The names of a registry, in the order of `merged`, read from the text of a room's files or of a single file."""
     files = [f"{room}/{file}.py" for file in _modules(room)] or [f"{room}.py"]
     return tuple(entry for file in files for entry in _keys(file, name))
+
+
+def known(room: str, name: str) -> tuple[str, ...]:
+    """The names of a registry, and after them those that a user has added to it, ``pf.SCHEDULES["mine"] = Mine``."""
+    module = sys.modules.get(f"pushforward.{room.replace('/', '.')}")  # without it nothing can have been added
+    return tuple(dict.fromkeys([*names(room, name), *getattr(module, name, {})]))
 
 
 def on_first_use(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:

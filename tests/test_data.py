@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pushforward
-from pushforward.data import BUILTIN, ENDINGS, Transform, fit, inspect, load, read_raw, save
+from pushforward.data import BUILTIN, ENDINGS, Transform, fit, inspect, load, read_like, read_raw, save
 from pushforward.errors import InputError
 
 FLOATS = ["float16", "float32", "float64"]
@@ -306,6 +306,16 @@ def test_types_come_back_from_parquet(tmp_path):
     assert fit(decimal).inverse(fit(decimal).forward(decimal)).to_pydict() == {"d": [1.25, 2.5]}
 
 
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".npy", ".npz"])
+@pytest.mark.parametrize("kind", ["float32", "int64"])
+def test_samples_of_an_array_are_read_back_from_every_file(tmp_path, ending, kind):
+    rows = np.random.default_rng(0).normal(0, 9, size=(50, 3)).astype(kind)
+    transform = fit(rows)
+    save(rows, file := tmp_path / f"x{ending}")
+    raw = read_like(file, transform)
+    torch.testing.assert_close(transform.forward(raw.rows, raw.origin), transform.forward(rows), atol=0, rtol=0)
+
+
 def test_columns_are_matched_by_name():
     table = pa.table({"a": [1.0, 2.0, 4.0], "b": [30, 10, 20], "c": [True, False, False]})
     transform = fit(table)
@@ -317,7 +327,8 @@ def test_columns_are_matched_by_name():
     fails(table.append_column("z", [[1, 2, 3]]), "'z' was not there in training", call=transform.forward)
     fails(np.zeros((3, 3)), "expected a table of 3 columns", "(3, 3)", call=transform.forward)
     array = fit(np.random.default_rng(0).normal(size=(5, 3)))
-    fails(table, "expected an array [n, 3]", "table of 3 columns", call=array.forward)
+    fails(table, "column 'c' is not all numbers", call=array.forward)
+    fails(table.drop_columns("c"), "expected an array [n, 3]", "table of 2 columns", call=array.forward)
     fails(np.zeros((5, 4)), "expected an array [n, 3]", "(5, 4)", call=array.forward)
     fails(np.full((1, 3), 1e300), "standard deviations", call=array.forward)
     fails(torch.zeros(2, 4), "(4,)", "(3,)", call=array.inverse)

@@ -1,9 +1,10 @@
 """The pages keep their word: every example and every command runs as printed, and every relative link leads somewhere.
 
 A page is run from top to bottom in one folder: its ``python`` blocks, which share their names, and the lines of its
-``sh`` blocks. Commands get a smaller budget (`cheap`), and one that was run before, on whichever page, is not run
-again. The runs and files that how-to pages begin with are those of the README and of the tutorial on tables
-(`workplace`). A block that cannot run here says why in a comment above it: ``<!-- not run: needs the network -->``.
+``sh`` blocks; a block that begins with the comment ``# my_parts.py`` is a file of that name. Commands get a smaller
+budget (`cheap`), and one that was run before, on whichever page, is not run again. The runs and files that how-to pages
+begin with are those of the README and of the tutorial on tables (`workplace`). A block that cannot run here says why in
+a comment above it: ``<!-- not run: needs the network -->``.
 """
 
 import doctest
@@ -25,6 +26,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 FENCE = re.compile(r"^([ ]*)(```+|~~~+)[ ]*(\S*)[^\n]*\n(.*?)^\1\2[ ]*$", flags=re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"# (\w+\.py)\n")  # what a block begins with that is not run but written as a file
 EXCUSE = re.compile(r"<!-- not run: \S.* -->\n\Z")
 INLINE = re.compile(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", flags=re.DOTALL)
 LINK = re.compile(r"\]\(\s*<?([^\s)>]+)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", flags=re.MULTILINE)
@@ -158,6 +160,7 @@ def links(text: str) -> list[str]:
 def test_page_runs(page, workplace, monkeypatch, one_thread):
     monkeypatch.chdir(workplace.folder)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.syspath_prepend(workplace.folder)
     names = {"__name__": "__main__"}
     with torch.random.fork_rng():  # pages draw as readers do, from torch's own stream: the same at each run
         torch.manual_seed(0)
@@ -167,7 +170,9 @@ def test_page_runs(page, workplace, monkeypatch, one_thread):
 def run_blocks(page, names, workplace):
     """Carry out a page from top to bottom, its Python in ``names``."""
     for block in blocks(page.read_text(encoding="utf-8")):
-        if block.language == "python" and not block.excused:
+        if block.language == "python" and (file := FILE.match(block.code)):
+            (workplace.folder / file[1]).write_text(block.code)
+        elif block.language == "python" and not block.excused:
             # leading blank lines, so that a traceback points at the line of the page
             exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
         elif block.language == "sh" and not block.excused:

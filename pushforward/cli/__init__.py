@@ -13,14 +13,16 @@ import re
 import sys
 from collections.abc import Callable
 from inspect import Parameter, Signature
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import tyro
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, UseAppendAction, arg
 
 from pushforward.cli.drawing import gallery
 from pushforward.cli.evaluating import evaluate
 from pushforward.cli.looking import info, inspect, verify
+from pushforward.cli.plugin import plugged
 from pushforward.cli.sampling import sample, tune
 from pushforward.cli.scoring import encode, score
 from pushforward.cli.sharing import export, push
@@ -31,6 +33,10 @@ from pushforward.files.limits import allowing
 
 __all__ = ["COMMANDS", "main", "progress_bar"]
 
+Plugin = Annotated[
+    UseAppendAction[tuple[Path, ...]],
+    arg(metavar="FILE", help="Python of your own, run first: pf.SCHEDULES['mine'] = Mine makes --schedule mine known"),
+]
 Largest = Annotated[str | None, arg(metavar="SIZE", help="what a file may unpack to: 16GB (2 GiB, 100 times its size)")]
 
 
@@ -72,22 +78,9 @@ def run(args: list[str] | None) -> None:
 
         say(__version__)
         return
-    message = io.StringIO()
     try:
-        with contextlib.redirect_stderr(message):
-            command = tyro.extras.subcommand_cli_from_dict(
-                {name: deferred(function) for name, function in COMMANDS.items()},
-                prog="pushforward",
-                description="Flow matching and diffusion models: give it data, get a generative model.",
-                args=args,
-                config=(OmitArgPrefixes, OmitSubcommandPrefixes),
-            )
-    except SystemExit as stop:
-        if stop.code:
-            fail(parser_message(message.getvalue()))
-        raise
-    try:
-        command()
+        with plugged(args):
+            parsed(args)()
     except InputError as error:
         fail(str(error), error.is_spokesman)
     except BrokenPipeError:
@@ -100,21 +93,43 @@ def run(args: list[str] | None) -> None:
         fail("interrupted")
 
 
+def parsed(args: list[str]) -> Callable[[], None]:
+    """The command that ``args`` say, with its arguments; leaves with the parser's message where they are none."""
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            command: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
+                {name: deferred(function) for name, function in COMMANDS.items()},
+                prog="pushforward",
+                description="Flow matching and diffusion models: give it data, get a generative model.",
+                args=args,
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            fail(parser_message(message.getvalue()))
+        raise
+    return command
+
+
 def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     """Fill in the arguments of a command without running it, so that parsing errors are told apart from its own.
 
-    Every command takes ``--largest`` besides: how much a file may unpack to.
+    Every command takes besides ``--largest``, how much a file may unpack to, and ``--plugin`` (`plugged`).
     """
 
-    def prepare(*args: Any, largest: str | None = None, **options: Any) -> Callable[[], None]:
+    def prepare(*args: Any, largest: str | None = None, plugin: object = (), **options: Any) -> Callable[[], None]:
         def command() -> None:
             with contextlib.nullcontext() if largest is None else allowing(largest):
                 function(*args, **options)
 
         return command
 
-    more = Parameter("largest", Parameter.KEYWORD_ONLY, default=None, annotation=Largest)
-    given = [*Signature.from_callable(function, eval_str=True).parameters.values(), more]
+    more = [
+        Parameter("largest", Parameter.KEYWORD_ONLY, default=None, annotation=Largest),
+        Parameter("plugin", Parameter.KEYWORD_ONLY, default=(), annotation=Plugin),
+    ]
+    given = [*Signature.from_callable(function, eval_str=True).parameters.values(), *more]
     prepare.__doc__ = function.__doc__
     prepare.__annotations__ = {p.name: p.annotation for p in given}
     prepare.__dict__["__signature__"] = Signature(given)

@@ -10,7 +10,7 @@ from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from pushforward.config import Spec, make
 from pushforward.errors import InputError, nearest
-from pushforward.registry import names
+from pushforward.registry import known, names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,7 +142,8 @@ class MethodFlags:
             raise InputError(f"--tol {self.tol}: a positive number, without --stepper, --steps, --grid or --sigma")
         if fill and any(other is not None for other in (*others, self.tol)):
             raise InputError("--fill: takes --steps, not --stepper, --grid, --sigma or --tol")
-        for text, choices, part in ((self.stepper, STEPPER_NAMES, "stepper"), (self.grid, GRID_NAMES, "grid")):
+        steppers = [name for name in known("sample", "STEPPERS") if name != "langevin"]
+        for text, choices, part in ((self.stepper, steppers, "stepper"), (self.grid, known("times", "GRIDS"), "grid")):
             if text is not None and (name := Spec.parse(text, part).name) not in choices:
                 raise InputError(nearest(name, choices, part))
 

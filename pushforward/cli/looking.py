@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 
 from pushforward.cli.flags import ColumnFlags
 from pushforward.cli.terminal import fetch_bar, print_table, say
-from pushforward.errors import InputError
+from pushforward.errors import InputError, printable
 
 __all__ = ["info", "inspect", "verify"]
 
@@ -29,6 +29,8 @@ def info(run: Annotated[Positional[Path], arg(metavar="RUN", help="folder of a r
     if data.classes:
         classes = ", ".join(f"{name} {share:.1%}" for name, share in zip(data.classes[:12], data.shares, strict=False))
         say(f"classes     {len(data.classes)}: {classes}{', ...' * (len(data.classes) > 12)}")
+    for name, place in file.parts.items():
+        say(f"own part    {printable(name)}: {printable(place)}")
     for name, section in config:
         say(f"{name:11s} " + ", ".join(f"{key} {value}" for key, value in section))
     if lines:

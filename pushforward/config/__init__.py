@@ -1,6 +1,7 @@
 """`Config`, what the command line and a run's ``config.json`` say, and what it builds: the crossroads of all rooms."""
 
 from pushforward.config.components import Components, components, network, resolve
+from pushforward.config.own import OWN, OwnParts, current_parts, describe_places, providing, replaced
 from pushforward.config.sections import (
     ConditionConfig,
     Config,
@@ -13,17 +14,23 @@ from pushforward.config.sections import (
 from pushforward.config.spec import Spec, make
 
 __all__ = [
+    "OWN",
     "Components",
     "ConditionConfig",
     "Config",
     "NetConfig",
     "ObjectiveConfig",
+    "OwnParts",
     "PathConfig",
     "Section",
     "Spec",
     "TrainConfig",
     "components",
+    "current_parts",
+    "describe_places",
     "make",
     "network",
+    "providing",
+    "replaced",
     "resolve",
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pushforward.config.own import OWN, OwnParts
 from pushforward.config.sections import ConditionConfig, Config, PathConfig
 from pushforward.config.spec import Spec, make
 from pushforward.errors import InputError
@@ -56,26 +58,35 @@ class Components:
         return Learned(net, self.path, self.predicts)
 
 
-def _times(text: str, schedule: Schedule) -> TimeLaw:
+def _times(text: str, schedule: Schedule, own: TimeLaw | None) -> TimeLaw:
     """Build the training law of the time ``(n, generator) -> t`` that a text names, on a schedule; drawn from once."""
     from pushforward.tensor import generator
     from pushforward.times import TIMES
 
-    law = make(TIMES, text, "time law")
+    law = make(TIMES, text, "time law") if own is None else own
     try:
-        law(1, generator(0), schedule)
+        t = law(3, generator(0), schedule)
     except (ValueError, OverflowError) as error:
         raise InputError(f"time law {text!r}: {error}") from error
+    if t.shape[:1] != (3,) or not bool(((t >= 0) & (t < 1)).all()):
+        raise InputError(f"time law {text!r}: (n, generator, schedule) -> t [n] in [0, 1), but three draws are {t}")
     return lambda n, generator: law(n, generator, schedule)
 
 
-def _objective(config: Config, path: Path) -> Objective:
+def _objective(config: Config, path: Path, own: Objective | None) -> Objective:
     """Build the objective with the weighting asked for; InputError where path or coupling do not allow it."""
     import torch
 
     from pushforward.objective import OBJECTIVES, WEIGHTS
 
-    objective: Any = OBJECTIVES[config.objective.objective]()
+    objective: Any = make(OBJECTIVES, config.objective.objective, "objective") if own is None else own
+    # one that somebody else wrote may know nothing of quantities and weights
+    if not hasattr(objective, "quantities") or not hasattr(objective, "weighting"):
+        if config.objective.weighting != "default":
+            raise InputError(f"--weighting {config.objective.weighting}: this objective has none to replace")
+        return cast("Objective", objective)
+    if own is not None and config.objective.weighting == "default":
+        return own
     if getattr(objective, "independent_pairs", False) and config.path.coupling != "independent":
         raise InputError(
             f"objective {config.objective.objective!r} averages over independent pairs: leave out --coupling "
@@ -99,21 +110,27 @@ def resolve(config: Config, data: DataSpec) -> Config:
 
     A resolved configuration stays as it is. InputError for conditions that the data do not have.
     """
-    from pushforward.nn import NETS
+    from pushforward.nn import NETS, net_spec
 
     net, times = config.net.net, config.objective.times
+    if net == OWN and (config.net.width or config.net.depth or config.net.size != "auto"):
+        raise InputError("--size, --width and --depth: a network of your own has its size; leave them out")
     if net == "auto":
         large = len(data.shape) > 1 and math.prod(data.shape) > MLP_ENTRIES
         kind = "pictures" if large else "tables" if data.feature_groups else "vectors"
-        net = next(name for name, spec in NETS.items() if spec.suits == kind)
+        net = next(name for name in NETS if net_spec(name).suits == kind)
     if times == "auto":
         times = TABLE_TIMES if data.feature_groups else "uniform"
-    spec = NETS[net]
-    size = spec.size if config.net.size == "auto" else config.net.size
-    if size not in spec.sizes:
-        raise InputError(f"--size {size}: --net {net} comes in {', '.join(spec.sizes)}")
-    width, depth = config.net.width or spec.sizes[size].width, config.net.depth or spec.sizes[size].depth
-    batch, lr = config.train.batch or spec.batch, config.train.lr or spec.learning_rate(width)
+    size, width, depth = config.net.size, config.net.width, config.net.depth
+    if net == OWN:
+        batch, lr = config.train.batch or 256, config.train.lr or 1e-3
+    else:
+        spec = net_spec(net)
+        size = spec.size if size == "auto" else size
+        if size not in spec.sizes:
+            raise InputError(f"--size {size}: --net {net} comes in {', '.join(spec.sizes)}")
+        width, depth = width or spec.sizes[size].width, depth or spec.sizes[size].depth
+        batch, lr = config.train.batch or spec.batch, config.train.lr or spec.learning_rate(width)
     return config.model_copy(
         update={
             "objective": config.objective.model_copy(update={"times": times}),
@@ -128,7 +145,9 @@ def _condition(config: Config, data: DataSpec) -> ConditionConfig:
     """Decide on the condition of a network and its dropout; InputError where data or coupling do not allow it."""
     condition, drop = config.condition.condition, config.condition.cond_drop
     columns, paired = len(data.feature_groups), config.path.coupling != "independent"
-    if condition == "auto":
+    if condition == "auto" and config.net.net == OWN:
+        condition = "none"  # which need not know what to do with one
+    elif condition == "auto":
         free = not paired and config.objective.objective != "marginal"
         condition = "labels" if data.classes > 1 else "columns" if columns > 1 and free else "none"
     if condition == "labels" and data.classes < 2:
@@ -143,32 +162,36 @@ def _condition(config: Config, data: DataSpec) -> ConditionConfig:
     return ConditionConfig(condition=condition, cond_drop=DEFAULT_DROP[condition] if drop is None else drop)
 
 
-def _path(config: Config) -> tuple[Path, Schedule]:
+def _path(config: Config, own: OwnParts) -> tuple[Path, Schedule]:
     """Build the path of a configuration, and its schedule: that of the time law where a path has none of its own."""
     from pushforward.path import PATHS
     from pushforward.schedule import SCHEDULES
     from pushforward.source import SOURCES
 
     section = config.path
-    schedule, source = make(SCHEDULES, section.schedule, "schedule"), make(SOURCES, section.source, "source")
+    schedule = own.schedule or make(SCHEDULES, section.schedule, "schedule")
+    source = own.source or make(SOURCES, section.source, "source")
+    if own.path is not None:
+        return own.path, own.path.affine_schedule() if own.path.predictions else schedule
     path = cast("Path", Spec.parse(section.path, "path").build(PATHS, "path", {"schedule": schedule, "source": source}))
     if not path.predictions and section.schedule != PathConfig().schedule:
         raise InputError(f"--path {section.path}: has no schedule; leave out --schedule {section.schedule}")
     return path, schedule
 
 
-def components(config: Config, data: DataSpec) -> Components:
+def components(config: Config, data: DataSpec, own: OwnParts = OwnParts()) -> Components:  # noqa: B008  (frozen)
     """Build what a network is trained with: path, objective, coupling, time law and the draw of conditions.
 
-    InputError for what cannot be combined, or is not for such data (see `resolve`).
+    ``own`` has the parts that the configuration calls so. InputError for what cannot be combined, or is not for such
+    data (see `resolve`).
     """
     import torch
 
     from pushforward.condition import LabelDropout, RandomMask, unconditional
     from pushforward.coupling import COUPLINGS
 
-    config = resolve(config, data)
-    (path, schedule), drop = _path(config), config.condition.cond_drop
+    config, own = resolve(config, data), own.fitting(config)
+    (path, schedule), drop = _path(config, own), config.condition.cond_drop
     assert drop is not None  # resolved
     draws: dict[str, ConditionDraw] = {
         "none": unconditional,
@@ -179,9 +202,9 @@ def components(config: Config, data: DataSpec) -> Components:
         path,
         config.objective.field,
         config.objective.predicts,
-        _objective(config, path),
-        make(COUPLINGS, config.path.coupling, "coupling", {"space": path.space}),
-        _times(config.objective.times, schedule),
+        _objective(config, path, own.objective),
+        own.coupling or make(COUPLINGS, config.path.coupling, "coupling", {"space": path.space}),
+        _times(config.objective.times, schedule, own.times),
         draws[config.condition.condition],
     )
     try:
@@ -191,8 +214,8 @@ def components(config: Config, data: DataSpec) -> Components:
     return parts
 
 
-def network(config: Config, data: DataSpec) -> nn.Module:
-    """Build the network of a run, with weights that are a function of the seed alone.
+def network(config: Config, data: DataSpec, own: OwnParts = OwnParts()) -> nn.Module:  # noqa: B008  (frozen)
+    """Build the network of a run, with weights that are a function of the seed alone; or a copy of its author's own.
 
     The data and the configuration decide its every layer, so that training, loading and evaluation cannot disagree.
     InputError for one that is not for such data, or does not fit into memory.
@@ -203,7 +226,9 @@ def network(config: Config, data: DataSpec) -> nn.Module:
     from pushforward.path import prediction_coefficients
     from pushforward.tensor import initialized
 
-    config = resolve(config, data)
+    config, own = resolve(config, data), own.fitting(config)
+    if own.net is not None:
+        return copy.deepcopy(own.net)
     kinds: dict[str, Conditions] = {
         "none": {},
         "labels": {"label": Classes(data.classes)},
@@ -211,7 +236,7 @@ def network(config: Config, data: DataSpec) -> nn.Module:
     }
     width, depth = config.net.width, config.net.depth
     assert width is not None and depth is not None  # resolved
-    field, predicts, path = config.objective.field, config.objective.predicts, _path(config)[0]
+    field, predicts, path = config.objective.field, config.objective.predicts, _path(config, own)[0]
     # other fields do not read the network's answer as a prediction at x and t, other paths have no such rows
     priors = None
     if data.marginals and field == "learned" and path.predictions:

@@ -13,19 +13,22 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from pushforward.config.spec import NOT_BY_NAME, Spec
 from pushforward.errors import InputError, nearest
-from pushforward.registry import names
+from pushforward.registry import known, names
 
 __all__ = ["Config", "Section"]
 
 
-def _named(text: str, room: str, registry: str, part: str, arguments: bool, more: Sequence[str]) -> str:
+def _named(
+    text: str, room: str, registry: str, part: str, arguments: bool, more: Sequence[str], *, foreign: bool
+) -> str:
     """Check the name in the text of a part (`Spec`) and that its numbers are finite; what they mean, `build` knows.
 
-    ``more`` are words besides the names of the registry, and take no arguments.
+    ``more`` are words besides the names of the registry, and take no arguments. In the file of a run, which is
+    ``foreign``, a name may be that of a part which is not registered here: what it says can be read without.
     """
-    spec, choices = Spec.parse(text, part), [*more, *names(room, registry)]
-    if spec.name not in choices:
-        raise InputError(nearest(spec.name, set(choices) - NOT_BY_NAME, part))
+    spec, choices = Spec.parse(text, part), [*more, *known(room, registry)]
+    if spec.name not in choices and not foreign:
+        raise InputError(nearest(spec.name, set(choices) - NOT_BY_NAME - {"own"}, part))
     if spec.name in NOT_BY_NAME:
         raise InputError(f"{part} {spec.name!r} needs tensors or functions: use it from Python")
     if ":" in text and (not arguments or spec.name in more):
@@ -44,7 +47,8 @@ class Section(BaseModel):
     @classmethod
     def _checked(cls, value: Any, info: Any) -> Any:  # pydantic.ValidationInfo, which no run-time check can test
         extra = cls.model_fields[info.field_name].json_schema_extra
-        return _named(value, *cast("Any", extra["named"])) if isinstance(extra, dict) else value
+        foreign = bool((info.context or {}).get("foreign"))
+        return _named(value, *cast("Any", extra["named"]), foreign=foreign) if isinstance(extra, dict) else value
 
 
 Positive = Annotated[int, Field(ge=1, lt=2**31)]
@@ -54,7 +58,7 @@ def registered(default: str, help: str, room: str, registry: str, part: str, arg
     """A field that names a registry's entry: the names stand in its help, and `Section` checks the word given.
 
     ``more`` are words besides those of the registry."""
-    choices = [name for name in [*more, *names(room, registry)] if name not in NOT_BY_NAME]
+    choices = [name for name in [*more, *names(room, registry)] if name not in NOT_BY_NAME | {"own"}]
     named: list[Any] = [room, registry, part, arguments, list(more)]
     return Field(default, description=f"{help}: {', '.join(choices)}", json_schema_extra={"named": named})
 
@@ -62,10 +66,16 @@ def registered(default: str, help: str, room: str, registry: str, part: str, arg
 class PathConfig(Section):
     """Which trajectories carry the source to the data."""
 
-    path: str = registered("affine", "the family of trajectories", "path", "PATHS", "path")
-    schedule: str = registered("condot", "how data and noise are mixed over time", "schedule", "SCHEDULES", "schedule")
-    source: str = registered("normal", "the law in which trajectories begin", "source", "SOURCES", "source")
-    coupling: str = registered("independent", "which source point travels where", "coupling", "COUPLINGS", "coupling")
+    path: str = registered("affine", "the family of trajectories", "path", "PATHS", "path", True, "own")
+    schedule: str = registered(
+        "condot", "how data and noise are mixed over time", "schedule", "SCHEDULES", "schedule", True, "own"
+    )
+    source: str = registered(
+        "normal", "the law in which trajectories begin", "source", "SOURCES", "source", True, "own"
+    )
+    coupling: str = registered(
+        "independent", "which source point travels where", "coupling", "COUPLINGS", "coupling", True, "own"
+    )
     pool: Positive = 1
     """batches coupled together: optimal transport of pool x batch points is nearer to that of the whole data"""
 
@@ -73,7 +83,7 @@ class PathConfig(Section):
 class ObjectiveConfig(Section):
     """What training makes small."""
 
-    objective: str = registered("flow", "what is matched", "objective", "OBJECTIVES", "objective", False)
+    objective: str = registered("flow", "what is matched", "objective", "OBJECTIVES", "objective", False, "own")
     weighting: str = registered("default", "what an error counts at each time", "objective", "WEIGHTS", "weighting")
     predicts: str = registered(
         "velocity", "what the network outputs; the rest follows", "path", "PREDICTIONS", "prediction", False
@@ -81,14 +91,23 @@ class ObjectiveConfig(Section):
     field: Literal["learned", "preconditioned", "energy", "joint"] = "learned"
     """learned: the network predicts; preconditioned: as in EDM; energy: its slope predicts; joint: two answers"""
     times: str = registered(
-        "auto", "the training law of the time (auto: by what a row is)", "times", "TIMES", "time law", True, "auto"
+        "auto",
+        "the training law of the time (auto: by what a row is)",
+        "times",
+        "TIMES",
+        "time law",
+        True,
+        "auto",
+        "own",
     )
 
 
 class NetConfig(Section):
     """The network."""
 
-    net: str = registered("auto", "kind of network (auto: by what a row is)", "nn", "NETS", "network", False, "auto")
+    net: str = registered(
+        "auto", "kind of network (auto: by what a row is)", "nn", "NETS", "network", False, "auto", "own"
+    )
     size: str = registered(
         "auto", "one dial for width and depth (auto: tiny for pictures)", "nn", "SIZES", "size", False, "auto"
     )

@@ -119,7 +119,7 @@ def measure_losses(model: Model, reference: Reference, draws: int, seed: int) ->
     run = model.run
     if run.config.condition.condition == "labels" and reference.labels is None:
         return None, "no loss: the classes of the data are not those of the run any more"
-    parts = components(run.config, run.data.spec(model.transform))
+    parts = components(run.config, run.data.spec(model.transform), model.own)
     try:
         measured = losses(model.field, parts, run.config, *_sides(model, reference), seed, draws, WORK)
     except (InputError, ValueError) as error:
@@ -129,7 +129,7 @@ def measure_losses(model: Model, reference: Reference, draws: int, seed: int) ->
 
 def audit_losses(model: Model, reference: Reference, evaluations: int, seed: int) -> Membership:
     """Audit the run for its training rows by their losses (see `membership_audit`)."""
-    parts = components(model.run.config, model.run.data.spec(model.transform))
+    parts = components(model.run.config, model.run.data.spec(model.transform), model.own)
     return membership_audit(model.field, parts, *_sides(model, reference), seed, evaluations)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pushforward.batches import BatchRecipe, feed_for
 from pushforward.config import Components, Config
 from pushforward.errors import InputError
+from pushforward.registry import names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,10 +56,13 @@ class Losses:
 
 
 def no_floor(config: Config) -> str:
-    """Say why pairs of a coupling have no floor; nothing for independent ones."""
-    coupling = config.path.coupling
-    reason = f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
-    return reason if coupling != "independent" else ""
+    """Say why a loss has no floor: it is of pairs of a coupling, or not known to be least at the exact field."""
+    coupling, objective = config.path.coupling, config.objective.objective
+    if coupling != "independent":
+        return f"pairs of the coupling {coupling} have no exact field: the loss has no floor"
+    if objective not in names("objective", "OBJECTIVES"):
+        return f"objective {objective}: it is not known whether the exact field makes it least, so it has no floor"
+    return ""
 
 
 def losses(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from pushforward.errors import InputError, nearest
@@ -48,9 +50,26 @@ __all__ = [
     "Vector",
     "count_parameters",
     "flops",
+    "net_spec",
     "sized",
     "two_times",
 ]
+
+
+def net_spec(kind: str) -> NetSpec:
+    """What is said of a network of `NETS`; InputError for an unknown name.
+
+    A user's entry may be a class or function ``(shape, width, depth, conditions) -> module`` alone: it comes in the
+    sizes of `MLP`.
+    """
+    if kind not in NETS:
+        raise InputError(nearest(kind, NETS, "network"))
+    entry: Any = NETS[kind]
+    if isinstance(entry, NetSpec):
+        return entry
+    return NetSpec(
+        lambda shape, size, conditions, _: entry(shape, size.width, size.depth, conditions), NETS["mlp"].sizes
+    )
 
 
 def sized(
@@ -68,9 +87,7 @@ def sized(
     transformer's patches double until it has few enough tokens; ``marginals`` are those of the columns for a tabular
     network. InputError for an unknown name, and for a U-Net or a transformer of vectors.
     """
-    if kind not in NETS:
-        raise InputError(nearest(kind, NETS, "network"))
-    spec = NETS[kind]
+    spec = net_spec(kind)
     if size not in spec.sizes:
         raise InputError(nearest(size, spec.sizes, "size"))
     named = spec.sizes[size]

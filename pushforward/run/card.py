@@ -114,6 +114,10 @@ def _model(model: Model) -> list[str]:
         f"- network: {net.net}, width {net.width}, depth {net.depth}; {model.run.parameters:,} parameters",
         f"- path: {markdown_text(str(model.field.path), 300)}, predicts {model.run.config.objective.predicts}",
         f"- convention: {markdown_text(model.run.convention, 300)}",
+        *(
+            f"- part of the author's own, needed to load it: {markdown_text(name)}, {markdown_text(place, 300)}"
+            for name, place in model.run.parts.items()
+        ),
         *(f"- tuned sampler: {markdown_text(t.stepper)}, {t.nfe} evaluations" for t in model.tuned),
         "",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +109,7 @@ def _begin_or_go_on(folder: Path, run: RunFile) -> RunFile:
     if (folder / "config.json").exists():
         before = read(folder)
         changed = differences(before.config, run.config)
+        changed += _other_parts(before.parts, run.parts)
         if before.data.fingerprint != run.data.fingerprint:
             then, now = before.data, run.data
             changed.insert(0, f"the data differ ({then.source}: {then.rows} rows, now {now.source}: {now.rows})")
@@ -122,6 +123,17 @@ def _begin_or_go_on(folder: Path, run: RunFile) -> RunFile:
         raise InputError(f"{folder} exists and holds no run; choose another --out, or empty it")
     write_record(folder / "config.json", run)
     return read(folder)
+
+
+def _other_parts(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """List the parts of an author's own that are of another class, or have other fields; their module may move."""
+
+    def without_module(place: str) -> str:
+        name, bracket, fields = place.partition("(")
+        return name.rpartition(".")[2] + bracket + fields
+
+    both = [(name, old[name], new[name]) for name in old if name in new]
+    return [f"{name} was {a}, is {b}" for name, a, b in both if without_module(a) != without_module(b)]
 
 
 def differences(old: Section, new: Section) -> list[str]:

@@ -103,6 +103,8 @@ class RunFile(Section):
     """of one evaluation at one point"""
     config: Config
     data: DataRecord
+    parts: dict[str, str] = Field(default_factory=dict)
+    """what of it is not the package's, and where that comes from: module and class, never imported on its word"""
     checksum: str = ""
     """of the file before it, by which checkpoints and weights know their run (`write_record`)"""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import components, make, network
-from pushforward.errors import InputError
+from pushforward.config import OwnParts, components, current_parts, describe_places, make, network
+from pushforward.errors import InputError, printable
 from pushforward.progress import Watch
 from pushforward.run.fetch import fetch, on_hub
 from pushforward.run.folder import read, read_tuned
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from pushforward.data import DataSource
     from pushforward.distributed import Processes
-    from pushforward.run.folder import TunedSampler
+    from pushforward.run.folder import RunFile, TunedSampler
     from pushforward.sample import Stepper, Tuned
 
 __all__ = ["export", "load", "push", "tune"]
@@ -34,6 +35,7 @@ def load(
     ema: float | None = None,
     revision: str | None = None,
     processes: Processes | None = None,
+    parts: Mapping[str, Any] | None = None,
 ) -> Model:
     """Load the model in a run folder, from JSON and safetensors only; InputError if it is missing or damaged.
 
@@ -42,7 +44,8 @@ def load(
 
     ``ema`` asks for the average of the weights of another length than that of the training, as a share of its steps:
     0.05 remembers the last tenth or so, 0.2 most of them (Karras et al. 2024). ``processes`` (`process_group`) share
-    out what the model computes, and all get all of it.
+    out what the model computes, and all get all of it. ``parts`` are the parts that the run was given in training,
+    ``{"net": net, "path": path}``: what they are is stated in ``config.json``, and nothing is imported on its word.
 
     ``pf.load("runs/demo").sample(8, seed=0)``
     """
@@ -66,19 +69,30 @@ def load(
         # wide rows have matrices of their columns, which are not among the weights
         wide = min(4 * transform.shape[0] ** 2, WIDEST) if transform.kind == "table" else 0
         with at_most((weights.stat().st_size if weights.is_file() else 0) + wide):
-            parts, net = components(run.config, spec), network(run.config, spec)
+            own = (current_parts() if parts is None else OwnParts.of(parts)).fitting(run.config)
+            built, net = components(run.config, spec, own), network(run.config, spec, own)
     except InputError as error:
-        raise InputError(f"{folder / 'config.json'}: {error}") from error
+        raise InputError(f"{folder / 'config.json'}: {error}{_own_parts(run)}") from error
     # weights, as saved or averaged over another window
     if not weights.is_file():
         raise InputError(f"{folder}: no weights yet (model.safetensors); go on training with: pushforward train")
     load_weights(net, weights, run.checksum)
     if ema is not None:
         reaverage(net, folder / "averages", run.config.train.ema, ema, run.checksum)
-    field = parts.field_of(net.to(device).requires_grad_(False))
+    field = built.field_of(net.to(device).requires_grad_(False))
     tuned = read_tuned(folder)
     _check_steppers(tuned, folder)
-    return Model(field, transform, run, folder, str(device), tuned, processes or single_process())
+    return Model(field, transform, run, folder, str(device), tuned, processes or single_process(), own)
+
+
+def _own_parts(run: RunFile) -> str:
+    """What to do about parts that are not the package's, after the error that they lead to."""
+    if not run.parts:
+        return ""
+    return (
+        f" (trained with parts of its author's own: {printable(describe_places(run.parts))[:400]}; those with a name "
+        "are registered by --plugin FILE, or before pf.load)"
+    )
 
 
 def _check_steppers(tuned: tuple[TunedSampler, ...], folder: Path) -> None:

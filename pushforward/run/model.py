@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pushforward.config import make
+from pushforward.config import OwnParts, make
 from pushforward.errors import InputError
 from pushforward.progress import SILENT, Progress, Watch
 from pushforward.run.conditions import (
@@ -48,7 +48,7 @@ class Model:
     """A trained run: its field in model units, and samples in the user's own units.
 
     It is on a ``device``, and ``processes`` share out what it computes; all get all rows. ``tuned`` are the answers of
-    `tune`, the latest last.
+    `tune`, the latest last; ``own`` the parts that the run was given as objects.
     """
 
     field: Field
@@ -58,6 +58,7 @@ class Model:
     device: str = "cpu"
     tuned: tuple[TunedSampler, ...] = ()
     processes: Processes = dataclasses.field(default_factory=single_process)
+    own: OwnParts = dataclasses.field(default_factory=OwnParts)
 
     @property
     def net(self) -> nn.Module:

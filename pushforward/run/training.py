@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pushforward.batches import fingerprint
-from pushforward.config import Config, components, network, resolve
+from pushforward.config import Config, OwnParts, components, current_parts, network, replaced, resolve
 from pushforward.errors import InputError, writable
 from pushforward.progress import Progress
 from pushforward.run.callbacks import RunCallbacks
@@ -25,9 +25,14 @@ from pushforward.run.tracking import tracking
 from pushforward.version import __version__
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from pushforward.coupling import Coupling
     from pushforward.distributed import Processes
+    from pushforward.objective import Objective
+    from pushforward.path import Path as TrajectoryPath
+    from pushforward.schedule import Schedule
+    from pushforward.source import Source
     from pushforward.training import Budget, TrainingOptions, TrainingStatus
 
 __all__ = ["DEFAULT_STEPS", "train", "train_run", "training_budget"]
@@ -39,6 +44,13 @@ def train(
     data: Any | None,
     out: str | Path,
     *,
+    net: nn.Module | str | None = None,
+    path: TrajectoryPath | str | None = None,
+    schedule: Schedule | str | None = None,
+    source: Source | str | None = None,
+    coupling: Coupling | str | None = None,
+    objective: Objective | str | None = None,
+    times: Callable[..., Tensor] | str | None = None,
     config: Config | None = None,
     steps: int | None = None,
     minutes: float | None = None,
@@ -66,6 +78,8 @@ def train(
     Args:
         data: a file, folder or URL, a built-in name, an array, a tensor or a table; None with ``reflow``.
         out: the folder of the run. The same call again goes on with it.
+        net, path, schedule, source, coupling, objective, times: parts of your own, or names as in ``config``, which
+            they go before (see `OwnParts`). Such a run is loaded by ``pf.load(out, parts={"net": net, ...})``.
         config: network, path, objective, optimizer and seed; what it leaves open is decided by the data.
         steps, minutes: the budget, whichever ends first; 20,000 steps where neither is given.
         schema: what is not to be inferred of the columns of a table, a dict or a JSON file (see `read_schema`).
@@ -88,16 +102,27 @@ def train(
     check_counts(steps, minutes, checkpoint_every, accumulate)
     # the arguments, sorted by whom they are for
     execution = Execution(device, processes or SINGLE, accumulate, shard, compiled)
+    chosen = {
+        "net": net,
+        "path": path,
+        "schedule": schedule,
+        "source": source,
+        "coupling": coupling,
+        "objective": objective,
+        "times": times,
+    }
+    config, own = replaced(config or Config(), chosen)
     train_run(
         RowRequest(data, schema, resize, None if reflow is None else Path(reflow), header),
         Path(out),
-        config or Config(),
+        config,
         training_budget(steps, minutes),
         execution,
         Watcher(Progress.of(progress), on_report, warn, tracker, warn),
         TrainingOptions(report_every=report_every, checkpoint_every=checkpoint_every, keep=keep),
+        own,
     )
-    return load(Path(out), device, processes=processes)
+    return load(Path(out), device, processes=processes, parts=own.given() or None)
 
 
 def training_budget(steps: int | None, minutes: float | None) -> Budget:
@@ -115,11 +140,13 @@ def train_run(
     execution: Execution,
     watcher: Watcher,
     options: TrainingOptions,
+    own: OwnParts | None = None,
 ) -> bool:
     """Train on the rows of a request into ``folder``, or go on with the run there; returns whether the budget is spent.
 
     If not, training was stopped, and the same call goes on from there. Of ``options`` those that say how often are
-    taken. Minutes of the budget include those in which pairs or a plan are made. InputError for bad data, an impossible
+    taken. Minutes of the budget include those in which pairs or a plan are made. ``own`` are the parts that the
+    configuration calls so, by default those of `providing`. InputError for bad data, an impossible
     configuration, or a folder that holds something else.
     """
     started, processes = time.monotonic(), execution.processes
@@ -131,9 +158,10 @@ def train_run(
     data = describe_rows(rows)
     spec = data.spec(rows.data.transform)
     config = resolve(config, spec)
-    parts, net = components(config, spec), network(config, spec)
+    own = (current_parts() if own is None else own).fitting(config)
+    parts, net = components(config, spec, own), network(config, spec, own)
     check(config, execution, rows.data.transform.kind, data.pairs)
-    record = describe(config, data, net)
+    record = describe(config, data, net, own.places(config))
     with ExitStack() as held:
         # one trainer for a folder: whoever is killed lets go of it
         record = processes.on_main(lambda: held.enter_context(claimed(folder, record))) or record
@@ -205,19 +233,25 @@ def describe_rows(rows: RunRows) -> DataRecord:
     return record.signed() if rows.named else record
 
 
-def describe(config: Config, data: DataRecord, net: nn.Module) -> RunFile:
-    """Write down what a run is when it begins: its configuration, its data, its network."""
+def describe(config: Config, data: DataRecord, net: nn.Module, places: Mapping[str, str]) -> RunFile:
+    """Write down what a run is when it begins: its configuration, its data, its network, whose the parts are."""
     import torch
 
     from pushforward.nn import count_parameters, flops
+
+    try:
+        cost = flops(net, data.shape)
+    except Exception:  # of a network of the user's own, that cannot be called on shapes alone: not known
+        cost = 0
 
     return RunFile(
         pushforward=__version__,
         torch=torch.__version__,
         parameters=count_parameters(net),
-        flops=flops(net, data.shape),
+        flops=cost,
         config=config,
         data=data,
+        parts=dict(places),
     )
 
 
