@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pushforward.nn import NETS as NETS
     from pushforward.objective import OBJECTIVES as OBJECTIVES
     from pushforward.objective import WEIGHTS as WEIGHTS
+    from pushforward.objective import ComponentMatching as ComponentMatching
     from pushforward.objective import ImplicitScore as ImplicitScore
     from pushforward.objective import ImportanceWeighted as ImportanceWeighted
     from pushforward.objective import Matching as Matching

@@ -31,6 +31,16 @@ def for_net(t: Times | Pairs, x: Points) -> NetTimes:
     return t.to(torch.promote_types(x.dtype, torch.float32)).expand(x.shape[0], *t.shape[1:])
 
 
+def same_shape(p: Tensor, x: Points, owner: str) -> Points:
+    """The answer of a network; ValueError unless it has the shape of the points, to which it would be broadcast."""
+    if p.shape != x.shape:
+        raise ValueError(
+            f"{owner}: the network gave shape {tuple(p.shape)} for points {tuple(x.shape)}; it must give one number "
+            "for each of theirs"
+        )
+    return p
+
+
 class Field(ABC):
     """Anything that moves points along a path.
 
@@ -82,7 +92,8 @@ class Field(ABC):
 class Learned(Field):
     """A network as a field: ``net(x, t, y)`` with ``t`` ``[n]`` predicts one quantity, the others follow by `convert`.
 
-    Times reach the network in the dtype of ``x``, but never narrower than float32.
+    Times reach the network in the dtype of ``x``, but never narrower than float32. Raises ValueError for an answer of
+    another shape than the points have.
     """
 
     net: Net
@@ -95,7 +106,7 @@ class Learned(Field):
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         t = clock(t, x)
-        p = self.net(x, for_net(t, x), y)
+        p = same_shape(self.net(x, for_net(t, x), y), x, "Learned")
         return tuple(p if name == self.predicts else self.path.convert(p, x, t, self.predicts, name) for name in names)
 
 
@@ -148,7 +159,8 @@ class Preconditioned(Field):
     With ``alpha = 1`` these are the coefficients of EDM. ``c_noise`` stops at the noise-to-signal ratios 80 and 0.002,
     so that both ends are numbers. The best network is 0 for normal data of variance ``data_std^2``. For unit data it
     predicts ``-v / |(alpha, beta)|``, and like v it determines every other quantity at every time.
-    Raises ValueError off affine paths. Reference: Karras et al. 2022, table 1 and appendix B.6.
+    Raises ValueError off affine paths, and for an answer of another shape than the points have.
+    Reference: Karras et al. 2022, table 1 and appendix B.6.
     """
 
     net: Net
@@ -166,7 +178,7 @@ class Preconditioned(Field):
         alpha, beta = schedule(t)
         s = torch.hypot(beta, self.data_std * alpha)
         noise = (-schedule.log_snr(t)).clamp(math.log(LOWEST), math.log(HIGHEST)) / 4
-        f = self.net(bcast(1 / s, x) * x, for_net(noise, x), y)
+        f = same_shape(self.net(bcast(1 / s, x) * x, for_net(noise, x), y), x, "Preconditioned")
         skip, out = alpha * beta * (1 - variance) / s.square(), (alpha.square() + beta.square()) * self.data_std / s
         v = bcast(skip, x) * x - bcast(out, x) * f
         return tuple(self.path.convert(v, x, t, "v", name) for name in names)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.registry import configurable
-from pushforward.schedule import CondOT, Schedule
+from pushforward.schedule import Schedule
 
 __all__ = [
     "GRIDS",
@@ -71,6 +71,7 @@ def logit_normal(
     n: int, generator: torch.Generator, schedule: Schedule | None = None, mean: float = 0.0, std: float = 1.0
 ) -> Float[Tensor, "n"]:
     """``t = 1 / (1 + exp(-z))``, ``z ~ N(mean, std^2)``: most looks in the middle (Esser et al. 2024, section 3.1)."""
+    _check_width("logit_normal", std)
     return torch.sigmoid(mean + std * _normal(n, generator)).clamp(max=LATEST)
 
 
@@ -78,7 +79,8 @@ def log_normal(
     n: int, generator: torch.Generator, schedule: Schedule | None = None, mean: float = -1.2, std: float = 1.2
 ) -> Float[Tensor, "n"]:
     """``log(beta/alpha) ~ N(mean, std^2)``: noise levels as EDM trains on them (Karras et al. 2022, table 1)."""
-    schedule = CondOT() if schedule is None else schedule
+    _check_width("log_normal", std)
+    schedule = _needed(schedule, "log_normal")
     return schedule.time_of_log_snr(-(mean + std * _normal(n, generator))).clamp(max=LATEST)
 
 
@@ -94,13 +96,25 @@ def ladder(
 
     A schedule that begins below ``highest`` begins the ladder. Reference: Song & Ermon 2019, section 4.2.
     """
-    schedule = CondOT() if schedule is None else schedule
+    schedule = _needed(schedule, "ladder")
     if not (levels == int(levels) >= 1 and 0 < lowest < highest < math.inf):
         raise ValueError(f"ladder: needs levels >= 1, 0 < lowest < highest, not {levels:g}, {lowest:g}, {highest:g}")
     top = min(highest, _highest(schedule))
     rungs = torch.linspace(math.log(top), math.log(lowest), int(levels), device=generator.device, dtype=torch.float64)
     rung = torch.randint(int(levels), (n,), generator=generator, device=generator.device)
     return schedule.time_of_log_snr(-rungs)[rung].clamp(max=LATEST)
+
+
+def _needed(schedule: Schedule | None, name: str) -> Schedule:
+    """The schedule by which noise levels become times; TypeError without: on another one they are other times."""
+    if schedule is None:
+        raise TypeError(f"{name}: is placed in the noise level, give the schedule of the path, pf.CondOT() say")
+    return schedule
+
+
+def _check_width(name: str, std: float) -> None:
+    if not (std > 0 and math.isfinite(std)):
+        raise ValueError(f"{name}: std = {std:g} must be positive; with less, all rows would have one time")
 
 
 def _normal(n: int, generator: torch.Generator) -> Float[Tensor, "n"]:
@@ -177,18 +191,22 @@ def linear(steps: int, schedule: Schedule | None = None) -> Float[Tensor, "times
     return _steps(steps)
 
 
-def shifted(steps: int, schedule: Schedule | None = None, shift: float = 0.6) -> Float[Tensor, "times"]:
+def shifted(
+    steps: int, schedule: Schedule | None = None, shift: float = 0.6, power: float = 1.0
+) -> Float[Tensor, "times"]:
     """``beta/alpha = shift (1 - k)/k`` for equal steps in k: below 1, more steps near the data (Esser et al. 2024).
 
-    ``shift = 1`` is equal steps in time on the CondOT path. The default is the one of sampling.
+    ``shift = 1`` is equal steps in time on the CondOT path. The default is the one of sampling. With a ``power`` the
+    steps are equal in ``(1 - k)^(1/power)``: with 2 noise falls to a last level by the square of their number, for data
+    whose values are sharp, as those of tables are.
     """
-    schedule = CondOT() if schedule is None else schedule
-    if not (shift > 0 and math.isfinite(shift)):
-        raise ValueError(f"shifted: shift = {shift:g} must be positive")
+    schedule = _needed(schedule, "shifted")
+    if not (0 < shift < math.inf and 1 <= power < math.inf):
+        raise ValueError(f"shifted: needs shift > 0 and power >= 1, not {shift:g} and {power:g}")
     highest = _highest(schedule)
     first = 0.0 if math.isinf(highest) else shift / (shift + highest)
-    k = first + (1 - first) * _steps(steps)
-    return _from_ratio(shift * (1 - k) / k, schedule)
+    left = (1 - first) * (1 - _steps(steps)).pow(power)
+    return _from_ratio(shift * left / (1 - left), schedule)
 
 
 def log_snr(
@@ -202,7 +220,7 @@ def karras(
     steps: int, schedule: Schedule | None = None, rho: float = 7.0, highest: float = HIGHEST, lowest: float = LOWEST
 ) -> Float[Tensor, "times"]:
     """``beta/alpha`` falls evenly in its ``1/rho``-th power, then one step to pure data (Karras et al. 2022)."""
-    schedule = CondOT() if schedule is None else schedule
+    schedule = _needed(schedule, "karras")
     if not (rho > 0 and 0 < lowest < highest < math.inf):
         raise ValueError(f"karras: needs rho > 0 and 0 < lowest < highest, not {rho:g}, {lowest:g}, {highest:g}")
     top = min(highest, _highest(schedule))

@@ -164,7 +164,7 @@ def test_static_score_matching_finds_the_precision_of_a_normal_law(objective, rn
 
 def plain_likelihood(net, x, steps):
     """Mean ``-log p / d`` by a Runge-Kutta loop of its own on the default grid, the trace from the whole Jacobian."""
-    grid = pf.GRIDS["shifted"](steps).flip(0)
+    grid = pf.GRIDS["shifted"](steps, pf.CondOT()).flip(0)
 
     def slope(x, t):
         def one(z):
@@ -513,7 +513,7 @@ def test_ladder_has_geometric_levels_and_refuses_what_is_none(rng):
     torch.testing.assert_close(sigma, torch.logspace(-1, 1, 5, dtype=DOUBLE))
     for bad in ((0, 1.0, 0.1), (2.5, 1.0, 0.1), (3, 0.1, 1.0)):
         with pytest.raises(ValueError, match="ladder"):
-            ladder(3, rng, None, *bad)
+            ladder(3, rng, path.schedule, *bad)
 
 
 def test_score_over_a_ladder_is_the_loss_of_ncsn(rng):

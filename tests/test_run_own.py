@@ -91,7 +91,7 @@ def test_everything_is_done_with_such_a_run(mine, rows, tmp_path):
     exported = torch.export.load(tmp_path / "run.pt2").module()(x0)
     np.testing.assert_allclose(exported, model.sample(4, stepper=mine.third, steps=3, seed=3), atol=1e-5)
     model.push(tmp_path / "shared")
-    assert "my_parts" in (tmp_path / "shared" / "README.md").read_text()
+    assert "path, " in (tmp_path / "shared" / "README.md").read_text()
     again = pf.load(tmp_path / "shared", parts=parts)
     np.testing.assert_array_equal(again.sample(4), model.sample(4))
 
@@ -255,10 +255,10 @@ def test_the_command_line_takes_a_plugin(page, tmp_path, capsys):
         "tune run --nfe 3",
         "evaluate run --quick -n 30",
         "export run --steps 2 -o run.pt2",
-        "push run --to ./shared",
+        "push run ./shared",
     ):
         assert command(*line.split(), *plug) == 0, line
-    assert "smooth: my_parts.Smooth" in Path("shared/README.md").read_text()
+    assert "parts.Smooth" in Path("shared/README.md").read_text()
     # a command without it: one sentence, and what is written can still be read
     for registry in REGISTRIES:
         registry.pop("smooth", None)

@@ -206,7 +206,7 @@ def test_marginals_are_the_same_for_every_sigma(name, rng):
     x0, data = torch.randn(n, d, generator=rng, dtype=torch.float64), draw_mixture(field, 4000, rng)
     floor = energy_distance(draw_mixture(field, n, rng), data)
     for sigma in (0.0, 1.0, 3.0, pf.reverse_sigma(field.path)):
-        steps = pf.GRIDS["shifted"](150)
+        steps = pf.GRIDS["shifted"](150, pf.CondOT())
         stepper = pf.AdamsMoulton() if sigma == 0 else pf.StochasticHeun(sigma)
         x = pf.integrate(field, x0, grid=steps, stepper=stepper).x[-1]
         error = (data.var(0) * (1 / n + 1 / 4000)).sqrt()
@@ -436,8 +436,10 @@ def test_annealed_langevin_and_predictor_corrector_reach_the_data(rng):
     x0 = torch.randn(1000, 2, generator=rng, dtype=torch.float64)
     floor = energy_distance(draw_mixture(field, 1000, rng), data)
     far = energy_distance(x0, data)
-    ladder = pf.integrate(field, x0, grid=pf.GRIDS["log_snr"](30), stepper=pf.AnnealedLangevin(0.2, 20)).x[-1]
-    mended = pf.integrate(field, x0, grid=pf.GRIDS["shifted"](60), stepper=pf.PredictorCorrector()).x[-1]
+    ladder = pf.integrate(field, x0, grid=pf.GRIDS["log_snr"](30, pf.CondOT()), stepper=pf.AnnealedLangevin(0.2, 20)).x[
+        -1
+    ]
+    mended = pf.integrate(field, x0, grid=pf.GRIDS["shifted"](60, pf.CondOT()), stepper=pf.PredictorCorrector()).x[-1]
     for x in (ladder, mended):
         assert energy_distance(x, data) < floor + 0.05 * far
     with pytest.raises(ValueError, match="remembers earlier states"):

@@ -45,6 +45,12 @@ class Components:
     times: TimeLaw
     draw_condition: ConditionDraw
 
+    @property
+    def matching(self) -> Objective:
+        """The objective as every field has it, an exact one, too: without what a network says of components."""
+        plain: Objective = getattr(self.objective, "plain", self.objective)
+        return plain
+
     def field_of(self, net: nn.Module) -> Field:
         """Make the field of a network of this run: the one in training, or its average."""
         from pushforward.field import Energy, Joint, Learned, Preconditioned
@@ -119,6 +125,11 @@ def resolve(config: Config, data: DataSpec) -> Config:
         large = len(data.shape) > 1 and math.prod(data.shape) > MLP_ENTRIES
         kind = "pictures" if large else "tables" if data.feature_groups else "vectors"
         net = next(name for name in NETS if net_spec(name).suits == kind)
+    objective = config.objective.objective
+    if objective == "auto":
+        # what such a network knows of the columns, which a coupling would make less exact
+        told = net == "tabular" and bool(data.marginals) and config.objective.field == "learned"
+        objective = "flow_components" if told and config.path.coupling == "independent" else "flow"
     if times == "auto":
         times = TABLE_TIMES if data.feature_groups else "uniform"
     size, width, depth = config.net.size, config.net.width, config.net.depth
@@ -133,7 +144,7 @@ def resolve(config: Config, data: DataSpec) -> Config:
         batch, lr = config.train.batch or spec.batch, config.train.lr or spec.learning_rate(width)
     return config.model_copy(
         update={
-            "objective": config.objective.model_copy(update={"times": times}),
+            "objective": config.objective.model_copy(update={"objective": objective, "times": times}),
             "net": config.net.model_copy(update={"net": net, "size": size, "width": width, "depth": depth}),
             "train": config.train.model_copy(update={"batch": batch, "lr": lr}),
             "condition": _condition(config, data),

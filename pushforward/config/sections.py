@@ -83,7 +83,9 @@ class PathConfig(Section):
 class ObjectiveConfig(Section):
     """What training makes small."""
 
-    objective: str = registered("flow", "what is matched", "objective", "OBJECTIVES", "objective", False, "own")
+    objective: str = registered(
+        "auto", "what is matched (auto: by what a row is)", "objective", "OBJECTIVES", "objective", False, "auto", "own"
+    )
     weighting: str = registered("default", "what an error counts at each time", "objective", "WEIGHTS", "weighting")
     predicts: str = registered(
         "velocity", "what the network outputs; the rest follows", "path", "PREDICTIONS", "prediction", False

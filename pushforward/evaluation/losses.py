@@ -106,8 +106,8 @@ def losses(
         return draw.to(device), condition
 
     train_draws, held_out_draws = draw_pairs(trained, 0), draw_pairs(held_out, 1)
-    train_loss = irreducible_loss(parts.objective, field, train_draws[0], y=train_draws[1], seed=seed)
-    held_out_loss = irreducible_loss(parts.objective, field, held_out_draws[0], y=held_out_draws[1], seed=seed)
+    train_loss = irreducible_loss(parts.matching, field, train_draws[0], y=train_draws[1], seed=seed)
+    held_out_loss = irreducible_loss(parts.matching, field, held_out_draws[0], y=held_out_draws[1], seed=seed)
 
     def without_floor(note: str) -> Losses:
         return Losses(train_loss, held_out_loss, None, None, None, None, note)
@@ -125,8 +125,8 @@ def losses(
         for (x, labels), (draw, y) in ((trained, train_draws), (held_out, held_out_draws)):
             with torch.no_grad():
                 oracle = EmpiricalField(parts.path, x, labels=labels if labelled else None)
-                floor = irreducible_loss(parts.objective, oracle, draw, y=y, seed=seed)
-                floors.append((floor, excess_loss(parts.objective, field, oracle, draw, y=y, seed=seed)))
+                floor = irreducible_loss(parts.matching, oracle, draw, y=y, seed=seed)
+                floors.append((floor, excess_loss(parts.matching, field, oracle, draw, y=y, seed=seed)))
     except (InputError, ValueError) as error:
         return without_floor(f"the loss has no floor ({error})")
     return Losses(train_loss, held_out_loss, *floors[0], *floors[1], "")

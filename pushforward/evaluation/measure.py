@@ -266,7 +266,8 @@ def _measure_field(subject: Subject, progress: Progress) -> FieldFindings:
     notes = []
 
     # the default sampler with more and more evaluations
-    defaults = [(None, default_grid(model.field, k)) for k in budget.evaluations]
+    plans = [model.default_sampler(k).plan(model.field) for k in budget.evaluations]
+    defaults = [(stepper, grid) for grid, stepper in plans]
     by_evaluations = _curve(subject, budget.evaluations, budget.evaluation_samples, defaults, progress.part(0.0, 0.3))
 
     # every diffusion coefficient has the same law on an exact field; some paths have no reverse SDE

@@ -17,6 +17,7 @@ from pushforward.path import Affine
 from pushforward.plot import layers
 from pushforward.plot.style import blank
 from pushforward.sample import AnnealedLangevin, Langevin, integrate
+from pushforward.schedule import CondOT
 from pushforward.tensor import generator
 from pushforward.times import log_snr
 
@@ -76,7 +77,7 @@ def noise_scales(scale: float = 1.0) -> Figure:
     """Where a score learned at one noise scale is wrong, and what that does to samples; many scales put it right."""
     # one network has seen one noise scale, the other all of them
     data, exact = five_modes(), oracle()
-    levels = log_snr(11, highest=20.0, lowest=0.12)[1:-1]
+    levels = log_snr(11, CondOT(), highest=20.0, lowest=0.12)[1:-1]
     late, early = levels[-1], levels[3]
     one, many = learned(late[None], scale), learned(levels, scale)
     figure = blank(10.4, 3.9)

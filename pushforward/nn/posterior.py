@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,18 @@ Mix: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 def straight(t: Float[Tensor, "n"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The velocity ``x_1 - x_0`` on straight lines ``x_t = t x_1 + (1 - t) x_0``."""
     return t, 1 - t, torch.ones_like(t), t - 1
+
+
+class Weighed(NamedTuple):
+    """What a noisy row says of the components of each column, before a network has its word.
+
+    ``shares [n, total]`` are their probabilities by the column alone; ``answer`` is the prediction ``[n, d]`` as a
+    function of logits ``[n, total]``, which are added to ``scores [n, total]``, log-probabilities but for a constant.
+    """
+
+    shares: Tensor
+    answer: Callable[[Tensor], Tensor]
+    scores: Tensor
 
 
 class Posterior(nn.Module):
@@ -47,7 +59,7 @@ class Posterior(nn.Module):
     >>> kind = GaussianMixture(torch.eye(3), torch.full((3,), 0.1), torch.full((3,), 1 / 3))
     >>> posterior = Posterior([column, kind], straight)
     >>> x, t = torch.tensor([[0.9, 0.0, 0.9, 0.0]]), torch.tensor([0.9])
-    >>> shares, answer = posterior(x, t)
+    >>> shares, answer, scores = posterior(x, t)
     >>> shares.round(decimals=2)
     tensor([[0., 1., 0., 1., 0.]])
     >>> answer(torch.zeros(5)).shape
@@ -99,26 +111,16 @@ class Posterior(nn.Module):
         }.items():
             self.register_buffer(name, value, persistent=False)  # of the data, not learned
 
-    def forward(self, x: Float[Tensor, "n d"], t: Float[Tensor, "n"]) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Weigh the components by the noisy row: ``p_k [n, total]``, and the prediction as a function of the logits.
-
-        ``p_k`` is for logits 0; the function takes logits ``[n, total]`` and returns ``[n, d]``.
+    def forward(self, x: Float[Tensor, "n d"], t: Float[Tensor, "n"]) -> Weighed:
+        """Weigh the components by the noisy row.
 
         Computed in float32 at least, whatever the dtype of x.
         """
         full = torch.promote_types(x.dtype, torch.float32)
         alpha, beta, a, b_beta = (w.to(full)[:, None] for w in self.mix(t))
         z, means, inside = x.to(full), self.means.to(full), self.inside.to(full)
-        with _in_full(x):
-            variances = alpha.square() * self.variances + beta.square()
-            k = len(self.entries)  # components of single numbers, which come first
-            # |x - alpha m|^2, by the difference where there is one entry, by the square of a binomial where there are
-            # many: a difference for each component would be n x total x d numbers
-            near = z.index_select(1, self.entries) - alpha * means[:k].sum(1)
-            far = z.square() @ inside[k:].T - 2 * alpha * (z @ means[k:].T) + alpha.square() * means[k:].square().sum(1)
-            squares = torch.cat([near.square(), far], 1)
-            scores = self.log_weights - (squares / variances + self.widths * variances.log()) / 2
-            gain = (a * alpha * self.variances + b_beta) / variances
+        scores, variances = self._scores(z, alpha, beta)
+        gain = (a * alpha * self.variances + b_beta) / variances
 
         def answer(logits: Tensor) -> Tensor:
             with _in_full(x):
@@ -126,12 +128,45 @@ class Posterior(nn.Module):
                 pull = p * gain
                 return ((a * p - alpha * pull) @ means + z * (pull @ inside)).to(x.dtype)
 
-        return self.shares(scores).to(x.dtype), answer
+        return Weighed(self.shares(scores).to(x.dtype), answer, scores)
+
+    def _scores(self, z: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """``log (w_k N(z; alpha m_k, v_k))`` but for a constant, and the variances ``v_k``, both ``[n, total]``."""
+        means, inside = self.means.to(z), self.inside.to(z)
+        with _in_full(z):
+            variances = alpha.square() * self.variances + beta.square()
+            k = len(self.entries)  # components of single numbers, which come first
+            # |x - alpha m|^2, by the difference where there is one entry, by the square of a binomial where there are
+            # many: a difference for each component would be n x total x d numbers
+            near = z.index_select(1, self.entries) - alpha * means[:k].sum(1)
+            far = z.square() @ inside[k:].T - 2 * alpha * (z @ means[k:].T) + alpha.square() * means[k:].square().sum(1)
+            squares = torch.cat([near.square(), far], 1)
+            return self.log_weights - (squares / variances + self.widths * variances.log()) / 2, variances
+
+    def cross_entropy(self, scores: Tensor, logits: Tensor, x1: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+        """``-sum_k r_k log p_k`` in nats, a mean over the groups, with ``r_k = p(k | x_1)``.
+
+        Its minimiser is the posterior ``p_k = p(k | x_t)`` of the marginals' components, whatever hangs together with
+        what; every component counts by its share, where the error of a prediction counts it by its distance, too.
+        """
+        with torch.no_grad():
+            z = x1.to(scores)
+            r = self.shares(self._scores(z, z.new_ones(1, 1), z.new_zeros(1, 1))[0])
+        with _in_full(scores):
+            log, members = scores + logits, self.members.to(scores)
+            log = log - self._largest(log)
+            # where r is not 0 a component that is impossible by the network costs what float32 can tell, not infinity
+            total = (log.exp() @ members).clamp_min(torch.finfo(log.dtype).tiny).log() @ members.T
+            return -(r * (log - total)).sum(1) / members.shape[1]
+
+    def _largest(self, scores: Tensor) -> Tensor:
+        """The largest score of each component's group, without which exponentials overflow."""
+        most = scores.detach()[:, self.padded_index].amax(2)
+        return most.index_select(1, self.feature_groups)
 
     def shares(self, scores: Float[Tensor, "n total"]) -> Float[Tensor, "n total"]:
         """Softmax over the components of each group."""
-        most = scores.detach()[:, self.padded_index].amax(2)  # without which the exponentials overflow
-        e, members = (scores - most.index_select(1, self.feature_groups)).exp(), self.members.to(scores)
+        e, members = (scores - self._largest(scores)).exp(), self.members.to(scores)
         with _in_full(scores):
             return e / (e @ members @ members.T)
 

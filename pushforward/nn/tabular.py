@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple, cast
+from typing import NamedTuple, cast, overload
 
 import torch
 from jaxtyping import Float
@@ -67,7 +67,25 @@ class Tabular(MLP):
             nn.init.zeros_(self.logits.weight)
             nn.init.zeros_(self.logits.bias)
 
-    def forward(self, x: Float[Tensor, "n *d"], t: NetTimes, y: ConditionInput = None) -> Float[Tensor, "n *d"]:
+    @property
+    def tells_components(self) -> bool:
+        """Whether ``net(x, t, y, x1)`` gives the cross-entropy of the components, too (`ComponentMatching`)."""
+        return self.posterior is not None
+
+    @overload
+    def forward(self, x: Float[Tensor, "n *d"], t: NetTimes, y: ConditionInput = ...) -> Float[Tensor, "n *d"]: ...
+    @overload
+    def forward(
+        self, x: Float[Tensor, "n *d"], t: NetTimes, y: ConditionInput, x1: Float[Tensor, "n *d"]
+    ) -> tuple[Float[Tensor, "n *d"], Float[Tensor, "n"]]: ...
+    def forward(
+        self,
+        x: Float[Tensor, "n *d"],
+        t: NetTimes,
+        y: ConditionInput = None,
+        x1: Float[Tensor, "n *d"] | None = None,
+    ) -> Float[Tensor, "n *d"] | tuple[Float[Tensor, "n *d"], Float[Tensor, "n"]]:
+        """Predict; with the data points ``x1`` the cross-entropy of their components comes along, nats ``[n]``."""
         require(x, t, self.shape)
         flat, extra = x.flatten(1), None
         if self.waves is not None:
@@ -75,11 +93,14 @@ class Tabular(MLP):
             extra = self.waves(torch.cat([angle.cos(), angle.sin()], 2).flatten(1))
         if self.posterior is None:
             return cast(Tensor, self.proj_out(self.hidden(x, t, y, extra))).reshape(x.shape)
-        shares, answer = self.posterior(flat, t if t.ndim == 1 else t[:, 0])
-        components = self.posterior_proj(shares)
+        weighed = self.posterior(flat, t if t.ndim == 1 else t[:, 0])
+        components = self.posterior_proj(weighed.shares)
         h = self.hidden(x, t, y, components if extra is None else components + extra)
-        p: Tensor = self.proj_out(h) + answer(self.logits(h))
-        return p.reshape(x.shape)
+        logits = self.logits(h)
+        p: Tensor = (self.proj_out(h) + weighed.answer(logits)).reshape(x.shape)
+        if x1 is None:
+            return p
+        return p, self.posterior.cross_entropy(weighed.scores, logits, x1.flatten(1))
 
 
 NETS: dict[str, NetSpec] = {

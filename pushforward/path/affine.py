@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.arguments import check_type
 from pushforward.path.base import Draw, InvertiblePath, Path, aligned
 from pushforward.path.predictions import PREDICTIONS, Row
 from pushforward.schedule import CondOT, Schedule
@@ -36,9 +37,19 @@ class Affine(InvertiblePath):
     schedule: Schedule = field(default_factory=CondOT)
     source: Source = field(default_factory=Normal)
 
+    def __post_init__(self) -> None:
+        check_type("Affine", "schedule", self.schedule, Schedule, 'write pf.VP() or pf.SCHEDULES["vp"]()')
+        check_type("Affine", "source", self.source, Source, 'write pf.Uniform() or pf.SOURCES["uniform"]()')
+
     def trajectory(self, x0: Points, x1: Points, t: Times) -> Points:
         alpha, beta = self.schedule(t)
         return bcast(alpha, x1) * x1 + bcast(beta, x0) * x0
+
+    def _moving_point(
+        self, x0: Points, x1: Points, t: Times, generator: torch.Generator | None
+    ) -> tuple[Points, Points]:
+        w = self.schedule.coefficients(t)
+        return bcast(w.alpha, x1) * x1 + bcast(w.beta, x0) * x0, bcast(w.d_alpha, x1) * x1 + bcast(w.d_beta, x0) * x0
 
     @property
     def predictions(self) -> Mapping[str, Row]:
@@ -91,12 +102,18 @@ class GeneralAffine(InvertiblePath):
 
     ``u_t(x|z) = d_mu + (d_scale/scale) (x - mu)``, density ``p_0((x - mu)/scale) / scale^d``.
     ``mu(z, 0) = 0``, ``mu(z, 1) = z``, ``scale(0) = 1``, ``scale(1) = 0``; torch functions of points ``[n, *d]`` and of
-    times that broadcast against them.
+    times that broadcast against them. Raises ValueError for other ends of the scale.
     """
 
     mu: Callable[[Tensor, Tensor], Tensor]
     scale: Callable[[Tensor], Tensor]
     source: Source = field(default_factory=Normal)
+
+    def __post_init__(self) -> None:
+        check_type("GeneralAffine", "source", self.source, Source, 'write pf.Uniform() or pf.SOURCES["uniform"]()')
+        first, last = (float(s) for s in self.scale(torch.tensor([0.0, 1.0], dtype=torch.float64)))
+        if not (abs(first - 1) < 1e-6 and abs(last) < 1e-6):
+            raise ValueError(f"GeneralAffine: scale(0) = 1 and scale(1) = 0, not {first:.3g} and {last:.3g}")
 
     def _mean(self, x1: Points, t: Times) -> Points:
         return self.mu(x1, aligned(t, x1)).to(x1.dtype)

@@ -177,9 +177,17 @@ class Path(ABC):
         if x0.shape != x1.shape:
             raise ValueError(f"x0 has shape {tuple(x0.shape)} but x1 has {tuple(x1.shape)}")
         t = clock(t, x1)
-        now = t[:, 0] if t.ndim == 2 else t
-        xt, ut = jvp(self.curve(x0, x1, generator), now, torch.ones_like(now))
+        if not bool(((t >= 0) & (t <= 1)).all()):
+            raise ValueError("t: times are in [0, 1], 0 the source and 1 the data, and some of these are not")
+        xt, ut = self._moving_point(x0, x1, t[:, 0] if t.ndim == 2 else t, generator)
         return Draw(t if t.ndim == 2 else t.expand(len(x1)), x0, x1, xt, ut)
+
+    def _moving_point(
+        self, x0: Points, x1: Points, t: Times, generator: torch.Generator | None
+    ) -> tuple[Points, Points]:
+        """The point of each curve and its velocity, by autodiff; paths that know their velocity state it, for speed."""
+        point, velocity = jvp(self.curve(x0, x1, generator), t, torch.ones_like(t))
+        return point, velocity
 
     def __repr__(self) -> str:
         return brief(self) if is_dataclass(self) else type(self).__name__
@@ -205,7 +213,7 @@ class InvertiblePath(Path):
 
     def velocity(self, xt: Points, x1: Points, t: Time) -> Points:
         """``u_t(x | x_1)``: the velocity of the curve to ``x1`` that passes through ``xt``."""
-        return self.draw(self.source_point(xt, x1, t), x1, t).ut
+        return self._moving_point(self.source_point(xt, x1, t), x1, clock(t, x1), None)[1]
 
     @final
     def log_prob(self, xt: Points, x1: Points, t: Time) -> Float[Tensor, "n"]:

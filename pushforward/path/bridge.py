@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.arguments import check_type
 from pushforward.path.base import Path
 from pushforward.schedule.base import root
 from pushforward.source import Normal, Source
@@ -37,6 +38,7 @@ class Bridge(Path):
     source: Source = field(default_factory=Normal)
 
     def __post_init__(self) -> None:
+        check_type("Bridge", "source", self.source, Source, 'write pf.Uniform() or pf.SOURCES["uniform"]()')
         if not self.sigma > 0:
             raise ValueError(f"Bridge(sigma={self.sigma}): sigma must be positive; without noise it is Affine()")
 

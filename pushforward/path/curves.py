@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pushforward.arguments import check_type
 from pushforward.path.base import InvertiblePath, Path, aligned
 from pushforward.source import Normal, Source
 from pushforward.tensor import Points, Time, Times, clock, jvp
@@ -40,6 +41,9 @@ class Characteristics(InvertiblePath):
     inverse: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     elementwise: bool = False
     iterations: int = 50
+
+    def __post_init__(self) -> None:
+        check_type("Characteristics", "source", self.source, Source, 'write pf.Uniform() or pf.SOURCES["uniform"]()')
 
     def _phi(self, x: Tensor, x1: Tensor, t: Tensor) -> Tensor:
         return self.phi(x, x1, aligned(t, x)).to(x.dtype)

@@ -39,7 +39,7 @@ def check_request(request: RowRequest, config: Config) -> None:
     """InputError where it is not clear what to train on, before anything is read."""
     if request.reflow is None and request.data is None:
         raise InputError("nothing to train on: give DATA, or --reflow RUN")
-    paired = config.path.coupling != "independent" or config.objective.objective != "flow"
+    paired = config.path.coupling != "independent" or config.objective.objective not in ("auto", "flow")
     if request.reflow is not None and (request.data is not None or paired):
         raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
 

@@ -248,6 +248,8 @@ def _sampler_program(model: Model, sampler: Sampler, guidance: float | None, bat
 
 def _plan(model: Model, sampler: Sampler) -> tuple[Stepper, Tensor]:
     """The method and the times, as in `Model.sample`; InputError for what cannot be unrolled."""
+    if not model.tuned and all(part is None for part in (sampler.stepper, sampler.grid, sampler.steps, sampler.tol)):
+        sampler = Sampler(steps=EXPORT_STEPS)
     tuned = model.resolve_sampler(sampler)
     if tuned.stepper is not None and _fixed(tuned.stepper):
         sampler = tuned

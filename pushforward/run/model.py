@@ -25,7 +25,7 @@ from pushforward.run.distinct import distinct_rows
 from pushforward.run.folder import RunFile, TunedSampler, history
 from pushforward.run.imputation import Draw, draw_where, fill_gaps
 from pushforward.run.request import single_process
-from pushforward.run.sampling import Sampling
+from pushforward.run.sampling import Sampling, default_sampler
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -176,13 +176,18 @@ class Model:
         return history(self.folder, name)
 
     def resolve_sampler(self, sampler: Sampler) -> Sampler:
-        """The tuned sampler where ``sampler`` says nothing but a number of steps; itself elsewhere."""
+        """The tuned sampler, or the default one, where ``sampler`` says nothing but a number of steps."""
         from pushforward.sample import STEPPERS, Sampler
 
-        chosen = any(part is not None for part in (sampler.stepper, sampler.grid, sampler.tol))
-        if chosen or not (tuned := self.tuned_for(sampler.steps)):
+        if any(part is not None for part in (sampler.stepper, sampler.grid, sampler.tol)):
             return sampler
-        return Sampler(make(STEPPERS, tuned.stepper, "stepper"), tuned.times())
+        if tuned := self.tuned_for(sampler.steps):
+            return Sampler(make(STEPPERS, tuned.stepper, "stepper"), tuned.times())
+        return self.default_sampler(sampler.steps)
+
+    def default_sampler(self, steps: int | None = None) -> Sampler:
+        """What `sample` does with so many steps where nothing was tuned, see `sampling.default_sampler`."""
+        return default_sampler(self.field, self.transform.kind, steps)
 
     def _generate(self, n: int, condition: Tensor | None, sampling: Sampling) -> Tensor:
         """Samples in model units ``[n, *d]``, of which each process makes some."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -33,6 +34,19 @@ class RungeKutta(Stepper):
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
     order: float
+
+    def __post_init__(self) -> None:
+        rows = [len(row) for row in self.a]
+        if rows != list(range(len(self.b))):
+            raise ValueError(
+                f"RungeKutta {self.name!r}: a has rows of {rows} numbers for {len(self.b)} weights b; stage i, from 0, "
+                "has i of them: a = ((), (1/2,)) and b = (0, 1) is the midpoint method"
+            )
+        if abs(math.fsum(self.b) - 1) > 1e-9 or not self.order >= 1:
+            raise ValueError(
+                f"RungeKutta {self.name!r}: the weights b have sum {math.fsum(self.b):g} and the order is "
+                f"{self.order:g}; a method of order 1 and more has weights of sum 1"
+            )
 
     def __repr__(self) -> str:
         return self.name

@@ -15,6 +15,9 @@ from pushforward.tensor import ClockTimes, jvp
 __all__ = ["CustomSchedule", "Warped"]
 
 
+ENDS, NOISE = 1e-6, 0.1  # how far from pure data t = 1 may be, and the most signal beside noise at t = 0
+
+
 @final
 @dataclass(frozen=True)
 class Warped(Schedule):
@@ -50,7 +53,9 @@ class Warped(Schedule):
 class CustomSchedule(Schedule):
     """A user's own pair of torch functions ``alpha(t), beta(t)``; derivatives by autodiff.
 
-    Raises ValueError if either is negative or ``alpha/beta`` does not rise.
+    Raises ValueError if either is negative, if ``alpha/beta`` does not rise, if the ends are not pure (``alpha_1 = 1``
+    and ``beta_1 = 0``: samples would come out scaled or noisy; ``alpha_0`` small beside ``beta_0``: they begin in noise
+    alone), or if a slope is not finite: where beta is a root, give its square to a `Schedule` of your own.
     """
 
     alpha: Callable[[Tensor], Tensor]
@@ -60,7 +65,22 @@ class CustomSchedule(Schedule):
         alpha, beta = self(torch.linspace(0, 1, 257, dtype=torch.float64))
         ratio = (alpha / beta)[:-1]
         if bool((alpha < 0).any()) or bool((beta < 0).any()) or not bool((ratio.diff() > 0).all()):
-            raise ValueError("Custom: alpha and beta must be non-negative and alpha/beta must rise with t")
+            raise ValueError("CustomSchedule: alpha and beta must be non-negative and alpha/beta must rise with t")
+        if abs(float(alpha[-1]) - 1) > ENDS or float(beta[-1]) > ENDS:
+            raise ValueError(
+                f"CustomSchedule: at t = 1 is the data, alpha = 1 and beta = 0, not {alpha[-1]:.3g} and {beta[-1]:.3g}"
+            )
+        if not float(alpha[0]) <= NOISE * float(beta[0]):
+            raise ValueError(
+                f"CustomSchedule: at t = 0 is noise, alpha = 0 or small beside beta, not {alpha[0]:.3g} beside "
+                f"{beta[0]:.3g}"
+            )
+        slopes = self.derivatives(torch.linspace(0, 1, 257, dtype=torch.float64))
+        if not all(bool(slope.isfinite().all()) for slope in slopes):
+            raise ValueError(
+                "CustomSchedule: a slope of alpha or beta is not finite, as that of a square root at 0 is not; write a "
+                "Schedule with variance() in place of it, or another clock"
+            )
 
     def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         return self.alpha(t), self.beta(t)

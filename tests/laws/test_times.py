@@ -34,12 +34,41 @@ def test_time_law_stays_in_the_unit_interval_and_follows_its_generator(name, sch
     t = law(n, torch.Generator().manual_seed(5), schedule)
     assert t.dtype == torch.float64 and t.shape == (n,) and bool(((t >= 0) & (t < 1)).all())
     assert torch.equal(t, law(n, torch.Generator().manual_seed(5), schedule))
-    assert law(1, torch.Generator(), schedule).shape == (1,) and law(3, torch.Generator()).shape == (3,)
+    assert law(1, torch.Generator(), schedule).shape == (1,)
     q = torch.sort(torch.cat([inner(schedule), torch.tensor([0.25, 0.5, 0.75])])).values
     if name not in LAWS:  # a law whose distribution nobody has stated yet
         return
     expected, share = LAWS[name](q, schedule), (t[:, None] <= q).double().mean(0)
     assert bool(((share - expected).abs() <= 5 * (expected * (1 - expected) / n).sqrt() + 1e-12).all())
+
+
+@pytest.mark.parametrize("name", pf.TIMES)
+def test_time_law_of_noise_levels_asks_for_the_schedule(name):
+    law = pf.TIMES[name]()
+    if name in ("log_normal", "ladder"):
+        with pytest.raises(TypeError, match=f"{name}: .* give the schedule of the path"):
+            law(3, torch.Generator())
+    else:
+        assert law(3, torch.Generator()).shape == (3,)
+
+
+@pytest.mark.parametrize("name", pf.GRIDS)
+def test_grid_of_noise_levels_asks_for_the_schedule(name):
+    if name in ("shifted", "karras", "log_snr"):
+        with pytest.raises(TypeError, match="give the schedule of the path"):
+            pf.GRIDS[name](3)
+    else:
+        assert torch.equal(pf.GRIDS[name](3), pf.GRIDS[name](3, pf.VP()))
+
+
+@schedules
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.5])
+@pytest.mark.parametrize("shift", [0.3, 1.0])
+def test_shifted_grid_is_even_in_its_root(schedule, power, shift):
+    alpha, beta = schedule(pf.GRIDS["shifted"](12, schedule, shift, power)[1:-1])
+    ratio = beta / alpha  # shift left / (1 - left), and the root of left falls evenly
+    root = (ratio / (shift + ratio)) ** (1 / power)
+    torch.testing.assert_close(root.diff(), root.diff().mean().expand(10), rtol=1e-6, atol=1e-9)
 
 
 @schedules

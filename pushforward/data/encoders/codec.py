@@ -117,4 +117,5 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "dropped": (("name",), _dropped),
     "ranked": (("column", "first", "last", "weight"), quantile_from_json),
     "ranked_few": (("least", "column", "first", "last", "weight"), quantile_from_json),
+    "ranked_fit": (("least", "column", "first", "last", "weight"), quantile_from_json),
 }

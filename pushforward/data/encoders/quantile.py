@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pushforward.data.encoders.base import ColumnEncoder, mixture
+from pushforward.data.encoders.components import ROWS, fit_components, grouped, grouped_before
 from pushforward.data.encoders.histogram import LEAST, Cells, Edges, fit_cells
 from pushforward.data.encoders.numeric import NumericEncoder, above, numeric_from_json, off_by
 from pushforward.data.files.cells import ArrowColumn, numbers
@@ -28,7 +29,6 @@ __all__ = ["FILL", "QuantileNormal", "fit_quantiles", "quantile_from_json"]
 FILL = 0.5  # of a cell that noise covers: what is between two cells is learned sooner than a wall
 POINTS = 16  # of a cell, for its mean and standard deviation
 FEW = 2048  # rows below which components of the marginal have a least number of them
-ROWS, REPEATS = 32, 8  # which it is; and that of a value that is a component of its own
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,8 @@ class QuantileNormal(ColumnEncoder):
 
     column: NumericEncoder
     cells: Cells
-    least: int = (
-        0  # rows of a component of the marginal; 0: any, as of many rows, and in runs from before there was one
-    )
+    least: int = 0  # rows of a component of the marginal; 0: any, as of many rows
+    fitted: bool = True  # whether components are fitted, as they were not at first
 
     @property
     def name(self) -> str:  # type: ignore[override]  # a field elsewhere, and here the column's
@@ -78,7 +77,7 @@ class QuantileNormal(ColumnEncoder):
         return [0.0]
 
     def marginals(self, most: int) -> tuple[GaussianMixture, ...]:
-        """Approximate the marginal by the cells, merged to at most ``most``: moments of what training draws."""
+        """Approximate the law of what training draws by about ``most`` Gaussians (`fit_components`)."""
         from scipy.special import ndtri
 
         # points within each cell that has training rows, over the part of it that noise covers
@@ -89,11 +88,9 @@ class QuantileNormal(ColumnEncoder):
         inside = np.where(wide, 1.0, FILL)[:, None] * ((np.arange(POINTS) + 0.5) / POINTS - 0.5)
         x = ndtri((lower + upper)[:, None] / 2 + (upper - lower)[:, None] * inside)
 
-        # neighbouring cells become one component, and their moments are added
-        component = _components(weight, wide, most, self.least)
-        total = np.bincount(component, weight)
-        mean, square = (np.bincount(component, weight * value.mean(1)) / total for value in (x, x**2))
-        return (mixture(mean, np.sqrt((square - mean**2).clip(0)), total),)
+        group = grouped if self.fitted else grouped_before
+        component = group(weight, wide, most, self.least)
+        return (mixture(*fit_components(x, weight, component, self.fitted)),)
 
     # ---- positions
 
@@ -255,29 +252,11 @@ class QuantileNormal(ColumnEncoder):
         return f"{self.column.form()}, by rank"
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers and their cells, as ``kind`` ranked, or ranked_few with the least rows of a component."""
+        """The numbers and their cells, as ``kind`` ranked_fit; ranked or ranked_few where components are not fitted."""
         cells = {name: list(getattr(self.cells, name)) for name in ("first", "last", "weight")}
-        few = {"kind": "ranked_few", "least": self.least} if self.least else {"kind": "ranked"}
-        return {**few, "column": self.column.to_json(), **cells}
-
-
-def _components(weight: Array, wide: Array, most: int, least: int) -> Array:
-    """Number the component of each of neighbouring cells with these rows: at most about ``most``, of equal weight.
-
-    Those with ``least`` rows are fewer: which of many components a row belongs to would be learned by heart. Single
-    values that repeat are components of their own.
-    """
-    alone = np.zeros(len(weight), bool)
-    count = most if len(weight) > most else 0
-    if least and weight.sum() < least * most:
-        alone = ~wide & (weight >= max(REPEATS, weight.sum() / most))
-        count = max(1, int(weight[~alone].sum() / least))
-    elif not count:
-        return np.arange(len(weight))
-    rest = np.where(alone, 0.0, weight)
-    middle = (np.cumsum(rest) - rest / 2) / max(rest.sum(), 1)
-    component = np.where(alone, count + np.arange(len(weight)), (count * middle).astype(int))
-    return np.asarray(np.unique(component, return_inverse=True)[1])
+        kind = "ranked_fit" if self.fitted else "ranked_few" if self.least else "ranked"
+        least = {"least": self.least} if self.fitted or self.least else {}
+        return {"kind": kind, **least, "column": self.column.to_json(), **cells}
 
 
 def fit_quantiles(column: NumericEncoder, sample: Array) -> QuantileNormal:
@@ -308,4 +287,5 @@ def quantile_from_json(entry: dict[str, Any], origin: str) -> QuantileNormal:
         or not 0 <= least < FEW
     ):
         raise InputError(f"{origin} has cells that no fit gives; restore the file")
-    return QuantileNormal(column, Cells(*(tuple(map(float, line)) for line in lists)), least)
+    cells = Cells(*(tuple(map(float, line)) for line in lists))
+    return QuantileNormal(column, cells, least, entry["kind"] == "ranked_fit")
