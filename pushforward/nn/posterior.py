@@ -15,6 +15,8 @@ from pushforward.tensor import GaussianMixture
 __all__ = ["Mix", "Posterior", "straight"]
 
 
+LEAST = -80.0  # of an exponent: below are numbers with which a processor takes eight times as long
+
 # t [n] -> alpha, beta, a, b beta, each [n]: x_t = alpha x_1 + beta x_0, and a x_1 + b x_0 is predicted
 Mix: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 
@@ -155,18 +157,19 @@ class Posterior(nn.Module):
         with _in_full(scores):
             log, members = scores + logits, self.members.to(scores)
             log = log - self._largest(log)
-            # where r is not 0 a component that is impossible by the network costs what float32 can tell, not infinity
-            total = (log.exp() @ members).clamp_min(torch.finfo(log.dtype).tiny).log() @ members.T
+            total = (log.clamp_min(LEAST).exp() @ members).log() @ members.T
             return -(r * (log - total)).sum(1) / members.shape[1]
 
     def _largest(self, scores: Tensor) -> Tensor:
         """The largest score of each component's group, without which exponentials overflow."""
-        most = scores.detach()[:, self.padded_index].amax(2)
-        return most.index_select(1, self.feature_groups)
+        # selected from a flat index, which is five times as fast as by a table of them
+        chosen = scores.detach().index_select(1, self.padded_index.flatten())
+        table: Tensor = chosen.unflatten(1, self.padded_index.shape)
+        return torch.amax(table, 2).index_select(1, self.feature_groups)
 
     def shares(self, scores: Float[Tensor, "n total"]) -> Float[Tensor, "n total"]:
         """Softmax over the components of each group."""
-        e, members = (scores - self._largest(scores)).exp(), self.members.to(scores)
+        e, members = (scores - self._largest(scores)).clamp_min(LEAST).exp(), self.members.to(scores)
         with _in_full(scores):
             return e / (e @ members @ members.T)
 
