@@ -10,19 +10,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.path import Path
-from pushforward.tensor import NetTimes, Pairs, Points, Time, Times, bcast, brief, clock, squared_norm
+from pushforward.tensor import Conditioning, NetTimes, Pairs, Points, Time, Times, bcast, brief, clock, squared_norm
 from pushforward.times import HIGHEST, LOWEST
 
 __all__ = ["Energy", "Field", "Joint", "Learned", "Preconditioned", "Rescheduled"]
 
-Net = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+Net = Callable[[Tensor, Tensor, Any], Tensor]
 SECOND = ("score", "noise")  # what `Joint` asks of its second head: the noise is -beta times the score
 
 
@@ -55,31 +55,31 @@ class Field(ABC):
         return None
 
     @abstractmethod
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Any = None) -> tuple[Points, ...]:
         """Several predictions at ``x`` ``[n, *d]`` and ``t`` ``()`` or ``[n]`` from one evaluation."""
 
     @final
-    def velocity(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def velocity(self, x: Points, t: Time, y: Conditioning = None) -> Points:
         """``u_t(x)``, data units per unit of time."""
         return self.evaluate(("velocity",), x, t, y)[0]
 
     @final
-    def score(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def score(self, x: Points, t: Time, y: Conditioning = None) -> Points:
         """``s_t(x) = grad log p_t(x)``."""
         return self.evaluate(("score",), x, t, y)[0]
 
     @final
-    def data(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def data(self, x: Points, t: Time, y: Conditioning = None) -> Points:
         """``E[x_1 | x_t = x]``."""
         return self.evaluate(("data",), x, t, y)[0]
 
     @final
-    def noise(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def noise(self, x: Points, t: Time, y: Conditioning = None) -> Points:
         """``E[x_0 | x_t = x]``."""
         return self.evaluate(("noise",), x, t, y)[0]
 
     @final
-    def v(self, x: Points, t: Time, y: Tensor | None = None) -> Points:
+    def v(self, x: Points, t: Time, y: Conditioning = None) -> Points:
         """``alpha E[x_0 | x_t = x] - beta E[x_1 | x_t = x]`` (Salimans & Ho 2022)."""
         return self.evaluate(("v",), x, t, y)[0]
 
@@ -104,7 +104,7 @@ class Learned(Field):
         if self.predicts != "velocity":
             self.path.affine_schedule(self.predicts)
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         t = clock(t, x)
         p = same_shape(self.net(x, for_net(t, x), y), x, "Learned")
         return tuple(p if name == self.predicts else self.path.convert(p, x, t, self.predicts, name) for name in names)
@@ -122,7 +122,7 @@ class Joint(Field):
     Reference: Albergo et al. 2023, "Stochastic interpolants", which learns both.
     """
 
-    net: Callable[[Tensor, Tensor, Tensor | None], Tensor | tuple[Tensor, Tensor]]
+    net: Callable[[Tensor, Tensor, Any], Tensor | tuple[Tensor, Tensor]]
     path: Path
     predicts: tuple[str, str] = ("velocity", "score")
 
@@ -131,7 +131,7 @@ class Joint(Field):
         if self.predicts[0] in SECOND or self.predicts[1] not in SECOND:
             raise ValueError(f"Joint: predicts = {self.predicts}: first velocity, data or v, then score or noise")
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         t = clock(t, x)
         out = self.net(x, for_net(t, x), y)
         heads = out.chunk(2, 1) if isinstance(out, Tensor) else out
@@ -172,7 +172,7 @@ class Preconditioned(Field):
         if not (self.data_std > 0 and math.isfinite(self.data_std)):
             raise ValueError(f"Preconditioned: data_std = {self.data_std:g} must be positive")
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         schedule, variance = self.path.affine_schedule(), self.data_std**2
         t = clock(t, x)
         alpha, beta = schedule(t)
@@ -206,7 +206,7 @@ class Energy(Field):
     def __post_init__(self) -> None:
         self.path.affine_schedule(self.predicts, "score")
 
-    def _scalar(self, x: Points, t: Times, y: Tensor | None) -> Float[Tensor, "n"]:
+    def _scalar(self, x: Points, t: Times, y: Conditioning) -> Float[Tensor, "n"]:
         value = self.net(x, for_net(t, x), y)
         if value.shape != x.shape[:1]:
             raise ValueError(
@@ -215,12 +215,12 @@ class Energy(Field):
             )
         return value
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         t = clock(t, x)
         p: Tensor = -torch.func.grad(lambda z: self._scalar(z, t, y).sum())(x)
         return tuple(self.path.convert(p, x, t, self.predicts, name) for name in names)
 
-    def log_prob(self, x: Points, t: Time = 1.0, *, y: Tensor | None = None) -> Float[Tensor, "n"]:
+    def log_prob(self, x: Points, t: Time = 1.0, *, y: Conditioning = None) -> Float[Tensor, "n"]:
         """``log p_t(x)`` in nats, up to a number that depends on t and y alone."""
         t = clock(t, x)
         k_x, k_p = (k.to(x) for k in self.path.conversion(t, self.predicts, "score"))
@@ -252,7 +252,7 @@ class Rescheduled(Field):
         """That of the field."""
         return self.field.shape
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         old, new = self.field.path.affine_schedule(), self.path.affine_schedule()
         t = clock(t, x)
         w = new.coefficients(t)

@@ -12,7 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.path import Path
-from pushforward.tensor import Points, Time, Times, bcast, clock, squared_norm
+from pushforward.tensor import Conditioning, Points, Time, Times, bcast, clock, squared_norm
 
 __all__ = ["AutoGuidance", "ClassifierFreeGuidance", "ClassifierGuidance", "Guided"]
 
@@ -64,7 +64,7 @@ class Guided(Field):
         return torch.where(inside, torch.full_like(t, self.scale), torch.ones_like(t))
 
     @abstractmethod
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Any = None) -> tuple[Points, ...]:
         """Guided predictions towards the condition y."""
 
 
@@ -118,7 +118,7 @@ class ClassifierFreeGuidance(Guided):
     def _check(self) -> None:
         _check_rescale(self, self.rescale)
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         if y is None:
             return self.field.evaluate(names, x, t)
         t = clock(t, x)
@@ -154,7 +154,7 @@ class AutoGuidance(Guided):
         if repr(self.weak.path) != repr(self.path):
             raise ValueError(f"Auto: the weak field is on another path, {self.weak.path}, than the field, {self.path}")
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         t = clock(t, x)
 
         def weak(quantities: tuple[str, ...]) -> tuple[Points, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
@@ -23,6 +23,7 @@ __all__ = [
     "ClockTimes",
     "Dequantize",
     "GaussianMixture",
+    "Conditioning",
     "NetTimes",
     "Pairs",
     "Points",
@@ -32,8 +33,11 @@ __all__ = [
     "bcast",
     "brief",
     "clock",
+    "condition_rows",
+    "conditions_of",
     "dimension",
     "divergence",
+    "each_condition",
     "generator",
     "initialized",
     "jvp",
@@ -48,6 +52,7 @@ Time: TypeAlias = float | Times
 Pairs: TypeAlias = Float[Tensor, "n 2"]  # two times for each point: now and then, of a flow map
 NetTimes: TypeAlias = Float[Tensor, "n"] | Pairs  # as a network is given them: one, or such a pair
 ClockTimes: TypeAlias = Float[Tensor, "..."]  # times of any shape, where no points are involved
+Conditioning: TypeAlias = "Tensor | Mapping[str, Tensor] | None"  # one condition of each point, some by name, or none
 Dequantize: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # rounded points to continuous ones, by uniform numbers
 
 
@@ -57,6 +62,31 @@ class RowStore(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> Tensor: ...
+
+
+def each_condition(y: Conditioning, change: Callable[[Tensor], Tensor]) -> Any:
+    """The conditions after a change, made to each where they have names: to those of some rows, on another device."""
+    if isinstance(y, Mapping):
+        return {name: change(value) for name, value in y.items()}
+    return None if y is None else change(y)
+
+
+def conditions_of(y: Conditioning, rows: slice | Tensor, device: torch.device | str | None = None) -> Any:
+    """The conditions of some rows, each by its name where they have names, on another device if one is given."""
+    return each_condition(y, lambda value: value[rows].to(value.device if device is None else device))
+
+
+def condition_rows(y: Conditioning, n: int, what: str = "points") -> Any:
+    """One condition for each of ``n`` points: as they are, or that of a single row for all; ValueError otherwise."""
+
+    def rows(value: Tensor) -> Tensor:
+        if value.ndim == 0 or (len(value) == 1 and n != 1):
+            return value.reshape(-1, *value.shape[1:])[:1].expand(n, *value.shape[1:])
+        if len(value) != n:
+            raise ValueError(f"y has {len(value)} rows for {n} {what}; give one for each, or a single one for all")
+        return value
+
+    return each_condition(y, rows)
 
 
 class GaussianMixture(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ from torch import Tensor
 from pushforward.progress import Progress
 from pushforward.source import Source
 from pushforward.space import EUCLIDEAN, Space
-from pushforward.tensor import Dequantize, Points
+from pushforward.tensor import Conditioning, Dequantize, Points, each_condition
 
 __all__ = [
     "Cost",
@@ -90,19 +90,19 @@ class FittedOnData(Protocol):
     ) -> FittedCoupling: ...
 
 
-def independent(
-    x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
-) -> tuple[Points, Points, Tensor | None]:
+def independent(x0: Points, x1: Points, y: Conditioning, generator: torch.Generator) -> tuple[Points, Points, Any]:
     """``q(x_0) q(x_1)``: the pairs as they were drawn."""
     return x0, x1, y
 
 
-def check_rows(x0: Points, x1: Points, y: Tensor | None) -> None:
+def check_rows(x0: Points, x1: Points, y: Conditioning) -> None:
     """ValueError unless both ends have one shape and every row its condition."""
     if x0.shape != x1.shape:
         raise ValueError(f"x0 has shape {tuple(x0.shape)} but x1 has {tuple(x1.shape)}; a coupling pairs row with row")
-    if y is not None and (y.ndim == 0 or len(y) != len(x1)):
-        raise ValueError(f"y has shape {tuple(y.shape)} but there are {len(x1)} rows; give one condition per row")
+    for value in y.values() if isinstance(y, Mapping) else [] if y is None else [y]:
+        if value.ndim == 0 or len(value) != len(x1):
+            shape = tuple(value.shape)
+            raise ValueError(f"y has shape {shape} but there are {len(x1)} rows; give one condition per row")
 
 
 def _centred(x: Tensor) -> tuple[Float[Tensor, "n k"], Float[Tensor, "k"]]:
@@ -177,7 +177,8 @@ class Transport(ABC):
     Others enter the cost, ``|x_1 - x_0|^2 + w |y_1 - y_0|^2`` (C2OT), each coordinate of y at unit variance: the source
     of a condition is then that of its neighbours in y, within about ``weight^(-1/2)`` standard deviations. The larger
     the weight the less it is moved, and the longer the ways; conditions of many dimensions have no neighbours in a
-    batch, and come out as good as independent.
+    batch, and come out as good as independent. Of a dict of several conditions the classes are coupled by themselves,
+    each combination of them, and the others enter the cost.
 
     ``conditions="ignore"`` couples x alone and lets y travel: each condition then gets the noise on its data's side,
     and sampling for it starts from noise that training never showed it.
@@ -213,13 +214,13 @@ class Transport(ABC):
 
     @final
     def __call__(
-        self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
-    ) -> tuple[Points, Points, Tensor | None]:
+        self, x0: Points, x1: Points, y: Conditioning, generator: torch.Generator
+    ) -> tuple[Points, Points, Any]:
         """The batch, paired; row k of the result is one pair with its condition."""
         return self.prepare(x0, x1, y, generator)()
 
     @final
-    def prepare(self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator) -> PendingPairs:
+    def prepare(self, x0: Points, x1: Points, y: Conditioning, generator: torch.Generator) -> PendingPairs:
         """The same in two parts: this one draws from the generator; what it returns may be called in a thread."""
         check_rows(x0, x1, y)
         every = torch.arange(len(x1), device=x1.device)
@@ -231,25 +232,28 @@ class Transport(ABC):
                 cost = cost.plus(self.weight * max(cost.unit, self.regularization(cost.unit)), z)
             begun.append((rows, self.solve(cost, generator)))
 
-        def end() -> tuple[Points, Points, Tensor | None]:
+        def end() -> tuple[Points, Points, Any]:
             source, data = every.clone(), every.clone()
             for rows, matched in begun:
                 i, j = matched()
                 source[rows], data[rows] = rows[i.to(rows)], rows[j.to(rows)]
-            return x0[source], x1[data], None if y is None else y[data.to(y.device)]
+            return x0[source], x1[data], each_condition(y, lambda value: value[data.to(value.device)])
 
         return end
 
-    def _blocks(self, y: Tensor | None, every: Int[Tensor, "n"]) -> list[tuple[Tensor, Tensor | None]]:
+    def _blocks(self, y: Conditioning, every: Int[Tensor, "n"]) -> list[tuple[Tensor, Tensor | None]]:
         """Rows that are coupled together, and the conditions that enter their cost."""
         if y is None or self.conditions == "ignore" or len(every) < 2:
             return [(every, None)]
-        if y.is_floating_point():
-            return [(every, _standardised(y).to(every.device))]
-        classes, counts = torch.unique(
-            y.flatten(1) if y.ndim > 1 else y, dim=0, return_inverse=True, return_counts=True
-        )[1:]
-        return [(rows.to(every.device), None) for rows in classes.argsort(stable=True).split(counts.tolist())]
+        several = list(y.values()) if isinstance(y, Mapping) else [y]
+        numbers = [_standardised(value).to(every.device) for value in several if value.is_floating_point()]
+        labels = [value.reshape(len(every), -1) for value in several if not value.is_floating_point()]
+        z = torch.cat(numbers, 1) if numbers else None
+        if not labels:
+            return [(every, z)]
+        classes, counts = torch.unique(torch.cat(labels, 1), dim=0, return_inverse=True, return_counts=True)[1:]
+        parts = (rows.to(every.device) for rows in classes.argsort(stable=True).split(counts.tolist()))
+        return [(rows, None if z is None else z[rows]) for rows in parts]
 
 
 COUPLINGS: dict[str, Callable[..., Coupling]] = {"independent": lambda: independent}

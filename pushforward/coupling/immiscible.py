@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pushforward.coupling.base import Coupling, check_rows
 from pushforward.space import EUCLIDEAN, Space
-from pushforward.tensor import Points, squared_norm
+from pushforward.tensor import Conditioning, Points, squared_norm
 
 __all__ = ["Immiscible"]
 
@@ -49,8 +49,8 @@ class Immiscible:
         return torch.func.vmap(lambda a, b: self.space.distance(a[None], b[None])[0, 0])(x0, x1)
 
     def __call__(
-        self, x0: Points, x1: Points, y: Tensor | None, generator: torch.Generator
-    ) -> tuple[Points, Points, Tensor | None]:
+        self, x0: Points, x1: Points, y: Conditioning, generator: torch.Generator
+    ) -> tuple[Points, Points, Any]:
         """The batch with its source points chosen."""
         check_rows(x0, x1, y)
         nearest, best = x0, self._distance(x0, x1)

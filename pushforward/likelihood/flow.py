@@ -24,7 +24,7 @@ from pushforward.path import Path
 from pushforward.progress import Progress
 from pushforward.sample import DormandPrince, Stepper, default_grid, integrate
 from pushforward.sample.adaptive import RK5
-from pushforward.tensor import Points, Time, clock, dimension, time_dtype
+from pushforward.tensor import Conditioning, Points, Time, clock, condition_rows, conditions_of, dimension, time_dtype
 
 __all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_with_log_prob"]
 
@@ -71,7 +71,7 @@ def join(parts: list[Likelihood]) -> Likelihood:
 class Augmented(Field):
     """The ODE of points and of their divergences' integrals; states ``[n, D + estimates]``, y their row numbers."""
 
-    def __init__(self, field: Field, x: Points, y: Tensor | None, how: Divergence, directions: Tensor | None) -> None:
+    def __init__(self, field: Field, x: Points, y: Conditioning, how: Divergence, directions: Tensor | None) -> None:
         if isinstance(field, Guided):
             raise ValueError(
                 f"{type(field).__name__}: a guided field is the velocity of no path of the data, so that it has no "
@@ -86,7 +86,7 @@ class Augmented(Field):
         return Augmented(
             self.field,
             torch.empty(0, *self.point_shape, dtype=self.dtype, device=rows.device),
-            None if y is None else y[rows],
+            conditions_of(y, rows),
             self.how,
             None if directions is None else directions[:, rows],
         )
@@ -94,7 +94,7 @@ class Augmented(Field):
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
         assert names == ("velocity",) and y is not None
         point = x[:, : -self.how.estimates].reshape(-1, *self.point_shape).to(self.dtype)
-        condition = None if self.y is None else self.y[y]
+        condition = conditions_of(self.y, y)
         directions = None if self.directions is None else self.directions[:, y]
         u, parts = velocity_and_divergence(
             lambda z: self.field.velocity(z, t, y=condition), point, self.how, directions
@@ -133,10 +133,10 @@ def log_source(path: Path, x: Points) -> Float[Tensor, "n"]:
     return path.source.log_prob(x / scale) - dimension(x) * clock(scale, x).log()
 
 
-def needs_graph(field: Field, x: Points, y: Tensor | None) -> bool:
+def needs_graph(field: Field, x: Points, y: Conditioning) -> bool:
     """Whether gradients are wanted: of the points, or of parameters behind the field."""
     with torch.enable_grad():
-        one = field.velocity(x[:1].detach(), 1.0, y=None if y is None else y[:1])
+        one = field.velocity(x[:1].detach(), 1.0, y=conditions_of(y, slice(1)))
     return x.requires_grad or one.requires_grad
 
 
@@ -166,7 +166,7 @@ def log_likelihood(
     field: Field,
     x: Points,
     *,
-    y: Tensor | None = None,
+    y: Conditioning = None,
     method: str | Divergence = "exact",
     steps: int | None = None,
     grid: Float[Tensor, "times"] | None = None,
@@ -210,14 +210,13 @@ def log_likelihood(
             raise ValueError("stepper= needs steps= or grid=; a tolerance in nats is kept by DormandPrince")
     if steps is not None:
         grid = default_grid(field, steps).flip(0)
-    if y is not None and len(y) != len(x):
-        raise ValueError(f"y has {len(y)} rows for {len(x)} points")
+    y = condition_rows(y, len(x))
     parts: list[Likelihood] = []
     # where nothing wants a gradient, no graph of the solve is kept
     with torch.set_grad_enabled(torch.is_grad_enabled() and needs_graph(field, x, y)):
         for done in range(0, len(x), batch_size):
             some = slice(done, done + batch_size)
-            condition = None if y is None else y[some]
+            condition = conditions_of(y, some)
             directions = how.directions(x[some], first + done, seed)
             moving = Augmented(field, x[some], condition, how, directions)
             if grid is not None:
@@ -233,7 +232,7 @@ def log_prob(
     field: Field,
     x: Points,
     *,
-    y: Tensor | None = None,
+    y: Conditioning = None,
     method: str | Divergence = "exact",
     steps: int | None = None,
     tol: float | None = None,
@@ -309,7 +308,7 @@ def sample_with_log_prob(
     n: int,
     shape: tuple[int, ...],
     *,
-    y: Tensor | None = None,
+    y: Conditioning = None,
     method: str | Divergence = "exact",
     steps: int = 50,
     seed: int = 0,
@@ -325,10 +324,11 @@ def sample_with_log_prob(
     if n < 1:
         raise ValueError(f"n={n}: at least one sample is needed")
     how, out, parts = method_of(method, math.prod(shape)), [], []
+    y = condition_rows(y, n, "samples")
     for done in range(0, n, batch_size):
         count = min(batch_size, n - done)
         start = field.path.begin(count, shape, seed=seed, first=first + done, device=device, dtype=dtype)
-        condition = None if y is None else y[done : done + count].to(device)
+        condition = conditions_of(y, slice(done, done + count), device)
         moving = Augmented(field, start, condition, how, how.directions(start, first + done, seed))
         there = carry(moving, start, default_grid(field, steps), RK5())
         out.append(there.x.to(dtype))

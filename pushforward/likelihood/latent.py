@@ -13,24 +13,24 @@ from pushforward.field import Field
 from pushforward.likelihood.divergence import Divergence
 from pushforward.likelihood.flow import log_likelihood
 from pushforward.sample import DormandPrince, integrate
-from pushforward.tensor import Points
+from pushforward.tensor import Conditioning, Points, condition_rows, each_condition
 
 __all__ = ["class_log_prob", "decode", "encode", "interpolate"]
 
 
 @explained
-def encode(field: Field, x: Points, *, y: Tensor | None = None, tol: float = 1e-5, steps: int | None = None) -> Points:
+def encode(field: Field, x: Points, *, y: Conditioning = None, tol: float = 1e-5, steps: int | None = None) -> Points:
     """The source draws ``x0 [n, *d]`` whose flow ends at ``x``: backward, with adaptive steps or so many."""
     return _move(field, x, y, tol, steps, reverse=True) / field.path.initial_scale
 
 
 @explained
-def decode(field: Field, x0: Points, *, y: Tensor | None = None, tol: float = 1e-5, steps: int | None = None) -> Points:
+def decode(field: Field, x0: Points, *, y: Conditioning = None, tol: float = 1e-5, steps: int | None = None) -> Points:
     """The data ``[n, *d]`` at which the flow from the source draws ``x0`` ends: the inverse of `encode`."""
     return _move(field, field.path.initial_state(x0), y, tol, steps, reverse=False)
 
 
-def _move(field: Field, x: Points, y: Tensor | None, tol: float, steps: int | None, reverse: bool) -> Points:
+def _move(field: Field, x: Points, y: Conditioning, tol: float, steps: int | None, reverse: bool) -> Points:
     if steps is not None:
         return integrate(field, x, steps=steps, y=y, reverse=reverse).x[-1]
     return integrate(field, x, stepper=DormandPrince(tol), y=y, reverse=reverse).x[-1]
@@ -43,7 +43,7 @@ def interpolate(
     b: Points,
     *,
     points: int = 8,
-    y: Tensor | None = None,
+    y: Conditioning = None,
     tol: float = 1e-5,
     steps: int | None = None,
 ) -> Float[Tensor, "points n *d"]:
@@ -67,8 +67,8 @@ def interpolate(
         share = torch.where(near, 1 - s, ((1 - s) * angle).sin() / sine)
         other = torch.where(near, s, (s * angle).sin() / sine)
     codes = share * start + other * end
-    conditions = None if y is None else y.repeat(points, *[1] * (y.ndim - 1))
-    return decode(field, codes.flatten(0, 1), y=conditions, tol=tol, steps=steps).reshape(codes.shape)
+    several = each_condition(condition_rows(y, len(a)), lambda value: value.repeat(points, *[1] * (value.ndim - 1)))
+    return decode(field, codes.flatten(0, 1), y=several, tol=tol, steps=steps).reshape(codes.shape)
 
 
 @explained

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pushforward.field import Field
 from pushforward.sample.noise import Noise
-from pushforward.tensor import Points, Time
+from pushforward.tensor import Conditioning, Points, Time, conditions_of
 
 __all__ = ["AffineStepper", "ConditionedField", "Noise", "Stepper", "Trajectory", "check_needs"]
 
@@ -32,10 +32,11 @@ __all__ = ["AffineStepper", "ConditionedField", "Noise", "Stepper", "Trajectory"
 class ConditionedField(Field):
     """A field with its condition filled in, counting evaluations."""
 
-    def __init__(self, field: Field, y: Tensor | None) -> None:
-        self.path, self.field, self.y, self.count = field.path, field, y, 0
+    def __init__(self, field: Field, y: Conditioning) -> None:
+        self.path, self.field, self.count = field.path, field, 0
+        self.y: Any = y
 
-    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Tensor | None = None) -> tuple[Points, ...]:
+    def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         self.count += 1
         return self.field.evaluate(names, x, t, self.y)
 
@@ -51,7 +52,7 @@ class ConditionedField(Field):
 
     def subset(self, rows: Tensor) -> ConditionedField:
         """The same for some of the samples; its evaluations are not counted here."""
-        return ConditionedField(self.field, None if self.y is None else self.y[rows])
+        return ConditionedField(self.field, conditions_of(self.y, rows))
 
 
 class Stepper(ABC):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Int
@@ -35,7 +35,7 @@ class DDPMSchedule(Schedule):
     def __post_init__(self) -> None:
         betas = self.betas.to("cpu", torch.float64)
         if betas.ndim != 1 or not bool(((betas > 0) & (betas < 1)).all()):
-            raise ValueError("Discrete: betas must be one row of numbers in (0, 1)")
+            raise ValueError("DDPMSchedule: betas must be one row of numbers in (0, 1)")
         object.__setattr__(self, "betas", betas)
 
     @staticmethod
@@ -93,10 +93,22 @@ class DDPMSchedule(Schedule):
         ``c = beta_k (1 - abar_{k-1}) / (1 - abar_k)`` (Ho et al. 2020, equation 7).
         """
         if bool((k < 1).any()) or bool((k > len(self.betas)).any()):
-            raise ValueError(f"Discrete.posterior: k must be in 1 .. {len(self.betas)}")
+            raise ValueError(f"DDPMSchedule.posterior: k must be in 1 .. {len(self.betas)}")
         beta = self.betas.to(k.device)[k - 1]
         now, before = self.variance(self.time_of(k)), self.variance(self.time_of(k - 1))
         return beta * (1 - before).sqrt() / now, (1 - beta).sqrt() * before / now, beta * before / now
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {"ddpm": DDPMSchedule}
+def ddpm(betas: Literal["linear", "scaled_linear", "cosine"] = "linear", steps: int = 1000) -> DDPMSchedule:
+    """The schedule of a chain of so many steps with betas by their name: ``--schedule ddpm:cosine,500``."""
+    if steps < 1:
+        raise ValueError(f"steps = {steps}: a chain has at least one")
+    named: dict[str, Callable[[int], DDPMSchedule]] = {
+        "linear": DDPMSchedule.linear,
+        "scaled_linear": DDPMSchedule.scaled_linear,
+        "cosine": DDPMSchedule.cosine,
+    }
+    return named[betas](steps)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"ddpm": ddpm}
