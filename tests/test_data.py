@@ -306,6 +306,18 @@ def test_types_come_back_from_parquet(tmp_path):
     assert fit(decimal).inverse(fit(decimal).forward(decimal)).to_pydict() == {"d": [1.25, 2.5]}
 
 
+def test_arrays_of_an_npz_that_are_left_out_are_named(tmp_path):
+    rows = np.arange(8.0).reshape(4, 2)
+    np.savez(tmp_path / "one.npz", x=rows, weights=np.ones(4))
+    assert (
+        load(tmp_path / "one.npz").notes[0].endswith("one.npz: array 'weights' (rows are 'x', labels 'y') is left out")
+    )
+    np.savez(tmp_path / "two.npz", x=rows, y=np.arange(4), names=np.arange(4), ids=np.arange(4))
+    assert "arrays 'names', 'ids' (rows are 'x', labels 'y') are left out" in load(tmp_path / "two.npz").notes[0]
+    np.savez(tmp_path / "none.npz", x=rows, y=np.arange(4))
+    assert load(tmp_path / "none.npz").notes == ()
+
+
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".parquet", ".npy", ".npz"])
 @pytest.mark.parametrize("kind", ["float32", "int64"])
 def test_samples_of_an_array_are_read_back_from_every_file(tmp_path, ending, kind):

@@ -9,6 +9,7 @@ import torch
 from laws import randn
 
 import pushforward as pf
+from pushforward.config import make
 from pushforward.path import PATHS
 
 PATH = pf.Affine()
@@ -218,3 +219,20 @@ def test_the_velocity_that_a_path_states_is_the_derivative_of_its_curve(path):
     torch.testing.assert_close(draw.xt, curve(t))
     torch.testing.assert_close(draw.ut, (curve(t + h) - curve(t - h)) / (2 * h), rtol=1e-4, atol=1e-4)
     assert dataclasses.fields(draw)
+
+
+def test_a_schrodinger_bridge_asks_for_its_path(tmp_path):
+    rows = randn(64, 2).float().numpy()
+    with pytest.raises(pf.InputError, match=r"--coupling schrodinger_bridge:0.5: .* give --path bridge:0.5, too"):
+        pf.train(rows, tmp_path / "run", coupling="schrodinger_bridge:0.5", steps=2)
+    with pytest.raises(pf.InputError, match=r"give --path bridge:0.5, too"):
+        pf.train(rows, tmp_path / "run", coupling="schrodinger_bridge:0.5", path="bridge:1", steps=2)
+    model = pf.train(rows, tmp_path / "run", coupling="schrodinger_bridge:0.5", path="bridge:0.5", steps=2)
+    assert model.field.path == pf.Bridge(0.5) and model.sample(3).shape == (3, 2)
+
+
+@pytest.mark.parametrize("betas", ["linear", "scaled_linear", "cosine"])
+def test_chains_have_their_betas_by_name(betas):
+    made = make(pf.SCHEDULES, f"ddpm:{betas},200", "schedule")
+    assert torch.equal(made.betas, getattr(pf.DDPMSchedule, betas)(200).betas)
+    assert len(make(pf.SCHEDULES, "ddpm:steps=50", "schedule").betas) == 50

@@ -218,6 +218,13 @@ def components(config: Config, data: DataSpec, own: OwnParts = OwnParts()) -> Co
         _times(config.objective.times, schedule, own.times),
         draws[config.condition.condition],
     )
+    # pairs of a Schrodinger bridge on another path have the flow of no bridge
+    sigma = getattr(parts.coupling, "bridge", None)
+    if sigma is not None and getattr(path, "sigma", None) != sigma:
+        raise InputError(
+            f"--coupling {config.path.coupling}: couples the ends of a Brownian bridge, which is the path then: give "
+            f"--path bridge:{sigma:g}, too"
+        )
     try:
         parts.field_of(torch.nn.Identity())  # refused on this path whatever the network
     except ValueError as error:

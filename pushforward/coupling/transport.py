@@ -190,6 +190,11 @@ class SchrodingerBridge(_Balanced):
 
     sigma: float = 1.0
 
+    @property
+    def bridge(self) -> float:
+        """The sigma of the Brownian bridge that has to be the path of its pairs, for their flow to be the bridge's."""
+        return self.sigma
+
     def _check(self) -> None:
         if not 0 < self.sigma < math.inf:
             raise ValueError(f"SchrodingerBridge(sigma={self.sigma}): sigma must be positive")

@@ -46,8 +46,10 @@ def read_npz(source: FileSet) -> Contents:
             allow(sizes[key] + sizes.get("y", 0), packed, path)
             with archive.open(f"{key}.npy") as stream:
                 rows = _read_array(stream, sizes[key], f"{path}[{key!r}]")
+            others = [name for name in sizes if name not in (key, "y")]
+            notes = (f"{path}: {_named(others)} {'is' if len(others) == 1 else 'are'} left out",) if others else ()
             if key == "y" or "y" not in sizes:
-                return Contents(rows)
+                return Contents(rows, notes=notes)
             with archive.open("y.npy") as stream:
                 labels = _read_array(stream, sizes["y"], f"{path}['y']", text=True)
     except DAMAGED as error:
@@ -56,7 +58,13 @@ def read_npz(source: FileSet) -> Contents:
     if labels.dtype.kind == "f" or labels.shape != rows.shape[:1]:
         expected = f"integers or strings of shape {rows.shape[:1]}"
         raise InputError(f"{path}: labels 'y' must be {expected}, found {labels.dtype} of shape {labels.shape}")
-    return Contents(rows, labels)
+    return Contents(rows, labels, notes=notes)
+
+
+def _named(arrays: Sequence[str]) -> str:
+    """Arrays by their keys, the first few of many."""
+    shown = ", ".join(map(repr, arrays[:5]))
+    return f"array{'s' * (len(arrays) > 1)} {shown}{', ...' if len(arrays) > 5 else ''} (rows are 'x', labels 'y')"
 
 
 def write_npy(file: IO[bytes], rows: Array, labels: Sequence[str] | None) -> None:
