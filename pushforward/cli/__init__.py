@@ -80,7 +80,7 @@ def run(args: list[str] | None) -> None:
         return
     try:
         with plugged(args):
-            parsed(args)()
+            parse_command(args)()
     except InputError as error:
         fail(str(error), error.is_spokesman)
     except BrokenPipeError:
@@ -93,7 +93,7 @@ def run(args: list[str] | None) -> None:
         fail("interrupted")
 
 
-def parsed(args: list[str]) -> Callable[[], None]:
+def parse_command(args: list[str]) -> Callable[[], None]:
     """The command that ``args`` say, with its arguments; leaves with the parser's message where they are none."""
     message = io.StringIO()
     try:

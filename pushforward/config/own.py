@@ -30,15 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["OWN", "OwnParts", "current_parts", "providing", "replaced", "describe_places"]
 
 OWN = "own"  # what a configuration says in the place of a part's name
-SECTIONS = {
-    "net": "net",
-    "path": "path",
-    "schedule": "path",
-    "source": "path",
-    "coupling": "path",
-    "objective": "objective",
-    "times": "objective",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +131,7 @@ def describe_places(places: Mapping[str, str]) -> str:
 
 def current_parts() -> OwnParts:
     """The parts of `providing`, where no others are given."""
-    return _PROVIDED.get()
+    return _PROVIDED.get() or OwnParts()
 
 
 @contextmanager
@@ -164,4 +155,15 @@ def _place(part: Any) -> str:
     return f"{module}.{name}{fields[len(kind.__name__) :] if described else ''}"
 
 
-_PROVIDED: ContextVar[OwnParts] = ContextVar("own parts", default=OwnParts())  # noqa: B039  (frozen)
+_PROVIDED: ContextVar[OwnParts | None] = ContextVar("own parts", default=None)
+
+# part -> the section of the configuration that names it
+SECTIONS = {
+    "net": "net",
+    "path": "path",
+    "schedule": "path",
+    "source": "path",
+    "coupling": "path",
+    "objective": "objective",
+    "times": "objective",
+}

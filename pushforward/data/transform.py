@@ -164,7 +164,9 @@ class Transform:
             stream = raw if isinstance(raw, Stream) else Stream.of(raw, origin)
             if self.kind == "table":
                 return materialize(self._encode_parts(stream), scratch)
-            raw, origin = self._as_array(stream), stream.origin
+            if self.kind != "array" or self.row_shape != (len(stream.names),):
+                raise self._mismatch(f"a table of {len(stream.names)} columns", stream.origin)
+            raw, origin = stream.numbers(self._array_columns()[0].type), stream.origin
         if self.kind == "table" or raw.shape[1:] != self.row_shape:
             raise self._mismatch(f"an array of shape {raw.shape}", origin)
         check_array(raw, origin)
@@ -176,19 +178,6 @@ class Transform:
             x = np.moveaxis(x, -1, 1)
         _require_finite(x, origin)
         return torch.from_numpy(np.ascontiguousarray(x).reshape(len(x), *self.shape))
-
-    def _as_array(self, stream: Stream) -> Array:
-        """Read rows of numbers that stand in a table, as samples of an array do in a text file, in their order."""
-        import pyarrow as pa
-
-        if self.kind != "array" or self.row_shape != (len(stream.names),):
-            raise self._mismatch(f"a table of {len(stream.names)} columns", stream.origin)
-        table = stream.table()
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
-                raise InputError(f"{stream.origin}: column {name!r} is not all numbers, as the rows of training were")
-        kind = self._array_columns()[0].type
-        return np.stack([column.to_numpy().astype(kind) for column in table.columns], axis=1)
 
     def _encode_parts(self, stream: Stream) -> Iterator[Array]:
         """Model rows of a table, part by part; at least one part."""

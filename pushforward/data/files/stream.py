@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from pushforward.data.files.remote import File
-from pushforward.data.files.rows import RowNamer, row_name
+from pushforward.data.files.rows import Array, RowNamer, row_name
 from pushforward.errors import InputError
 
 __all__ = ["FILE", "ArrowTable", "Parts", "Stream", "keep_if_small", "number_file", "require_distinct", "require_same"]
@@ -64,6 +66,16 @@ class Stream:
         import pyarrow as pa
 
         return pa.concat_tables(list(self.read()))
+
+    def numbers(self, kind: str) -> Array:
+        """Read rows of numbers, as samples of an array are in a text file, as one array; InputError for other cells."""
+        import pyarrow as pa
+
+        table = self.table()
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
+                raise InputError(f"{self.origin}: column {name!r} is not all numbers, as the rows of training were")
+        return np.stack([column.to_numpy().astype(kind) for column in table.columns], axis=1)
 
 
 def keep_if_small(read: Parts) -> Parts:
