@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from helpers import train_into
 
 import pushforward as pf
@@ -19,10 +20,12 @@ from pushforward.config import (
     Spec,
     TrainConfig,
     components,
+    resolve,
 )
 from pushforward.data import DataSpec, save
 from pushforward.nn import NETS
 from pushforward.objective import WEIGHTS
+from pushforward.tensor import GaussianMixture
 from pushforward.training import Budget
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -252,3 +255,24 @@ def test_the_path_of_a_run_is_chosen_by_name(tmp_path):
 def test_what_a_path_does_not_have_is_refused(path, objective, words):
     with pytest.raises(ValueError, match=words):  # pydantic's own, where the name alone is wrong
         components(Config(path=PathConfig(**path), objective=ObjectiveConfig(**objective)), DataSpec((2,)))
+
+
+@pytest.mark.parametrize(
+    ("marginals", "change", "objective", "times"),
+    [
+        (True, {}, "flow_components", "logit_normal:0,1.5"),
+        (True, {"field": "preconditioned"}, "flow", "logit_normal:1.5,2.2"),
+        (True, {"coupling": "sinkhorn"}, "flow", "logit_normal:1.5,2.2"),
+        (True, {"objective": "data"}, "data", "logit_normal:1.5,2.2"),
+        (True, {"times": "uniform"}, "flow_components", "uniform"),
+        (False, {}, "flow", "uniform"),
+    ],
+)
+def test_what_tables_are_trained_by(marginals, change, objective, times):
+    law = GaussianMixture(torch.zeros(1, 1), torch.ones(1), torch.ones(1))
+    data = DataSpec((2,), 0, (law, law) if marginals else ())
+    path = {name: value for name, value in change.items() if name == "coupling"}
+    rest = {name: value for name, value in change.items() if name != "coupling"}
+    found = resolve(Config(path=PathConfig(**path), objective=ObjectiveConfig(**rest)), data)
+    assert (found.objective.objective, found.objective.times) == (objective, times)
+    assert resolve(found, data) == found

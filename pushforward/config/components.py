@@ -31,6 +31,7 @@ __all__ = ["Components", "components", "network", "resolve"]
 MLP_ENTRIES = 256  # entries of a picture that a plain perceptron serves best
 # of tables, where what is decided last, to a hundredth of a column's spread, counts
 TABLE_TIMES = "logit_normal:1.5,2.2"
+COMPONENT_TIMES = "logit_normal:0,1.5"  # where components are matched, which are decided before
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,8 @@ def resolve(config: Config, data: DataSpec) -> Config:
         told = net == "tabular" and bool(data.marginals) and config.objective.field == "learned"
         objective = "flow_components" if told and config.path.coupling == "independent" else "flow"
     if times == "auto":
-        times = TABLE_TIMES if data.feature_groups else "uniform"
+        tables = COMPONENT_TIMES if objective == "flow_components" else TABLE_TIMES
+        times = tables if data.feature_groups else "uniform"
     size, width, depth = config.net.size, config.net.width, config.net.depth
     if net == OWN:
         batch, lr = config.train.batch or 256, config.train.lr or 1e-3
