@@ -12,7 +12,17 @@ import torch
 
 import pushforward as pf
 from pushforward import cli
-from pushforward.config import ConditionConfig, Config, NetConfig, ObjectiveConfig, OwnParts, PathConfig, TrainConfig
+from pushforward.cli.plugin import plugged
+from pushforward.config import (
+    ConditionConfig,
+    Config,
+    NetConfig,
+    ObjectiveConfig,
+    OwnParts,
+    PathConfig,
+    TrainConfig,
+    current_parts,
+)
 
 ROOT = Path(__file__).parent.parent
 REGISTRIES = (pf.NETS, pf.SCHEDULES, pf.SOURCES, pf.OBJECTIVES, pf.STEPPERS, pf.PATHS, pf.COUPLINGS, pf.TIMES)
@@ -208,7 +218,8 @@ def test_classes_reach_a_network_that_asks_for_them(tmp_path):
         ({"net": lambda x, t, y: x}, "net: a torch.nn.Module"),
         ({"net": "nte"}, "unknown network 'nte'"),
         ({"schedule": "vpp"}, "unknown schedule 'vpp'; did you mean 'vp'"),
-        ({"path": pf.Affine(), "source": pf.Normal()}, "has a schedule and a source of its own"),
+        ({"path": pf.Affine(), "source": pf.Normal()}, "source: the path that was given has its own"),
+        ({"path": pf.Affine(), "schedule": "vp"}, "schedule: the path that was given has its own"),
         ({"times": lambda n, generator, schedule: torch.full((n,), 1.5)}, r"t \[n\] in \[0, 1\)"),
         ({"net": torch.nn.Identity(), "config": Config(net=NetConfig(width=8))}, "--width"),
         ({"objective": lambda *a: 0, "config": Config(objective=ObjectiveConfig(weighting="min_snr"))}, "--weighting"),
@@ -297,6 +308,19 @@ def test_a_plugin_that_fails_is_one_sentence(tmp_path, monkeypatch, capsys, text
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1 and not Path("run").exists()
     sys.modules.pop("broken_parts", None)
+
+
+def test_a_plugin_imports_its_neighbours(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "neighbour_of_parts.py").write_text("from torch import nn\n\n\ndef net():\n    return nn.Identity()\n")
+    (folder / "parts_with_neighbour.py").write_text("from neighbour_of_parts import net\n\nPARTS = {'net': net()}\n")
+    with plugged(["--plugin", str(folder / "parts_with_neighbour.py")]):
+        assert isinstance(current_parts().net, torch.nn.Identity)
+    assert current_parts().net is None
+    for name in ("neighbour_of_parts", "parts_with_neighbour"):
+        sys.modules.pop(name)
 
 
 def test_a_plugin_does_not_take_the_name_of_another_module(tmp_path, monkeypatch, capsys):

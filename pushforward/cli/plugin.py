@@ -53,6 +53,8 @@ def _run(path: Path) -> dict[str, object]:
     if before is not None:  # run already, in this process
         return dict(getattr(before, "PARTS", {}))
     sys.modules[path.stem] = module  # where dataclasses look for it
+    if (folder := str(path.resolve().parent)) not in sys.path:  # of which it may import other files
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

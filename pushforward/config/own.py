@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pushforward.schedule import Schedule
     from pushforward.source import Source
 
-__all__ = ["OWN", "OwnParts", "current_parts", "providing", "replaced", "describe_places"]
+__all__ = ["OWN", "OwnParts", "current_parts", "describe_places", "providing", "replaced"]
 
 OWN = "own"  # what a configuration says in the place of a part's name
 
@@ -54,8 +54,6 @@ class OwnParts:
     times: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.path is not None and (self.schedule is not None or self.source is not None):
-            raise InputError("path: has a schedule and a source of its own; give them to it, not beside it")
         if self.net is not None and not hasattr(self.net, "state_dict"):
             raise InputError(f"net: a torch.nn.Module, whose weights can be saved, not {type(self.net).__name__}")
         for name, part in self.given().items():
@@ -112,6 +110,8 @@ def replaced(config: Config, parts: Mapping[str, Any]) -> tuple[Config, OwnParts
     own = OwnParts.of(objects)
     words = {name: part if isinstance(part, str) else OWN for name, part in parts.items() if part is not None}
     if own.path is not None:  # which has its own schedule and source, whatever the configuration says
+        if beside := [name for name in ("schedule", "source") if name in words]:
+            raise InputError(f"{beside[0]}: the path that was given has its own; leave it out")
         words |= {"schedule": "condot", "source": "normal"}
     sections: dict[str, Any] = {}
     for name, word in words.items():
