@@ -26,6 +26,9 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     parameters = inspect.signature(function).parameters.values()
     placed = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     named = {p.name: str(p.annotation) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    # a name for a type may be text itself, as that of conditions is
+    spelled = {name: text for name, text in inspect.unwrap(function).__globals__.items() if isinstance(text, str)}
+    named = {name: spelled.get(kind, kind) for name, kind in named.items()}
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

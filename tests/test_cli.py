@@ -843,7 +843,8 @@ def test_every_time_law(times, tmp_path, table_file, no_previews):
 
 @pytest.mark.parametrize("coupling", pf.COUPLINGS)
 def test_every_coupling(coupling, tmp_path, table_file, no_previews):
-    trains_and_samples(tmp_path, table_file, "--coupling", coupling)
+    path = ("--path", "bridge:1") if coupling == "schrodinger_bridge" else ()  # which it is of
+    trains_and_samples(tmp_path, table_file, "--coupling", coupling, *path)
 
 
 def test_what_needs_python_is_refused_by_name():

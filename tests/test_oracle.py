@@ -111,8 +111,15 @@ def test_empirical_field_on_a_bridge_is_the_gaussian_path_of_the_same_law():
     # source N(0, I) and Brownian noise: x_t | z ~ N(t z, (1-t)^2 + sigma^2 t (1-t)), an affine path in disguise
     data, x = randn(12, 2, seed=69), randn(7, 2, seed=70)
     t = torch.tensor([0.1, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9], dtype=torch.float64)
-    spread = pf.CustomSchedule(lambda t: t, lambda t: ((1 - t) ** 2 + 0.25 * t * (1 - t)).clamp_min(0).sqrt())
-    one, other = pf.EmpiricalField(pf.Bridge(0.5), data), pf.EmpiricalField(pf.Affine(spread), data)
+
+    class Spread(pf.Schedule):
+        def variance(self, t):
+            return (1 - t) ** 2 + 0.25 * t * (1 - t)
+
+        def __call__(self, t):
+            return t, self.variance(t).clamp_min(0).sqrt()
+
+    one, other = pf.EmpiricalField(pf.Bridge(0.5), data), pf.EmpiricalField(pf.Affine(Spread()), data)
     for name in ("velocity", "data", "score"):
         torch.testing.assert_close(getattr(one, name)(x, t), getattr(other, name)(x, t), rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(one.log_prob(x, t), other.log_prob(x, t))

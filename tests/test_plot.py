@@ -345,9 +345,13 @@ def test_what_a_notebook_prints_of_the_parts_is_one_short_line():
     straight = pf.Affine()
     net = torch.nn.Linear(3, 2)
     oracle = pf.MixtureField(straight, torch.zeros(3, 2), torch.ones(3))
+
+    def one_less(t):
+        return 1 - t
+
     lines = {
         path: "Affine(schedule=VP(beta_min=0.1, beta_max=20.0), source=Empirical(data=float32[5, 2]))",
-        pf.GeneralAffine(torch.mul, torch.cos): "GeneralAffine(mu=mul, scale=cos, source=Normal())",
+        pf.GeneralAffine(torch.mul, one_less): "GeneralAffine(mu=mul, scale=one_less, source=Normal())",
         oracle: f"MixtureField(path={straight}, means=float32[3, 2], stds=float32[3])",
         pf.EmpiricalField(straight, torch.zeros(7, 2)): f"EmpiricalField(path={straight}, points=float32[7, 2])",
         pf.Learned(net, straight): f"Learned(net=Linear of 8 parameters, path={straight}, predicts='velocity')",

@@ -66,8 +66,8 @@ def test_parts_are_the_same_whatever_torchs_default_is(other_default):
         other_default(on)
         g = torch.Generator().manual_seed(0)
         x = draw_mixture(field, 20, torch.Generator().manual_seed(1)).float()
-        out = {name: make()(5, g) for name, make in pf.TIMES.items()}
-        out |= {name: grid(5) for name, grid in pf.GRIDS.items()}
+        out = {name: make()(5, g, pf.CondOT()) for name, make in pf.TIMES.items()}
+        out |= {name: grid(5, pf.CondOT()) for name, grid in pf.GRIDS.items()}
         for name, make in pf.STEPPERS.items():
             out[name] = pf.generate(field, 6, (2,), stepper=make(), steps=4)
         for name in ("normal", "uniform", "laplace"):

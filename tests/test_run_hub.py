@@ -329,7 +329,7 @@ def test_one_file_samples_without_the_package(digits, table, tmp_path, monkeypat
     assert np.array_equal(found["all"].numpy(), model.transform.inverse(x)) and found["all"].max() > 0
     torch.testing.assert_close(found["net"], model.field.net(x0, t, y), rtol=0, atol=1e-5)
     rows = pf.load(table)  # in model units
-    exact = pf.integrate(rows.field, x0[:, 0, 0, :2], steps=3).x[-1]
+    exact = pf.integrate(rows.field, x0[:, 0, 0, :2], sampler=rows.default_sampler(3)).x[-1]
     torch.testing.assert_close(found["plain"], exact, rtol=0, atol=1e-5)
     assert about["classes"] == list(model.run.data.classes) and about["inputs"] == ["x0", "y"]
     assert about["guidance"] == 2 and len(about["grid"]) == 3 and about["source"] == "Normal()"

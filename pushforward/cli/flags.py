@@ -127,7 +127,10 @@ class MethodFlags:
         str | None, arg(metavar="NAME", help=f"method: {', '.join(STEPPER_NAMES)} (tuned or default)")
     ] = None
     steps: Annotated[int | None, arg(metavar="INT", help="steps of the method")] = None
-    grid: Annotated[str | None, arg(metavar="NAME", help=f"where they lie: {', '.join(GRID_NAMES)} (shifted)")] = None
+    grid: Annotated[
+        str | None,
+        arg(metavar="NAME", help=f"where they lie: {', '.join(GRID_NAMES)} (shifted; tables: shifted:1,2)"),
+    ] = None
     sigma: Annotated[str | None, arg(metavar="FLOAT", help="diffusion: a number, or reverse for the reverse SDE")] = (
         None
     )
@@ -147,16 +150,19 @@ class MethodFlags:
             if text is not None and (name := Spec.parse(text, part).name) not in choices:
                 raise InputError(nearest(name, choices, part))
 
-    def build(self, path: TrajectoryPath) -> tuple[Stepper | None, Tensor | None]:
+    def build(self, model: Model) -> tuple[Stepper | None, Tensor | None]:
         """The method and the times; both None where they are left to the model."""
+        from pushforward.run.sampling import TABLE_GRID
         from pushforward.sample import DEFAULT_STEPS
         from pushforward.times import GRIDS
 
         if self.stepper is None and self.grid is None and self.sigma is None:
             return None, None
+        path, table = model.field.path, model.transform.kind == "table"
         method = self._stepper(path)
         usual = 1 if method is not None and method.adaptive else DEFAULT_STEPS
-        schedule, usual_grid = (path.affine_schedule(), "shifted") if path.predictions else (None, "linear")
+        usual_grid = (TABLE_GRID if table else "shifted") if path.predictions else "linear"
+        schedule = path.affine_schedule() if path.predictions else None
         given = {"steps": usual if self.steps is None else self.steps, "schedule": schedule}
         return method, Spec.parse(self.grid or usual_grid, "grid").build(GRIDS, "grid", given)
 

@@ -65,7 +65,7 @@ def drawn(
     progress: Callable[[float, str], None],
 ) -> tuple[Any, list[str] | None]:
     """Draw new rows, with the names of their classes where they have some."""
-    stepper, grid = method.build(model.field.path)
+    stepper, grid = method.build(model)
     guide, (n, classes) = guidance.build(model), rows.classes(model)
     labels = model.labels(n, classes, seed)
     titles = None if labels is None else [model.run.data.classes[k] for k in labels.tolist()]

@@ -49,7 +49,7 @@ def export(
     with progress_bar("export") as show:
         model = runs.load(run)
         method = replace(method, steps=EXPORT_STEPS if steps is None else steps)
-        chosen, times = method.build(model.field.path)
+        chosen, times = method.build(model)
         show(0.1, "graph")
         about = model.export(
             out,

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.sample import Sampler
 
-__all__ = ["Sampling", "default_sampler"]
+__all__ = ["TABLE_GRID", "Sampling", "default_sampler"]
+
+TABLE_GRID = "shifted:1,2"  # where steps lie for a table, where nothing else is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +40,11 @@ def default_sampler(field: Field, kind: str, steps: int | None = None) -> Sample
     Of a table it goes nearer to the data than the default of `integrate`: rare values beside frequent ones would be
     lost in the noise that that ends with.
     """
+    from pushforward.config import make
     from pushforward.sample import DEFAULT_STEPS, Sampler, default_stepper
-    from pushforward.times import shifted
+    from pushforward.times import GRIDS
 
     if kind != "table" or not field.path.predictions:
         return Sampler(steps=steps)
-    grid = shifted(steps or DEFAULT_STEPS, field.path.affine_schedule(), 1.0, 2.0)
-    return Sampler(default_stepper(field), grid)
+    given = {"steps": steps or DEFAULT_STEPS, "schedule": field.path.affine_schedule()}
+    return Sampler(default_stepper(field), make(GRIDS, TABLE_GRID, "grid", given))
