@@ -127,7 +127,7 @@ class Joint(Field):
     predicts: tuple[str, str] = ("velocity", "score")
 
     def __post_init__(self) -> None:
-        self.path.affine_schedule(*self.predicts)
+        self.path.check_quantities(*self.predicts)
         if self.predicts[0] in SECOND or self.predicts[1] not in SECOND:
             raise ValueError(f"Joint: predicts = {self.predicts}: first velocity, data or v, then score or noise")
 

@@ -102,8 +102,7 @@ def _objective(config: Config, path: Path, own: Objective | None) -> Objective:
     weighting = make(WEIGHTS, config.objective.weighting, "weighting")
     try:
         for quantity in objective.quantities:  # asked once, so that what the path does not have is refused now
-            if quantity != "velocity":  # which every path has
-                path.affine_schedule(quantity)
+            path.check_quantities(quantity)
             weighting(0.5, path, quantity, torch.zeros(1, 1))
     except (ValueError, OverflowError) as error:
         raise InputError(
@@ -130,7 +129,8 @@ def resolve(config: Config, data: DataSpec) -> Config:
     if objective == "auto":
         # what such a network knows of the columns, which a coupling would make less exact
         told = net == "tabular" and bool(data.marginals) and config.objective.field == "learned"
-        objective = "flow_components" if told and config.path.coupling == "independent" else "flow"
+        both = "joint" if config.objective.field == "joint" else "flow"
+        objective = "flow_components" if told and config.path.coupling == "independent" else both
     if times == "auto":
         tables = COMPONENT_TIMES if objective == "flow_components" else TABLE_TIMES
         times = tables if data.feature_groups else "uniform"

@@ -32,8 +32,12 @@ Weighting = Callable[..., Tensor]  # (t, path, quantity, like, parameters) -> we
 
 
 def default_weight(t: Time, path: Path, quantity: str, like: Tensor) -> Times:
-    """1; for the score ``beta_t^2``, without which its expectation is infinite at the data end."""
-    return weight(t, path, "score", "noise", like) if quantity == "score" else torch.ones_like(clock(t, like))
+    """That of the path (`Path.target_weight`): 1, and less where the mean of a target's square is infinite.
+
+    On affine paths ``beta_t^2`` for the score; on bridges the inverse of what noise adds to the target's square.
+    """
+    path.check_quantities(quantity)
+    return path.target_weight(quantity, clock(t, like))
 
 
 def prediction_weight(t: Time, path: Path, quantity: str, like: Tensor, to: str = "velocity") -> Times:

@@ -82,6 +82,15 @@ class Affine(InvertiblePath):
         m, a, b = PREDICTIONS[name](schedule.coefficients(draw.t))
         return bcast(a / m, draw.xt) * draw.x1 + bcast(b / m, draw.xt) * draw.x0
 
+    def target_weight(self, name: str, t: Times) -> Times:
+        """1; for the score ``beta_t^2``, without which its expectation is infinite at the data end."""
+        return self.schedule(t)[1].square() if name == "score" else torch.ones_like(t)
+
+    def process_sigma(self, t: Times) -> Times:
+        """``sqrt(2 (beta^2 d_alpha/alpha - beta d_beta))``, that of VE, VP, sub-VP and DDPM; infinite at alpha = 0."""
+        w = self.affine_schedule("score").coefficients(t)
+        return (2 * (w.beta.square() * w.d_alpha / w.alpha - w.beta_d_beta)).clamp_min(0).sqrt()
+
     def initial_state(self, x0: Points) -> Points:
         """``beta_0 x_0``: the curve at t = 0 with no data in it; ``x_0`` itself where ``beta_0 = 1``."""
         return bcast(self.schedule(clock(0.0, x0))[1], x0) * x0

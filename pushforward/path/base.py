@@ -70,6 +70,11 @@ class Path(ABC):
         return {}
 
     @property
+    def quantities(self) -> tuple[str, ...]:
+        """What a network can be trained to predict here: whatever has a target on every trajectory."""
+        return tuple(dict.fromkeys(("velocity", *self.predictions)))
+
+    @property
     def gaussian(self) -> bool:
         """Whether ``p_t(x | x_1)`` is ``N(alpha x_1, beta^2 I)``."""
         return False
@@ -87,8 +92,18 @@ class Path(ABC):
         self._check_names(names)
         raise ValueError(f"{type(self).__name__}: predictions convert into each other on affine paths only")
 
+    @final
+    def check_quantities(self, *names: str) -> None:
+        """ValueError with the reason unless a network can be trained to predict each of these here."""
+        missing = [name for name in names if name not in self.quantities]
+        if missing:
+            self.affine_schedule(*missing)
+            raise AssertionError("a path with a schedule has every prediction that this has")
+
     def conversion(self, t: Times, frm: str, to: str) -> tuple[Times, Times]:
         """``(k_x, k_p)`` with ``to = k_x x_t + k_p p`` for a prediction p of kind ``frm``; ValueError without them."""
+        if frm == to and frm in self.quantities:
+            return torch.zeros_like(t), torch.ones_like(t)
         return conversion(self.affine_schedule(frm, to), t, frm, to)
 
     @final
@@ -101,8 +116,19 @@ class Path(ABC):
         """The conditional value of a prediction on each trajectory, which a matching loss regresses on."""
         if name == "velocity":
             return draw.ut
-        self.affine_schedule(name)
-        raise AssertionError("a path with a schedule states its targets")
+        self.check_quantities(name)
+        raise AssertionError("a path states the targets of its quantities")
+
+    def target_weight(self, name: str, t: Times) -> Times:
+        """What the squared error of a prediction counts where nothing else is said, so that its mean is finite: 1."""
+        return torch.ones_like(t)
+
+    def process_sigma(self, t: Times) -> Times:
+        """``sigma_t`` of the process whose law this path follows: the diffusion with it, in reverse, is the published
+        sampler; ValueError where there is none.
+        """
+        self.affine_schedule("score")
+        raise AssertionError("a path with a score states its process")
 
     @property
     def conditionals(self) -> Mapping[str, Callable[[Points, Points, Time], Points]]:

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.arguments import check_type
-from pushforward.path.base import Path
-from pushforward.schedule.base import root
+from pushforward.path.base import Draw, Path
+from pushforward.schedule.base import quotient, root
 from pushforward.source import Normal, Source
 from pushforward.tensor import Points, Time, Times, bcast, clock, dimension
 
@@ -30,6 +30,8 @@ class Bridge(Path):
     ``u_t(x|z) = E_j[z - m_j + (v_j'/(2 v_j)) (x - (1-t) m_j - t z)]``. Where v_j = 0 (t = 1, and t = 0 for atoms) the
     last term is given as 0, its mean over the bridge.
 
+    A network learns the velocity, or with two heads (`Joint`) the score too, and then samples by the diffusion
+    ``dX = (u + sigma^2/2 s) dt + sigma dW`` (`reverse_sigma`) follow the law of the bridges themselves: [SF]2M.
     Its curves are random: `Path.draw` needs a generator. Sources: Normal, Mixture, Empirical for the conditional law;
     any for draws. The Schrodinger-bridge coupling is entropic OT with regularisation ``2 sigma^2`` (Tong et al. 2024).
     """
@@ -41,6 +43,44 @@ class Bridge(Path):
         check_type("Bridge", "source", self.source, Source, 'write pf.Uniform() or pf.SOURCES["uniform"]()')
         if not self.sigma > 0:
             raise ValueError(f"Bridge(sigma={self.sigma}): sigma must be positive; without noise it is Affine()")
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Velocity and score, each with a target of its own: neither follows from the other (`Joint` has both)."""
+        return ("velocity", "score")
+
+    def conversion(self, t: Times, frm: str, to: str) -> tuple[Times, Times]:
+        if {frm, to} == {"velocity", "score"}:
+            raise ValueError(
+                "Bridge: the score does not follow from the velocity; a network of two heads learns both: pf.Joint, or "
+                "--field joint"
+            )
+        return super().conversion(t, frm, to)
+
+    def target(self, draw: Draw, name: str) -> Points:
+        """Of the score that of the bridge between both ends, ``-(x_t - mean) / (sigma^2 t (1-t))``; 0 at the ends."""
+        if name != "score":
+            return super().target(draw, name)
+        now = draw.t[:, 0] if draw.t.ndim == 2 else draw.t
+        variance = self.sigma**2 * now * (1 - now)
+        return (self.trajectory(draw.x0, draw.x1, now) - draw.xt) * bcast(
+            quotient(torch.ones_like(now), variance), draw.xt
+        )
+
+    def target_weight(self, name: str, t: Times) -> Times:
+        """What makes the mean square of a target finite at both ends, where that of the bridge's noise is not.
+
+        For the score ``sigma^2 t (1-t)``: then it is the noise eps that is compared. For the velocity, in whose target
+        noise of variance ``v = sigma^2 (1-2t)^2 / (4 t (1-t))`` stands beside ``x_1 - x_0``, ``1 / (1 + v)``.
+        """
+        spread = t * (1 - t)
+        if name == "score":
+            return self.sigma**2 * spread
+        return 4 * spread / (4 * spread + (self.sigma * (1 - 2 * t)).square())
+
+    def process_sigma(self, t: Times) -> Times:
+        """``sigma``: bridges of Brownian motion of that size."""
+        return torch.full_like(t, self.sigma)
 
     def trajectory(self, x0: Points, x1: Points, t: Times) -> Points:
         """The mean of the bridge, a straight line."""

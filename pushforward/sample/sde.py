@@ -26,18 +26,15 @@ Sigma: TypeAlias = "float | Tensor | Callable[[Tensor], Tensor]"
 
 
 def reverse_sigma(path: Path, tau: float = 1.0) -> Callable[[ClockTimes], ClockTimes]:
-    """``tau sqrt(2 (beta^2 d_alpha/alpha - beta d_beta))``: with tau = 1 the reverse SDE of VE, VP, sub-VP and DDPM.
+    """``tau`` times the path's own ``sigma_t``: with tau = 1 the reverse SDE of VE, VP, sub-VP and DDPM, or the bridge.
 
-    With it the drift is the score SDE's ``f - g^2 s`` read from noise to data. Infinite where alpha = 0.
-    Raises ValueError for a path without a score. Reference: Song et al. 2021.
+    On Gaussian paths ``sqrt(2 (beta^2 d_alpha/alpha - beta d_beta))``, with which the drift is the score SDE's
+    ``f - g^2 s`` read from noise to data; infinite where alpha = 0. On a `Bridge` its sigma, with which samples and
+    their trajectories follow the law of the bridges themselves: a Schrodinger bridge where the coupling is one.
+    Raises ValueError for a path without a score. References: Song et al. 2021, Tong et al. 2024 ([SF]2M).
     """
-    schedule = path.affine_schedule("score")
-
-    def sigma(t: ClockTimes) -> ClockTimes:
-        w = schedule.coefficients(t)
-        return tau * (2 * (w.beta.square() * w.d_alpha / w.alpha - w.beta_d_beta)).clamp_min(0).sqrt()
-
-    return sigma
+    path.check_quantities("score")
+    return lambda t: tau * path.process_sigma(t)
 
 
 def value(sigma: Sigma, t: Tensor) -> Tensor:
