@@ -306,6 +306,60 @@ def test_every_entry_of_a_registry_is_described(room, registry, entries):
     assert [name for name in entries if name not in (words if registry == "COMMANDS" else spans)] == []
 
 
+def test_formulas_are_typeset_and_need_no_network(site):
+    pytest.importorskip("latex2mathml", reason="a development tool of its own, without which formulas stand as code")
+    found = 0
+    for page in site.rglob("index.html"):
+        text = page.read_text(encoding="utf-8")
+        found += text.count("<math ")
+        assert "arithmatex" not in text and not re.search(r"<math [^\\]*?\\.*?</math>", text, flags=re.DOTALL), page
+        assert not re.search(r"<(?:script|link)[^>]*(?:katex|mathjax)", text), page
+    assert found > 200
+    for page in PAGES:
+        prose = INLINE.sub("", FENCE.sub("", page.read_text(encoding="utf-8")))
+        assert prose.replace("$$", "").count("$") % 2 == 0, page
+
+
+THEORY = ROOT / "docs" / "explanation" / "theory.md"
+CODE = re.compile(r"\b[A-G]\d{1,2}\b")  # of a statement: B5
+BRACKETS = re.compile(r"\(([A-G]\d{0,2}(?:, [A-G]\d{0,2})*)\)")  # as `pushforward verify` prints them
+
+
+def stated():
+    """The codes of `THEORY`, each the first cell of a row of its own."""
+    rows = re.findall(
+        r'^\| (?:<a id="(\w+)"></a>)?([A-G]\d*) \|', THEORY.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert all(anchor in ("", code.lower()) for anchor, code in rows)
+    codes = [code for _, code in rows]
+    assert len(codes) == len(set(codes))
+    return set(codes)
+
+
+@pages
+def test_codes_of_statements_are_explained(page):
+    prose = INLINE.sub("", FENCE.sub("", page.read_text(encoding="utf-8")))
+    assert set(CODE.findall(prose)) <= stated()
+
+
+def test_codes_that_the_package_prints_are_explained():
+    text = (ROOT / "pushforward" / "equations.py").read_text(encoding="utf-8")
+    found = {code for codes in BRACKETS.findall(text) for code in codes.split(", ")}
+    assert found <= stated() and found >= {"A5", "A6", "B5", "B6", "B7", "C", "D1", "D2"}
+    assert stated() >= {name.upper() for name in pf.gallery.PICTURES}
+
+
+def test_tests_that_pages_name_exist():
+    here = {
+        name
+        for file in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+    }
+    for page in PAGES:
+        named = re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))
+        assert set(named) <= here | {file.stem for file in (ROOT / "tests").glob("*.py")}, page
+
+
 def test_blocks_and_links_are_found():
     text = (
         "[a](one.md#part) ![b](two.png) [c](https://example.org) [d](#here) `[e](no.md)`\n\n"
