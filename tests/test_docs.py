@@ -207,6 +207,13 @@ def test_prose_keeps_to_its_lines(page):
 
 
 @pages
+def test_code_fits_the_page(page):
+    """88 letters; but for the trees of files, which are tables of a kind (`test_layout.py` draws them)."""
+    found = [b for b in blocks(page.read_text(encoding="utf-8")) if not b.code.startswith("pushforward/\n")]
+    assert [line for b in found for line in b.code.splitlines() if len(line) > 88] == []
+
+
+@pages
 def test_sessions_give_what_is_printed(page, tmp_path, monkeypatch, one_thread):
     monkeypatch.chdir(tmp_path)
     text = sessions(page.read_text(encoding="utf-8"))
