@@ -1,6 +1,7 @@
-"""Formulas of the pages, ``$...$`` and ``$$...$$``, as MathML, when the site is built: readers fetch no script.
+"""Formulas of the pages, ``$...$`` and ``$$...$$``, as MathML, when the site is built.
 
-Where latex2mathml is not installed (it is one of the development tools) they stand as they are written.
+Readers fetch no script. Where latex2mathml is not installed (it is one of the
+development tools) formulas stand as they are written.
 """
 
 import html
@@ -14,12 +15,14 @@ try:
 except ImportError:
     convert = None
 
-FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL)
+FORMULA = re.compile(
+    r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', flags=re.DOTALL
+)
 logger = logging.getLogger("mkdocs.hooks.mathml")
 
 
 def mathml(match: re.Match[str]) -> str:
-    """One formula; a command that is not known is an error, as it would stand on the page."""
+    """One formula; a command that is not known is an error."""
     tex = html.unescape(match[2])
     if convert is None:
         return f"<code>{html.escape(tex)}</code>"

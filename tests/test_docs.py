@@ -11,6 +11,7 @@ import doctest
 import functools
 import importlib
 import inspect
+import json
 import pkgutil
 import re
 import runpy
@@ -416,6 +417,22 @@ def test_demo_writes_its_pictures_and_figures(tmp_path, capsys, one_thread):
         float(re.search(rf"{name} (\d+\.\d+)", out)[1]) for name in ("training digits", "generated digits", "noise")
     )
     assert 0 < training < generated < noise
+
+
+def test_notebook_is_the_tour_and_runs(tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path(str(ROOT / "examples" / "notebook.py"))
+    text = made["NOTEBOOK"].read_text(encoding="utf-8")
+    assert text == made["notebook"](made["PAGE"].read_text(encoding="utf-8")), "python examples/notebook.py"
+    assert len(text) < 200_000
+    cells = json.loads(text)["cells"]
+    assert all(not cell["outputs"] for cell in cells if cell["cell_type"] == "code")
+    names = {"__name__": "__main__"}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(cell["source"], names)
+    assert 0 < pf.excess_loss(names["flow"], names["field"], names["exact"], names["draw"]).value < 0.1 * names["floor"]
+    assert names["off"] < 1 and (tmp_path / "trajectories.png").stat().st_size > 0
 
 
 def test_tour_gets_near_the_exact_answers(tmp_path, one_thread):
