@@ -19,12 +19,6 @@ DataKind: TypeAlias = Literal["array", "image", "table", "sequence", "volume"]
 
 COLORS = (1, 3, 4)  # channels of pictures
 NARROW, LONG = 8, 4  # of a picture that may be none: pixels of its shorter side, and the ratio of its sides
-SPACE: dict[str, int] = {"image": 2, "sequence": 1, "volume": 3}  # axes beside the channels
-TAKES = {
-    "sequence": "[n, length] or [n, length, channels]",
-    "image": "[n, height, width], or four axes with the channels first or last",
-    "volume": "[n, depth, height, width], or five axes with the channels first or last",
-}
 
 
 def read_layout(layout: str | None) -> Layout | None:
@@ -87,7 +81,8 @@ class Axes:
     def channel_axis(self) -> int | None:
         """Which axis of a row counts channels, the first (0) or the last (-1); None for neither.
 
-        The last if it is 1, 3 or 4 long and the first is not, and where the layout is said, if it is the shorter one.
+        Of images the last if it is 1, 3 or 4 long and the first is not; where the layout is said, the shorter one of
+        them if neither is, and of volumes in any case.
         """
         space, rank = SPACE.get(self.kind), len(self.row_shape)
         if space is None or rank == space:
@@ -97,8 +92,10 @@ class Axes:
         if self.layout is None and rank > 3:
             return 0
         first, last = self.row_shape[0], self.row_shape[-1]
-        shorter = self.layout is not None and last not in COLORS and last < first
-        return -1 if first not in COLORS and (last in COLORS or shorter) else 0
+        colors = [size in COLORS for size in (first, last)]
+        if self.kind == "volume" or (self.layout is not None and not any(colors)):
+            return -1 if last < first else 0
+        return -1 if colors == [False, True] else 0
 
     @property
     def channels(self) -> int:
@@ -141,11 +138,18 @@ class Axes:
         by_channel = np.moveaxis(rows, 1 if self.channel_axis == 0 else -1, 0)
         return {f"x{i}": channel for i, channel in enumerate(by_channel)}
 
+    def model_rows(self, columns: Sequence[Array]) -> Array:
+        """Put columns [n, *space] together as model rows, channels first."""
+        if self.kind == "image":
+            return np.moveaxis(columns[0], -1, 1) if self.channel_axis == -1 else columns[0]
+        return np.stack(columns, axis=1)
+
     def rows(self, columns: Sequence[Array]) -> Array:
-        """Put the columns of `columns` together again."""
+        """Put columns together as rows [n, *row_shape]; those of an image are a model row."""
         n = len(columns[0])
         if self.kind == "image":
-            return columns[0].reshape(n, *self.row_shape)
+            image = np.moveaxis(columns[0], 1, -1) if self.channel_axis == -1 else columns[0]
+            return image.reshape(n, *self.row_shape)
         return np.stack(columns, axis=-1 if self.channel_axis == -1 else 1).reshape(n, *self.row_shape)
 
     def describe(self) -> str:
@@ -192,3 +196,11 @@ class Axes:
         if len(self.row_shape) == 3:
             return (first in COLORS) == (last in COLORS)
         return first not in COLORS or last in COLORS
+
+
+SPACE = {"image": 2, "sequence": 1, "volume": 3}  # axes beside the channels
+TAKES = {
+    "sequence": "[n, length] or [n, length, channels]",
+    "image": "[n, height, width], or four axes with the channels first or last",
+    "volume": "[n, depth, height, width], or five axes with the channels first or last",
+}

@@ -180,9 +180,7 @@ class Transform:
         values = self.axes.columns(raw).values()
         modelled = [(c, v) for c, v in zip(self._array_columns(), values, strict=True) if not c.constant]
         parts = [column.forward(value) for column, value in modelled]
-        x = np.stack(parts, axis=1) if self.kind != "image" else parts[0]
-        if self.kind == "image" and self.axes.channel_axis == -1:
-            x = np.moveaxis(x, -1, 1)
+        x = self.axes.model_rows(parts)
         _require_finite(x, origin)
         return torch.from_numpy(np.ascontiguousarray(x).reshape(len(x), *self.shape))
 
@@ -229,16 +227,12 @@ class Transform:
         if bad.any():
             worst = row_name(int(np.argmax(bad)))
             raise InputError(f"{int(bad.sum())} model rows hold NaN or inf, the first is {worst}; the model diverged")
-        if self.kind == "image":
-            rows = np.moveaxis(rows, 1, -1) if self.axes.channel_axis == -1 else rows
-            return self._array_columns()[0].inverse(rows.reshape(len(rows), *self.row_shape), clip=True)
         if self.kind != "table":
-            modelled, space = iter(np.moveaxis(rows, 1, 0)), (len(rows), *self.axes.space)
+            image, size = self.kind == "image", (len(rows), *self.axes.space)
+            modelled = iter([rows] if image else np.moveaxis(rows, 1, 0))
+            columns = self._array_columns()
             return self.axes.rows(
-                [
-                    np.full(space, c.low, c.type) if c.constant else c.inverse(next(modelled), clip=False)
-                    for c in self._array_columns()
-                ]
+                [np.full(size, c.low, c.type) if c.constant else c.inverse(next(modelled), clip=image) for c in columns]
             )
         import pyarrow as pa
 
