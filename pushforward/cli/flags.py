@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
     from pushforward.run.conditions import Guidance
     from pushforward.sample import Stepper
 
-__all__ = ["ColumnFlags", "GuidanceFlags", "MethodFlags", "RowFlags"]
+__all__ = ["ColumnFlags", "GuidanceFlags", "LayoutFlag", "MethodFlags", "RowFlags"]
 
 STEPPER_NAMES = [name for name in names("sample", "STEPPERS") if name != "langevin"]  # which samples one law, no path
 GRID_NAMES = names("times", "GRIDS")
+LayoutFlag = Annotated[
+    Literal["sequence", "image", "volume", "vector"] | None,
+    arg(help="what the axes of an array (.npy, .npz) are: [n, steps, channels] a sequence; guessed otherwise"),
+]
 
 
 @dataclass(frozen=True)

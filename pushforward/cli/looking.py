@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
-from pushforward.cli.flags import ColumnFlags
+from pushforward.cli.flags import ColumnFlags, LayoutFlag
 from pushforward.cli.terminal import fetch_bar, print_table, say
 from pushforward.errors import InputError, printable
 
@@ -81,12 +81,13 @@ def inspect(
     resize: Annotated[
         str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
     ] = None,
+    layout: LayoutFlag = None,
 ) -> None:
     """What a data set holds, before anything is learned: columns, types, ranges, gaps, duplicates."""
     from pushforward.data import inspect as inspect_data
 
     with fetch_bar() as show:
-        report = inspect_data(data, columns.columns(), resize, show, header=columns.first_line)
+        report = inspect_data(data, columns.columns(), resize, show, header=columns.first_line, layout=layout)
     say(f"{report.name}: {report.kind}, {report.shape[0]:,} rows, shape {tuple(report.shape)}")
     say(f"duplicated rows: {report.duplicated:,}")
     if report.classes:

@@ -46,14 +46,16 @@ def sample(
         made, titles = make_rows(model, rows, guidance, method, seed, show)
     if not processes.main:
         return
+    shown = ""
     try:
         if out.suffix.lower() == ".png":
+            shown = runs.picture_note(model.transform)
             runs.picture(made, model.transform, out, titles, rows.per_class)
         else:
             save(made, out, titles)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    say(f"{len(made):,} {'rows' if rows.fill is not None else 'samples'}: {out}")
+    say(f"{len(made):,} {'rows' if rows.fill is not None else 'samples'}: {out}{f' ({shown})' if shown else ''}")
 
 
 def drawn(
@@ -127,8 +129,10 @@ def check_ending(model: Model, out: Path) -> None:
     from pushforward.data.files.formats import endings
 
     arrays, tables = endings("array", written=True), endings("table", written=True)
-    if model.transform.kind == "image" and out.suffix.lower() in tables:
-        raise InputError(f"{out}: images do not fit a table; save them as {', '.join(arrays)} or .png")
+    shape = model.transform.row_shape
+    if len(shape) > 1 and out.suffix.lower() in tables:
+        what = "images" if model.transform.kind == "image" else f"rows of shape {list(shape)}"
+        raise InputError(f"{out}: {what} do not fit a table; save them as {', '.join(arrays)} or .png")
     if not model.transform.numeric and out.suffix.lower() in arrays:
         others = f"{', '.join(tables[:-1])} or {tables[-1]}"
         raise InputError(f"{out}: the columns are not all numbers without gaps; save them as {others}")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from pushforward.cli.flags import ColumnFlags
+from pushforward.cli.flags import ColumnFlags, LayoutFlag
 from pushforward.cli.terminal import pick_device, progress_bar, say, tell
 from pushforward.config import Config
 from pushforward.progress import Progress
@@ -31,6 +31,7 @@ def train(
     resize: Annotated[
         str | None, arg(metavar="HxW", help="pictures scaled to cover this and cut to it: 64, 48x64")
     ] = None,
+    layout: LayoutFlag = None,
     device: Annotated[str, arg(help="cpu, cuda, mps, or auto")] = "auto",
     accumulate: Annotated[int, arg(metavar="INT", help="parts of a batch, one after the other, to save memory")] = 1,
     shard: Annotated[
@@ -59,7 +60,7 @@ def train(
     # several processes train, and one of them speaks
     with process_group(pick_device(device)) as processes, progress_bar("train") as progress:
         finished = run.train_run(
-            run.RowRequest(data, columns.columns(), resize, reflow, columns.first_line),
+            run.RowRequest(data, columns.columns(), resize, reflow, columns.first_line, layout),
             out,
             config,
             run.training_budget(steps, minutes),
@@ -70,7 +71,10 @@ def train(
     if not processes.main:
         return
     if finished:
-        example = "-n 64 -o samples.png" if len(run.read(out).data.shape) > 1 else "-n 1000 -o samples.csv"
+        record = run.read(out).data
+        example = "-n 64 -o samples.png" if len(record.shape) > 1 else "-n 1000 -o samples.csv"
+        if len(record.transform["row_shape"]) > len(record.shape) == 1:  # vectors that were arrays of more axes
+            example = "-n 1000 -o samples.npy"
         say(f"done: {out}   next: pushforward sample {out} {example}")
     else:
         say(f"stopped; {out} is usable as it is, and the same command goes on from here")

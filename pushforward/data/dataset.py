@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from pushforward.data.axes import read_layout
 from pushforward.data.files.builtin import BUILTIN
 from pushforward.data.files.formats import endings
 from pushforward.data.files.images import read_size
@@ -76,6 +77,7 @@ def load(
     progress: Watch = None,
     *,
     header: bool | None = None,
+    layout: str | None = None,
 ) -> Dataset:
     """Load a file (by its ending) or URL, a folder of pictures or tables, a built-in name, an array or a table.
 
@@ -85,14 +87,19 @@ def load(
     memory, and with a folder ``scratch`` not even they: many are in a file there (see `DiskRows`). A file behind a URL
     is fetched into a temporary copy first, once in a process; ``progress`` is called with (share done, words) where
     that takes long. ``header`` says whether the first line of a text file names the columns; otherwise that is found
-    out. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
+    out. ``layout`` says what the axes of an array are: "sequence" [n, length] or [n, length, channels], "image",
+    "volume", or "vector", whose entries are columns each; where nothing is said, arrays of three axes and more are
+    images. InputError names the file, the column and the row at fault; see ``read_raw`` and ``fit``.
     """
     declared = read_schema(schema)
-    raw = read_source(source, declared, read_size(size), progress, header)
-    transform = replace(fit(raw.rows, raw.origin, declared), text=raw.text)
+    axes = read_layout(layout)
+    raw = read_source(source, declared, read_size(size), progress, header, axes)
+    transform = replace(fit(raw.rows, raw.origin, declared, axes), text=raw.text)
     x = transform.forward(raw.rows, raw.origin, scratch)
     y, classes = numbered_classes(raw)
-    return Dataset(raw.name, x, y, transform, classes, (*raw.notes, *transform.notes))
+    guessed = transform.axes.note if axes is None and not raw.pictures else ""
+    notes = (*raw.notes, *([guessed] if guessed else []), *transform.notes)
+    return Dataset(raw.name, x, y, transform, classes, notes)
 
 
 def read_like(source: DataSource, transform: Transform, progress: Watch = None) -> Raw:

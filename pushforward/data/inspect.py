@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pushforward.data.axes import Axes, read_layout
 from pushforward.data.encoders.infer import infer_columns
 from pushforward.data.files.cells import ArrowColumn
 from pushforward.data.files.images import read_size
 from pushforward.data.files.read import DataSource, Raw, read_source
-from pushforward.data.files.rows import Array, array_columns, check_array
+from pushforward.data.files.rows import Array, check_array
 from pushforward.data.files.stream import ArrowTable, Stream
 from pushforward.data.rules.keep import Rules, fit_rules
 from pushforward.data.schema import Schema, read_schema
@@ -25,7 +26,7 @@ __all__ = ["DataSummary", "ColumnSummary", "inspect"]
 
 @dataclass(frozen=True)
 class ColumnSummary:
-    """One column, or all entries of an image set; the numbers are of its finite values, None for text and the like."""
+    """One column, one channel, or all of an image set; the numbers are of its finite values, None for text."""
 
     name: str
     type: str
@@ -49,12 +50,12 @@ class DataSummary:
     """A source described by ``inspect``; ``duplicated`` counts rows equal to an earlier one."""
 
     name: str
-    kind: str  # array, image or table
+    kind: str  # array, image, sequence, volume or table
     shape: tuple[int, ...]  # [n, ...]
     columns: tuple[ColumnSummary, ...]
     duplicated: int
     classes: tuple[str, ...] = ()  # of the labels, if there are any
-    notes: tuple[str, ...] = ()  # what of the source was left out or fetched, a line each
+    notes: tuple[str, ...] = ()  # what of the source was left out, fetched or guessed, a line each
 
 
 def inspect(
@@ -64,14 +65,15 @@ def inspect(
     progress: Watch = None,
     *,
     header: bool | None = None,
+    layout: str | None = None,
 ) -> DataSummary:
     """Describe a source without learning from it; text, NaN and infinite values are reported, not refused.
 
     The numbers are those of the whole source, which is read into memory. ``schema``, ``size``,
-    ``progress`` and ``header`` as in ``load``.
+    ``progress``, ``header`` and ``layout`` as in ``load``.
     """
     declared = read_schema(schema)
-    raw = read_source(source, declared, read_size(size), progress, header)
+    raw = read_source(source, declared, read_size(size), progress, header, read_layout(layout))
     rows = raw.rows.table() if isinstance(raw.rows, Stream) else raw.rows
     if not isinstance(rows, np.ndarray):
         described = [_summarize_column(name, rows.column(i)) for i, name in enumerate(rows.column_names)]
@@ -83,14 +85,13 @@ def inspect(
         summaries = tuple(replace(s, model=forms.get(s.name, s.model)) for s in summaries)
         notes = (*raw.notes, *(note for _, note in models if note), *rules.notes)
         return DataSummary(raw.name, "table", rows.shape, summaries, _duplicated(codes), notes=notes)
+    axes = Axes.of(rows.shape, read_layout(layout), raw.origin)
     if rows.dtype.kind not in "biuf" or rows.size == 0 or rows.ndim == 0:
         check_array(rows, raw.origin)
-    columns = {"x": rows} if rows.ndim > 2 else array_columns(rows)
     classes = raw.classes or (() if raw.labels is None else tuple(map(str, np.unique(raw.labels))))
-    summaries = tuple(_summarize(name, rows.dtype.name, values) for name, values in columns.items())
-    return DataSummary(
-        raw.name, "image" if rows.ndim > 2 else "array", rows.shape, summaries, _duplicated(rows), classes, raw.notes
-    )
+    summaries = tuple(_summarize(name, rows.dtype.name, values) for name, values in axes.columns(rows).items())
+    notes = (*raw.notes, axes.note) if axes.note and not raw.pictures else raw.notes
+    return DataSummary(raw.name, axes.kind, rows.shape, summaries, _duplicated(rows), classes, notes)
 
 
 def _summarize(name: str, kind: str, values: Array) -> ColumnSummary:

@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from pushforward.data.axes import Axes, DataKind, Layout
 from pushforward.data.encoders.base import ColumnEncoder
 from pushforward.data.encoders.codec import encoder_from_json
 from pushforward.data.encoders.mixed import Mixed
 from pushforward.data.encoders.numeric import NumericEncoder
 from pushforward.data.files.cells import arrow_type
 from pushforward.data.files.formats import TextSource, text_from_json
-from pushforward.data.files.rows import Array, UserRows, array_columns, check_array, row_name
+from pushforward.data.files.rows import Array, UserRows, check_array, row_name
 from pushforward.data.files.stream import Stream
 from pushforward.data.rules.keep import Rules
 from pushforward.data.rules.stored import rules_from_json
@@ -32,8 +33,6 @@ from pushforward.tensor import GaussianMixture
 
 __all__ = ["DataKind", "Transform"]
 
-DataKind = Literal["array", "image", "table"]
-
 COMPONENTS = 1024  # of the marginals of all columns of numbers, about
 FEWEST, MOST = 8, 64  # of one column
 
@@ -43,8 +42,9 @@ class Transform:
     """User rows ↦ standardized float32 rows, x = (v − mean) / scale for each entry; made by `fit`.
 
     Columns of arrays [n], [n, d] and of tables are standardized one by one and constant ones are left out of the
-    model; an array of rank 3 or more is a set of images with one mean and one scale for all entries. Columns of tables
-    may also hold categories, dates and gaps, which take one or more entries of a model row each (see `ColumnEncoder`).
+    model; an array of rank 3 or more is a set of images with one mean and one scale for all entries, unless a
+    ``layout`` says what its axes are (see `Axes`). Columns of tables may also hold categories, dates and gaps, which
+    take one or more entries of a model row each (see `ColumnEncoder`).
     """
 
     kind: DataKind
@@ -52,15 +52,22 @@ class Transform:
     columns: tuple[ColumnEncoder, ...]
     text: TextSource = field(default_factory=TextSource)  # how the table was written, if it was text
     rules: Rules = field(default_factory=Rules)  # what holds in every row of a table
+    layout: Layout | None = None  # what the user said of the axes of an array
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one model row: (entries of all columns,), or an image with channels first."""
-        if self.kind != "image":
-            return (sum(column.width for column in self.columns),)
-        if self._channels_last():
-            return (self.row_shape[-1], *self.row_shape[:-1])
-        return (1, *self.row_shape) if len(self.row_shape) == 2 else self.row_shape
+        """Shape of one model row: (entries of all columns,), or channels before the axes of space."""
+        return self.axes.model_shape(sum(column.width for column in self.columns))
+
+    @property
+    def axes(self) -> Axes:
+        """What the axes of a row are."""
+        return Axes(self.kind, self.row_shape, self.layout)
+
+    @property
+    def columnar(self) -> bool:
+        """Whether each entry of a row is a column of its own: not in pictures, sequences and volumes."""
+        return self.kind in ("array", "table")
 
     @property
     def feature_groups(self) -> tuple[int, ...]:
@@ -96,8 +103,9 @@ class Transform:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was guessed of the columns of a table, a sentence each."""
-        return (*(column.note for column in self.columns if column.note), *self.rules.notes)
+        """What was guessed of the columns of a table, or said of the axes of an array, a sentence each."""
+        axes = (self.axes.note,) if self.layout is not None and self.axes.note else ()
+        return (*axes, *(column.note for column in self.columns if column.note), *self.rules.notes)
 
     @property
     def marginals(self) -> tuple[GaussianMixture, ...]:
@@ -134,8 +142,7 @@ class Transform:
         entry of a missing number is noise about 0, with a density of its own that a number would have there.
         InputError: a column that enters by its ranks, for which ask ``log_dets``.
         """
-        entries = math.prod(self.row_shape) if self.kind == "image" else 1
-        return -entries * math.fsum(column.log_scale for column in self.columns)
+        return -self.axes.entries * math.fsum(column.log_scale for column in self.columns)
 
     def log_dets(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n"]:
         """Evaluate ``log_det`` at each model row x [n, *shape], float64: the same for all without columns by rank."""
@@ -164,18 +171,16 @@ class Transform:
             stream = raw if isinstance(raw, Stream) else Stream.of(raw, origin)
             if self.kind == "table":
                 return materialize(self._encode_parts(stream), scratch)
-            if self.kind != "array" or self.row_shape != (len(stream.names),):
+            if self.row_shape != (len(stream.names),):
                 raise self._mismatch(f"a table of {len(stream.names)} columns", stream.origin)
             raw, origin = stream.numbers(self._array_columns()[0].type), stream.origin
         if self.kind == "table" or raw.shape[1:] != self.row_shape:
             raise self._mismatch(f"an array of shape {raw.shape}", origin)
         check_array(raw, origin)
-        values = [raw] if self.kind == "image" else array_columns(raw).values()
+        values = self.axes.columns(raw).values()
         modelled = [(c, v) for c, v in zip(self._array_columns(), values, strict=True) if not c.constant]
         parts = [column.forward(value) for column, value in modelled]
-        x = np.stack(parts, axis=1) if self.kind != "image" else parts[0]
-        if self._channels_last():
-            x = np.moveaxis(x, -1, 1)
+        x = self.axes.model_rows(parts)
         _require_finite(x, origin)
         return torch.from_numpy(np.ascontiguousarray(x).reshape(len(x), *self.shape))
 
@@ -222,16 +227,13 @@ class Transform:
         if bad.any():
             worst = row_name(int(np.argmax(bad)))
             raise InputError(f"{int(bad.sum())} model rows hold NaN or inf, the first is {worst}; the model diverged")
-        if self.kind == "image":
-            rows = np.moveaxis(rows, 1, -1) if self._channels_last() else rows
-            return self._array_columns()[0].inverse(rows.reshape(len(rows), *self.row_shape), clip=True)
-        if self.kind == "array":
-            modelled = iter(rows.T)
-            out = [
-                np.full(len(rows), c.low, c.type) if c.constant else c.inverse(next(modelled), clip=False)
-                for c in self._array_columns()
-            ]
-            return np.stack(out, axis=1).reshape(len(rows), *self.row_shape)
+        if self.kind != "table":
+            image, size = self.kind == "image", (len(rows), *self.axes.space)
+            modelled = iter([rows] if image else np.moveaxis(rows, 1, 0))
+            columns = self._array_columns()
+            return self.axes.rows(
+                [np.full(size, c.low, c.type) if c.constant else c.inverse(next(modelled), clip=image) for c in columns]
+            )
         import pyarrow as pa
 
         index = np.arange(first, first + len(rows))
@@ -257,7 +259,9 @@ class Transform:
         width = [each for column in self.columns for each in column.bin_width]
         if not any(width):
             return None
-        return torch.tensor(width[0] if self.kind == "image" else width, dtype=torch.float32)
+        if self.kind == "image":
+            return torch.tensor(width[0], dtype=torch.float32)
+        return torch.tensor(width, dtype=torch.float32).reshape(-1, *(1 for _ in self.axes.space))
 
     def dequantize(self, x: Float[Tensor, "n *shape"], u: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """Replace rows x by points of the cells of their values, by ``u`` uniform on [0, 1): what is trained on.
@@ -282,12 +286,13 @@ class Transform:
         columns = [column.to_json() for column in self.columns]
         text = {"text": self.text.to_json()} if self.text != TextSource() else {}
         rules = {"rules": self.rules.to_json()} if self.rules != Rules() else {}
-        return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns} | text | rules
+        layout = {"layout": self.layout} if self.layout is not None else {}
+        return {"kind": self.kind, "row_shape": list(self.row_shape), "columns": columns} | text | rules | layout
 
     @staticmethod
     def from_json(data: Any) -> Transform:
         """Restore a transform from ``to_json``; InputError if ``data`` is not a well-formed transform."""
-        if not isinstance(data, dict) or set(data) - {"text", "rules"} != {"kind", "row_shape", "columns"}:
+        if not isinstance(data, dict) or set(data) - {"text", "rules", "layout"} != {"kind", "row_shape", "columns"}:
             raise InputError("transform: expected an object with the keys kind, row_shape and columns")
         kind, shape, entries = data["kind"], data["row_shape"], data["columns"]
         if not isinstance(entries, list) or kind not in get_args(DataKind):
@@ -295,11 +300,13 @@ class Transform:
         columns = tuple(encoder_from_json(entry, f"transform: column {i}") for i, entry in enumerate(entries))
         if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
             raise InputError("transform: row_shape must be a list of positive integers")
-        image, rank = kind == "image", len(shape)
-        count = 1 if image else math.prod(shape)
-        if len(columns) != count or image != (rank > 1) or (kind == "table" and rank != 1):
+        layout = data.get("layout")
+        if layout not in (None, *get_args(Layout)):
+            raise InputError(f"transform: expected a layout among {', '.join(get_args(Layout))}")
+        axes = Axes(kind, tuple(shape), layout)
+        if not axes.valid or len(columns) != axes.count or (kind == "table" and len(shape) != 1):
             raise InputError(f"transform: row_shape {shape} does not fit {len(columns)} columns of kind {kind}")
-        if len({c.name for c in columns}) < count or not any(c.width for c in columns):
+        if len({c.name for c in columns}) < len(columns) or not any(c.width for c in columns):
             raise InputError("transform: columns must have different names and may not all be constant")
         if kind != "table" and len({c.type if isinstance(c, NumericEncoder) else c for c in columns}) > 1:
             raise InputError("transform: the columns of an array must have one type")
@@ -307,7 +314,8 @@ class Transform:
             raise InputError("transform: the columns of an array must be numbers")
         text = text_from_json(data.get("text", {}), "transform: text")
         names = [column.name for column in columns if not column.ignored] if kind == "table" else []
-        out = Transform(kind, tuple(shape), columns, text, rules_from_json(data.get("rules", []), names))
+        rules = rules_from_json(data.get("rules", []), names)
+        out = Transform(kind, tuple(shape), columns, text, rules, layout)
         return out._with_rules_tried() if out.rules.kept else out
 
     def _with_rules_tried(self) -> Transform:
@@ -329,11 +337,6 @@ class Transform:
     def _array_columns(self) -> list[NumericEncoder]:
         """The columns of an array, which are numbers all."""
         return [column for column in self.columns if isinstance(column, NumericEncoder)]
-
-    def _channels_last(self) -> bool:
-        """Tell the two layouts of [n, ·, ·, ·] apart: channels last are 1, 3 or 4, and not in second place."""
-        shape = self.row_shape
-        return self.kind == "image" and len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
 
     def _mismatch(self, given: str, origin: str) -> InputError:
         sizes = ", ".join(["n", *map(str, self.row_shape)])

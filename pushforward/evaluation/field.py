@@ -41,7 +41,7 @@ __all__ = [
 EXACT = 16  # dimensions up to which divergences are exact
 TOLERANCE = 0.1  # nats; rows differ by far more
 TRAJECTORIES, STATES = 200, 50  # and the steps of each
-IMAGES = 6  # trajectories of images
+IMAGES = 6  # trajectories of images and volumes
 
 
 @final
@@ -92,7 +92,7 @@ def timed_samples(
 @torch.no_grad()
 def sample_trajectories(model: Model, seed: int) -> tuple[Tensor, Tensor]:
     """Integrate a few samples; their states ``[k, n, *d]`` in model units, and the times ``[k]``."""
-    n = IMAGES if model.transform.kind == "image" else TRAJECTORIES
+    n = IMAGES if len(model.transform.shape) > 2 else TRAJECTORIES
     start = model.field.path.begin(n, model.transform.shape, seed=seed).to(model.device)
     labels = model.labels(n, None, seed)
     y = None if labels is None else labels.to(model.device)

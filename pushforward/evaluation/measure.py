@@ -114,7 +114,7 @@ def _check_comparable(first: Model, other: Model) -> None:
     def looks(model: Model) -> tuple[object, ...]:
         t = model.transform
         columns = [(column.name, column.describe()[1]) for column in t.columns] if t.kind == "table" else []
-        return t.kind, t.row_shape, *columns
+        return t.kind, t.row_shape, f"layout {t.layout}", *columns
 
     if looks(first) != looks(other):
         one, two = set(looks(first)), set(looks(other))
@@ -190,9 +190,9 @@ def _evaluate(subject: Subject, quick: bool, progress: Progress) -> Evaluation:
         notes.append(f"points are measured through {components} principal components of training rows")
     listed, p_values = scores(points, subject.held_out, subject.train, seed, progress.part(0.1, 0.4))
 
-    # metrics of tables, in the user's columns; pixels are no columns
+    # metrics of tables, in the user's columns; pixels and steps are no columns
     fidelity = TableFindings([], None, [])
-    if transform.kind != "image":
+    if transform.columnar:
         fidelity = table_fidelity(
             samples,
             reference.held_out,

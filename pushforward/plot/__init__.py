@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pushforward.plot.animation import Animation, flow, save
 from pushforward.plot.clouds import columns, density, pairs, scatter
+from pushforward.plot.grids import rows, sequences
 from pushforward.plot.pixels import images
 from pushforward.plot.trajectories import curves, trajectories, vectors
 
@@ -21,8 +22,10 @@ __all__ = [
     "flow",
     "images",
     "pairs",
+    "rows",
     "save",
     "scatter",
+    "sequences",
     "trajectories",
     "vectors",
 ]

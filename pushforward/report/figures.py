@@ -14,6 +14,7 @@ from torch import Tensor
 from pushforward import plot
 from pushforward.evaluation.result import Curve, Evaluation, Training
 from pushforward.evaluation.table import numeric_table
+from pushforward.plot.grids import left_out, visible
 from pushforward.plot.style import COLORS, DPI, FONT
 
 if TYPE_CHECKING:
@@ -55,12 +56,14 @@ def principal(data: Tensor, *others: Tensor) -> list[Tensor]:
 
 
 def sample_figures(one: Evaluation) -> dict[str, Figure]:
-    """Draw samples beside data, as pictures or as points in the plane; the captions are the keys."""
+    """Draw samples beside data, row beside row or as points in the plane; the captions are the keys."""
     plots = one.plot_data
-    if plots.transform.kind == "image" and plots.data.ndim == 4 and plots.data.shape[1] in (1, 3):
+    if not plots.transform.columnar and 3 <= plots.data.ndim <= 5:
+        part = left_out(plots.transform.shape)
+        words = f": {part}" if part else ""
         return {
-            "Samples": plot.images(plots.samples[:IMAGES]),
-            "Held-out data": plot.images(plots.data[:IMAGES]),
+            f"Samples{words}": plot.rows(plots.samples[:IMAGES]),
+            f"Held-out data{words}": plot.rows(plots.data[:IMAGES]),
         }
     d = plots.data[0].numel()
     if d == 1:
@@ -72,20 +75,23 @@ def sample_figures(one: Evaluation) -> dict[str, Figure]:
 
 
 def copies_figure(one: Evaluation) -> Figure | None:
-    """Draw the samples that are closest to a training picture, and below each that picture."""
+    """Draw the samples that are closest to a training row, and below each that row; None for rows of columns."""
     plots = one.plot_data
-    if plots.transform.kind != "image" or not len(plots.closest) or plots.closest.shape[1] not in (1, 3):
+    if plots.transform.columnar or not len(plots.closest) or not 3 <= plots.closest.ndim <= 5:
         return None
     labels = [f"{distance:.3g}" for _, _, distance in one.copies.closest] if one.copies else []
     both = torch.cat([plots.closest, plots.originals])
-    return plot.images(both, len(plots.closest), [*labels, *[""] * len(plots.originals)])
+    return plot.rows(both, len(plots.closest), [*labels, *[""] * len(plots.originals)])
 
 
 def trajectory_figure(one: Evaluation) -> tuple[str, Figure]:
     """Draw samples on their way from source to data, with a caption."""
     plots, states, t = one.plot_data, one.plot_data.trajectories, one.plot_data.times
-    if plots.transform.kind == "image" and states.ndim == 5 and states.shape[2] in (1, 3):
-        return "Pictures on their way from noise (left) to data (right)", plot.trajectories(states, t)
+    if states.ndim in (5, 6):
+        part = left_out(plots.transform.shape)
+        caption = f"{'Pictures' if states.ndim == 5 else 'Volumes'} on their way from noise (left) to data (right)"
+        shown = visible(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        return f"{caption}: {part}" if part else caption, plot.trajectories(shown, t)
     flat = states.flatten(2)
     k, n, d = flat.shape
     if d == 1:

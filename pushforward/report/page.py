@@ -67,7 +67,7 @@ def page(report: Findings) -> str:
         f"{report.n:,} samples (seed {report.seed}) against {reference.compared:,} rows of {reference.source}: {rows}. "
         "The floor is what real rows score in the samples' place: perfect samples reach it, and only copies or samples "
         "that are too narrow go beyond. Intervals are 95 %. Distances are in standard deviations of the data's columns "
-        "(of all pixels for pictures)."
+        "(of all pixels for pictures, of a channel for sequences and volumes)."
     )
 
     # the answer first, a line for each run

@@ -134,8 +134,8 @@ def memory_parts(one: Evaluation) -> list[str]:
     parts = [paragraph(summary), *audit, html_figure(histogram, "How far the nearest training row is", small=True)]
     pictures = figures.copies_figure(one)
     if pictures is not None:
-        parts.append(html_figure(pictures, "The samples closest to a training picture, and below each that picture"))
-    elif len(plots.closest) and plots.transform.kind != "image":
+        parts.append(html_figure(pictures, "The samples closest to a training row, and below each that row"))
+    elif len(plots.closest) and plots.transform.columnar:
         (names, samples), (_, originals) = (cells(plots.transform, x) for x in (plots.closest, plots.originals))
         lines = []
         for (i, j, distance), sample, original in zip(copies.closest, samples, originals, strict=True):
@@ -277,7 +277,6 @@ def configuration_table(one: Evaluation) -> str:
 def details(one: Evaluation) -> str:
     """Write all sections of one run, in their order on the page."""
     plots, timing = one.plot_data, one.timing
-    image = plots.transform.kind == "image"
     parts = [html_section("Quality", quality_table(one))]
 
     # what no number says: the samples themselves
@@ -286,7 +285,7 @@ def details(one: Evaluation) -> str:
     parts.append(
         html_section("Samples beside data", f"<div class=pair>{beside}</div>" if len(pictures) > 1 else beside)
     )
-    if not image:
+    if plots.transform.columnar:
         caption, picture = figures.column_figure(one)
         table = html_table(*cells(plots.transform, plots.samples[:ROWS]))
         parts.append(html_section("Columns", html_figure(picture, caption), paragraph("Some samples:"), table))
@@ -296,7 +295,7 @@ def details(one: Evaluation) -> str:
     # the field and its training
     parts += curve_sections(one)
     caption, picture = figures.trajectory_figure(one)
-    parts.append(html_section("Trajectories", html_figure(picture, caption, small=not image)))
+    parts.append(html_section("Trajectories", html_figure(picture, caption, small=plots.trajectories.ndim < 5)))
     if one.likelihood is not None:
         parts.append(html_section("Likelihood", *likelihood_parts(one.likelihood)))
     parts.append(html_section("Training", *training_parts(one)))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pushforward.run.classifier import train_classifier as train_classifier
     from pushforward.run.conditions import guided as guided
     from pushforward.run.drawing import picture as picture
+    from pushforward.run.drawing import picture_note as picture_note
     from pushforward.run.drawing import preview as preview
     from pushforward.run.folder import RunFile as RunFile
     from pushforward.run.folder import history as history

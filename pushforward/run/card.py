@@ -34,7 +34,8 @@ def card(model: Model, name: str, license: str, pictured: bool = False) -> str:
 
 def _head(model: Model, license: str) -> list[str]:
     """What the Hub reads: license, library, tags, and the task where it has a name for it."""
-    kind = {"array": "arrays", "image": "images"}.get(model.transform.kind, "tabular")
+    kinds = {"array": "arrays", "image": "images", "sequence": "time-series", "volume": "volumes"}
+    kind = kinds.get(model.transform.kind, "tabular")
     tags = ["flow-matching", "diffusion", "generative-model", kind]
     lines = ["---", f"license: {license}", "library_name: pushforward", "tags:", *(f"- {tag}" for tag in tags)]
     unconditional = model.run.config.condition.condition != "labels"
@@ -45,7 +46,13 @@ def _head(model: Model, license: str) -> list[str]:
 
 def _title(model: Model, name: str, pictured: bool) -> list[str]:
     """What the model makes, and a picture of it."""
-    rows = {"array": "rows of numbers", "image": "pictures", "table": "rows of a table"}[model.transform.kind]
+    rows = {
+        "array": "rows of numbers",
+        "image": "pictures",
+        "sequence": "sequences",
+        "volume": "volumes",
+        "table": "rows of a table",
+    }[model.transform.kind]
     given = {
         "labels": " The class of each sample can be asked for (`y`).",
         "columns": " What is known of some columns can be given (`where`), and the rest follows.",

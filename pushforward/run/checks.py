@@ -42,12 +42,14 @@ def check_request(request: RowRequest, config: Config) -> None:
     paired = config.path.coupling != "independent" or config.objective.objective not in ("auto", "flow")
     if request.reflow is not None and (request.data is not None or paired):
         raise InputError("--reflow: takes its own pairs, without DATA, --coupling and --objective")
+    if request.reflow is not None and request.layout is not None:
+        raise InputError(f"--layout {request.layout}: --reflow takes the layout of its run; leave it out")
 
 
 def check(config: Config, execution: Execution, kind: str = "array", pairs: bool = False) -> None:
     """InputError for a resolved configuration that cannot be trained in this way.
 
-    On rows of a ``kind`` ("array", "image", "table"), which came in ``pairs`` with their source points or did not.
+    On rows of a ``kind`` (`DataKind`), which came in ``pairs`` with their source points or did not.
     """
     batch, parts = config.train.batch, execution.accumulate * execution.processes.count
     assert batch is not None  # resolved
@@ -113,6 +115,9 @@ def _begin_or_go_on(folder: Path, run: RunFile) -> RunFile:
         if before.data.fingerprint != run.data.fingerprint:
             then, now = before.data, run.data
             changed.insert(0, f"the data differ ({then.source}: {then.rows} rows, now {now.source}: {now.rows})")
+            said = [record.transform.get("layout") for record in (then, now)]
+            if said[0] != said[1]:
+                changed.insert(1, f"--layout was {said[0]}, is {said[1]}")
         if changed:
             raise InputError(
                 f"{folder} holds a run of another configuration: {'; '.join(changed)}. Choose another --out, or give "

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pushforward.data import UserRows as Rows
     from pushforward.run.model import Model
 
-__all__ = ["PREVIEW", "picture", "preview"]
+__all__ = ["PREVIEW", "picture", "picture_note", "preview"]
 
 PICTURED, STEPS = 64, 20
 PREVIEW = PICTURED * STEPS  # evaluations of the network
@@ -25,10 +25,22 @@ def preview(model: Model, path: Path | None) -> None:
         picture(rows, model.transform, path)
 
 
+def _drawn_whole(transform: Transform) -> bool:
+    """Whether rows are drawn one beside the other."""
+    return not transform.columnar and 2 <= len(transform.shape) <= 4
+
+
+def picture_note(transform: Transform) -> str:
+    """Say what `picture` shows of rows that it does not show in whole; empty otherwise."""
+    from pushforward.plot.grids import left_out
+
+    return left_out(transform.shape) if _drawn_whole(transform) else ""
+
+
 def picture(
     rows: Rows, transform: Transform, path: Path, labels: list[str] | None = None, columns: int | None = None
 ) -> None:
-    """Samples as a picture: a grid of images with their labels, a scatter of two columns, or a histogram per column."""
+    """Samples as a picture: images, sequences or slices with their labels, a scatter, or a histogram per column."""
     import numpy as np
     import torch
 
@@ -39,8 +51,8 @@ def picture(
     values = rows if isinstance(rows, np.ndarray) else plot_values(rows)
     x = torch.as_tensor(np.asarray(values, dtype=np.float64))
     figure: Figure
-    if transform.kind == "image" and x.ndim in (3, 4):
-        figure = plot.images(transform.forward(rows), columns, labels)
+    if _drawn_whole(transform):
+        figure = plot.rows(transform.forward(rows), columns, labels)
     elif x.ndim == 2 and x.shape[1] == 2:
         figure = plot.scatter({"samples": x})
     else:

@@ -40,7 +40,7 @@ TYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32
 
 
 class Units(nn.Module):
-    """`Transform.inverse` of arrays and pictures: ``x scale + mean + low``, rounded for integers, varying in its range.
+    """`Transform.inverse` of arrays of every layout: ``x scale + mean + low``, rounded for integers, in its range.
 
     ``[n, *shape] -> [n, *row_shape]``, computed in float64, in the type of the data (int64 where torch has it not).
     """
@@ -57,8 +57,7 @@ class Units(nn.Module):
         varying = [column for column in columns if not column.constant]
         self.row_shape, self.image = transform.row_shape, transform.kind == "image"
         self.integer = columns[0].integer
-        # of the two layouts of a colour picture a model has channels first
-        self.channels_last = self.image and len(self.row_shape) == 3 and transform.shape != self.row_shape
+        self.channels_last = transform.axes.channel_axis == -1  # in the user's rows; a model has them first
         self.dtype = getattr(torch, columns[0].type) if columns[0].type in TYPES else torch.int64
         self.constant = len(varying) < len(columns)
         numbers = torch.int64 if self.integer else torch.float64
@@ -71,9 +70,12 @@ class Units(nn.Module):
             ("low", [c.low for c in columns], numbers),
             ("least", [a for a, _ in ends], torch.float64),
             ("most", [b for _, b in ends], torch.float64),
-            ("place", [i for i, c in enumerate(columns) if not c.constant], torch.int64),
         ):
-            self.register_buffer(name, torch.tensor(values, dtype=dtype))
+            # of sequences and volumes a column is a channel, before the axes of space
+            space = () if self.image else transform.axes.space
+            self.register_buffer(name, torch.tensor(values, dtype=dtype).reshape(-1, *(1 for _ in space)))
+        place = [i for i, c in enumerate(columns) if not c.constant]
+        self.register_buffer("place", torch.tensor(place, dtype=torch.int64))
 
     @staticmethod
     def fits(transform: Transform) -> bool:
@@ -84,14 +86,15 @@ class Units(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.movedim(1, -1) if self.channels_last else x
         values = x.double() * self.scale + self.mean
         if self.constant:
-            values = values.new_zeros(x.shape[0], len(self.low)).index_copy(1, self.get_buffer("place"), values)
+            whole = values.new_zeros(x.shape[0], len(self.low), *x.shape[2:])
+            values = whole.index_copy(1, self.get_buffer("place"), values)
         if self.integer:
             values = values.round().clamp(self.least, self.most).long() + self.low
         else:
             values = (values + self.low).clamp(self.least, self.most)
+        values = values.movedim(1, -1) if self.channels_last else values
         return values.to(self.dtype).reshape(x.shape[0], *self.row_shape)
 
 

@@ -27,8 +27,8 @@ def single_process() -> Processes:
 class RowRequest:
     """The rows to train on: ``data`` as of `data.load`, or pairs that the run ``reflow`` makes (`pairs`).
 
-    ``schema`` says of the columns of a table what is not to be inferred, ``resize`` is the size of pictures, and
-    ``header`` whether the first line of a text file names the columns.
+    ``schema`` says of the columns of a table what is not to be inferred, ``resize`` is the size of pictures,
+    ``header`` whether the first line of a text file names the columns, and ``layout`` what the axes of an array are.
     """
 
     data: Any | None
@@ -36,6 +36,7 @@ class RowRequest:
     resize: str | int | Sequence[int] | None = None
     reflow: Path | None = None
     header: bool | None = None
+    layout: str | None = None
 
 
 @dataclass(frozen=True)

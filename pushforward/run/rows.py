@@ -46,7 +46,15 @@ def read_rows(request: RowRequest, folder: Path, seed: int, execution: Execution
 
     if request.reflow is None:
         progress = watcher.preparing("data")
-        data = load(request.data, request.schema, request.resize, folder, progress, header=request.header)
+        data = load(
+            request.data,
+            request.schema,
+            request.resize,
+            folder,
+            progress,
+            header=request.header,
+            layout=request.layout,
+        )
         data = replace(data, name=writable(data.name))
         return RunRows(data, writable(str(request.data)) if isinstance(request.data, str | Path) else data.name)
     # made by the main process, and read back by the others

@@ -57,6 +57,7 @@ def train(
     schema: str | Path | Mapping[str, Any] | None = None,
     header: bool | None = None,
     resize: str | int | Sequence[int] | None = None,
+    layout: Literal["sequence", "image", "volume", "vector"] | None = None,
     reflow: str | Path | None = None,
     device: str = "cpu",
     processes: Processes | None = None,
@@ -85,6 +86,7 @@ def train(
         schema: what is not to be inferred of the columns of a table, a dict or a JSON file (see `read_schema`).
         header: whether the first line of a text file names the columns; found out otherwise.
         resize: pictures are scaled to cover this size and cut to it: 64, "48x64".
+        layout: what the axes of an array are, see `data.load`; more than two are an image otherwise.
         reflow: the folder of a run, of whose pairs (source point, sample) the new model is trained, in place of data.
         device, processes, accumulate, shard, compiled: where and how a step is computed, see `Execution`. The first
             step of a ``compiled`` training takes half a minute, those after it a tenth less (a transformer on a CPU).
@@ -113,7 +115,7 @@ def train(
     }
     config, own = replaced(config or Config(), chosen)
     train_run(
-        RowRequest(data, schema, resize, None if reflow is None else Path(reflow), header),
+        RowRequest(data, schema, resize, None if reflow is None else Path(reflow), header, layout),
         Path(out),
         config,
         training_budget(steps, minutes),

@@ -43,6 +43,7 @@ class Raw:
     classes: tuple[str, ...] = ()  # labels are numbers of these, if there are any
     notes: tuple[str, ...] = ()  # what was left out, fetched or guessed, a line each
     text: TextSource = field(default_factory=TextSource)  # how a table in text is written
+    pictures: bool = False  # whether it is known that the rows are pictures
 
 
 def read_raw(
@@ -74,17 +75,38 @@ def read_source(
     size: Size | None = None,
     progress: Watch = None,
     header: bool | None = None,
+    layout: str | None = None,
 ) -> Raw:
-    """Read rows as they stand in the source; only what makes reading itself impossible is an error."""
-    raw = _read(source, schema, size, header, Progress.of(progress))
+    """Read rows as they stand in the source; only what makes reading itself impossible is an error.
+
+    The name of a ``layout`` is that of arrays: any other source is refused.
+    """
+    if layout not in (None, "image") and size is not None:
+        raise InputError(f"--resize and --layout {layout}: only pictures are given a size; leave out one of them")
+    raw = _read(source, schema, size, header, Progress.of(progress), layout)
+    if layout is not None and not isinstance(raw.rows, np.ndarray):
+        raise _no_array(raw.origin, layout, "a table")
     if size is None:
         return raw
     if not isinstance(raw.rows, np.ndarray):
         raise InputError(f"{raw.origin}: a size is for pictures, and this is a table")
-    return replace(raw, rows=resize(raw.rows, size, raw.origin))
+    return replace(raw, rows=resize(raw.rows, size, raw.origin), pictures=True)
 
 
-def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | None, progress: Progress) -> Raw:
+def _no_array(origin: str, layout: str, found: str) -> InputError:
+    """What is said of a layout for a source that holds no array."""
+    ends = ", ".join(endings("array", written=True))
+    return InputError(f"{origin}: --layout {layout} is for arrays ({ends}), and this is {found}; leave it out")
+
+
+def _read(
+    source: DataSource,
+    schema: Schema,
+    size: Size | None,
+    header: bool | None,
+    progress: Progress,
+    layout: str | None = None,
+) -> Raw:
     if isinstance(source, Tensor):
         tensor = source.detach().cpu()
         return Raw("tensor", "the tensor", (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
@@ -103,6 +125,8 @@ def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | 
             return Raw(name, name, *BUILTIN[name](), classes=CLASSES.get(name, ()))
         files, notes = (_remote_files(place), ()) if is_url(place) else _local_files(path)
         form = format_of(files[0]) or FOLDER  # what has no known ending was found by its first bytes
+        if layout is not None and form.kind != "array":
+            raise _no_array(name, layout, "a folder of pictures" if form.kind == "picture" else "a table")
         fetched = _fetch(place, files, progress)
         folder = path if path.is_dir() else None
         found = FileSet(name, tuple(files), folder, schema, size, header, sheet)
@@ -113,7 +137,8 @@ def _read(source: DataSource, schema: Schema, size: Size | None, header: bool | 
         ) from error
     stem = files[0].stem if is_url(place) and len(files) == 1 else path.stem
     said = (*fetched, *notes, *contents.notes)
-    return Raw(stem, name, contents.rows, contents.labels, contents.classes, said, contents.text)
+    pictures = form.kind != "array" and isinstance(contents.rows, np.ndarray)
+    return Raw(stem, name, contents.rows, contents.labels, contents.classes, said, contents.text, pictures)
 
 
 def _without_sheet(name: str) -> tuple[str, str | None]:
