@@ -12,6 +12,7 @@ from pushforward.registry import on_first_use
 from pushforward.version import __version__
 
 if TYPE_CHECKING:
+    from pushforward.config import RECIPES as RECIPES
     from pushforward.coupling import COUPLINGS as COUPLINGS
     from pushforward.coupling import Immiscible as Immiscible
     from pushforward.coupling import OptimalTransport as OptimalTransport

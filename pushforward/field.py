@@ -156,9 +156,10 @@ class Preconditioned(Field):
 
     ``c_skip = alpha data_std^2 / s^2``, ``c_out = beta data_std / s``, ``c_in = 1/s``, ``c_noise = log(beta/alpha)/4``.
 
-    With ``alpha = 1`` these are the coefficients of EDM. ``c_noise`` stops at the noise-to-signal ratios 80 and 0.002,
-    so that both ends are numbers. The best network is 0 for normal data of variance ``data_std^2``. For unit data it
-    predicts ``-v / |(alpha, beta)|``, and like v it determines every other quantity at every time.
+    With ``alpha = 1`` these are the coefficients of EDM. ``c_noise`` stops at the noise-to-signal ratios 80 (or the
+    larger one in which the schedule begins) and 0.002, so that both ends are numbers. The best network is 0 for normal
+    data of variance ``data_std^2``. For unit data it predicts ``-v / |(alpha, beta)|``, and like v it determines every
+    other quantity at every time.
     Raises ValueError off affine paths, and for an answer of another shape than the points have.
     Reference: Karras et al. 2022, table 1 and appendix B.6.
     """
@@ -172,12 +173,18 @@ class Preconditioned(Field):
         if not (self.data_std > 0 and math.isfinite(self.data_std)):
             raise ValueError(f"Preconditioned: data_std = {self.data_std:g} must be positive")
 
+    @property
+    def _highest(self) -> float:
+        """The noise-to-signal ratio at which ``c_noise`` stops: 80, or that in which the schedule begins."""
+        alpha, beta = self.path.affine_schedule()(torch.zeros((), dtype=torch.float64))
+        return HIGHEST if alpha == 0 else max(HIGHEST, float(beta / alpha))
+
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         schedule, variance = self.path.affine_schedule(), self.data_std**2
         t = clock(t, x)
         alpha, beta = schedule(t)
         s = torch.hypot(beta, self.data_std * alpha)
-        noise = (-schedule.log_snr(t)).clamp(math.log(LOWEST), math.log(HIGHEST)) / 4
+        noise = (-schedule.log_snr(t)).clamp(math.log(LOWEST), math.log(self._highest)) / 4
         f = same_shape(self.net(bcast(1 / s, x) * x, for_net(noise, x), y), x, "Preconditioned")
         skip, out = alpha * beta * (1 - variance) / s.square(), (alpha.square() + beta.square()) * self.data_std / s
         v = bcast(skip, x) * x - bcast(out, x) * f

@@ -25,6 +25,7 @@ __all__ = [
     "Importance",
     "antithetic",
     "cosine",
+    "discrete",
     "even",
     "karras",
     "ladder",
@@ -103,6 +104,19 @@ def ladder(
     rungs = torch.linspace(math.log(top), math.log(lowest), int(levels), device=generator.device, dtype=torch.float64)
     rung = torch.randint(int(levels), (n,), generator=generator, device=generator.device)
     return schedule.time_of_log_snr(-rungs)[rung].clamp(max=LATEST)
+
+
+def discrete(
+    n: int, generator: torch.Generator, schedule: Schedule | None = None, steps: float = 1000
+) -> Float[Tensor, "n"]:
+    """One of the times ``t = 1 - k/steps``, k = 1 ... steps, all equally likely: those of DDPM's chain.
+
+    Reference: Ho et al. 2020, algorithm 1, whose k this is.
+    """
+    if not steps == int(steps) >= 1:
+        raise ValueError(f"discrete: needs a whole number of steps, at least 1, not {steps:g}")
+    k = torch.randint(1, int(steps) + 1, (n,), generator=generator, device=generator.device)
+    return 1 - k.double() / int(steps)
 
 
 def _needed(schedule: Schedule | None, name: str) -> Schedule:
@@ -250,6 +264,7 @@ TIMES: dict[str, Callable[..., TimeLaw]] = {
     "antithetic": configurable(antithetic, 3),
     "even": configurable(even, 3),
     "ladder": configurable(ladder, 3),
+    "discrete": configurable(discrete, 3),
 }
 
 # name -> what builds the grid from its number of steps, the schedule and its parameters

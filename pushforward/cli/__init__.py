@@ -23,11 +23,13 @@ from pushforward.cli.drawing import gallery
 from pushforward.cli.evaluating import evaluate
 from pushforward.cli.looking import info, inspect, verify
 from pushforward.cli.plugin import plugged
+from pushforward.cli.recipe import recipe_config, shown
 from pushforward.cli.sampling import sample, tune
 from pushforward.cli.scoring import encode, score
 from pushforward.cli.sharing import export, push
 from pushforward.cli.terminal import discard, progress_bar, say
 from pushforward.cli.training import train
+from pushforward.config import Config
 from pushforward.errors import InputError, nearest
 from pushforward.files.limits import allowing
 
@@ -79,6 +81,8 @@ def run(args: list[str] | None) -> None:
         say(__version__)
         return
     try:
+        if shown(args):
+            return
         with plugged(args):
             parse_command(args)()
     except InputError as error:
@@ -95,11 +99,11 @@ def run(args: list[str] | None) -> None:
 
 def parse_command(args: list[str]) -> Callable[[], None]:
     """The command that ``args`` say, with its arguments; leaves with the parser's message where they are none."""
-    message = io.StringIO()
+    message, config = io.StringIO(), recipe_config(args)
     try:
         with contextlib.redirect_stderr(message):
             command: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
-                {name: deferred(function) for name, function in COMMANDS.items()},
+                {name: deferred(function, config) for name, function in COMMANDS.items()},
                 prog="pushforward",
                 description="Flow matching and diffusion models: give it data, get a generative model.",
                 args=args,
@@ -112,10 +116,11 @@ def parse_command(args: list[str]) -> Callable[[], None]:
     return command
 
 
-def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+def deferred(function: Callable[..., None], config: Config) -> Callable[..., Callable[[], None]]:
     """Fill in the arguments of a command without running it, so that parsing errors are told apart from its own.
 
-    Every command takes besides ``--largest``, how much a file may unpack to, and ``--plugin`` (`plugged`).
+    Every command takes besides ``--largest``, how much a file may unpack to, and ``--plugin`` (`plugged`). The flags of
+    a configuration begin with those of ``config``.
     """
 
     def prepare(*args: Any, largest: str | None = None, plugin: object = (), **options: Any) -> Callable[[], None]:
@@ -129,7 +134,8 @@ def deferred(function: Callable[..., None]) -> Callable[..., Callable[[], None]]
         Parameter("largest", Parameter.KEYWORD_ONLY, default=None, annotation=Largest),
         Parameter("plugin", Parameter.KEYWORD_ONLY, default=(), annotation=Plugin),
     ]
-    given = [*Signature.from_callable(function, eval_str=True).parameters.values(), *more]
+    own = Signature.from_callable(function, eval_str=True).parameters.values()
+    given = [*(p.replace(default=config) if p.annotation is Config else p for p in own), *more]
     prepare.__doc__ = function.__doc__
     prepare.__annotations__ = {p.name: p.annotation for p in given}
     prepare.__dict__["__signature__"] = Signature(given)

@@ -9,7 +9,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from pushforward.cli.flags import ColumnFlags, LayoutFlag
 from pushforward.cli.terminal import pick_device, progress_bar, say, tell
-from pushforward.config import Config
+from pushforward.config import RECIPES, Config
 from pushforward.progress import Progress
 
 __all__ = ["train"]
@@ -24,6 +24,10 @@ def train(
     reflow: Annotated[
         Path | None, arg(metavar="RUN", help="instead of DATA: straighten the ways of this run by its own pairs")
     ] = None,
+    recipe: Annotated[
+        str | None, arg(metavar="NAME", help=f"settings of a paper, which other flags change: {', '.join(RECIPES)}")
+    ] = None,
+    show: Annotated[FlagCreatePairsOff[bool], arg(help="print what the recipe sets, and do nothing")] = False,
     steps: Annotated[int | None, arg(metavar="INT", help="optimiser steps (20,000 if no budget)")] = None,
     minutes: Annotated[float | None, arg(metavar="FLOAT", help="minutes of training")] = None,
     checkpoint_every: Annotated[int, arg(help="steps between checkpoints")] = 5000,

@@ -2,12 +2,14 @@
 
 from pushforward.config.components import Components, components, network, resolve
 from pushforward.config.own import OWN, OwnParts, current_parts, describe_places, providing, replaced
+from pushforward.config.recipes import RECIPES, Recipe
 from pushforward.config.sections import (
     ConditionConfig,
     Config,
     NetConfig,
     ObjectiveConfig,
     PathConfig,
+    SampleConfig,
     Section,
     TrainConfig,
 )
@@ -15,6 +17,7 @@ from pushforward.config.spec import Spec, make
 
 __all__ = [
     "OWN",
+    "RECIPES",
     "Components",
     "ConditionConfig",
     "Config",
@@ -22,6 +25,8 @@ __all__ = [
     "ObjectiveConfig",
     "OwnParts",
     "PathConfig",
+    "Recipe",
+    "SampleConfig",
     "Section",
     "Spec",
     "TrainConfig",

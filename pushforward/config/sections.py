@@ -130,6 +130,17 @@ class ConditionConfig(Section):
     """share of the rows that are told nothing (0.1 for labels, 0.8 for columns)"""
 
 
+class SampleConfig(Section):
+    """How a run is sampled by those who say nothing: the defaults (the measured ones), or what a recipe asks for."""
+
+    sample_stepper: str = registered(
+        "default", "method of sampling this run where nothing is said", "sample", "STEPPERS", "stepper", True, "default"
+    )
+    sample_grid: str = registered("default", "its grid", "times", "GRIDS", "grid", True, "default")
+    sample_steps: Positive | None = None
+    """its steps"""
+
+
 class TrainConfig(Section):
     """How it is trained."""
 
@@ -165,3 +176,4 @@ class Config(Section):
     net: NetConfig = NetConfig()
     condition: ConditionConfig = ConditionConfig()
     train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()

@@ -187,7 +187,7 @@ class Model:
 
     def default_sampler(self, steps: int | None = None) -> Sampler:
         """What `sample` does with so many steps where nothing was tuned, see `sampling.default_sampler`."""
-        return default_sampler(self.field, self.transform.kind, steps)
+        return default_sampler(self.field, self.transform.kind, steps, self.run.config.sample)
 
     def _generate(self, n: int, condition: Tensor | None, sampling: Sampling) -> Tensor:
         """Samples in model units ``[n, *d]``, of which each process makes some."""

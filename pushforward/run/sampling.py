@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pushforward.config.sections import SampleConfig
+from pushforward.errors import InputError
 from pushforward.progress import SILENT, Progress
 from pushforward.run.conditions import Guidance
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from pushforward.field import Field
     from pushforward.sample import Sampler
 
-__all__ = ["TABLE_GRID", "Sampling", "default_sampler"]
+__all__ = ["TABLE_GRID", "Sampling", "check_sampler", "default_sampler"]
 
 TABLE_GRID = "shifted:1,2"  # where steps lie for a table, where nothing else is said
 
@@ -34,17 +36,47 @@ class Sampling:
         return replace(self, seed=seed, first=first, progress=SILENT)
 
 
-def default_sampler(field: Field, kind: str, steps: int | None = None) -> Sampler:
+def default_sampler(
+    field: Field,
+    kind: str,
+    steps: int | None = None,
+    said: SampleConfig = SampleConfig(),  # noqa: B008  (frozen)
+) -> Sampler:
     """What samples rows of a ``kind`` with so many steps where nothing was tuned and nothing is said.
 
     Of a table it goes nearer to the data than the default of `integrate`: rare values beside frequent ones would be
-    lost in the noise that that ends with.
+    lost in the noise that that ends with. What the run's configuration ``said`` of its sampler goes before: that of a
+    recipe.
     """
     from pushforward.config import make
-    from pushforward.sample import DEFAULT_STEPS, Sampler, default_stepper
+    from pushforward.sample import DEFAULT_STEPS, STEPPERS, Sampler, default_stepper
     from pushforward.times import GRIDS
 
+    if said != SampleConfig():
+        steps = steps or said.sample_steps or DEFAULT_STEPS
+        method = None if said.sample_stepper == "default" else make(STEPPERS, said.sample_stepper, "stepper")
+        if said.sample_grid == "default":
+            return Sampler(method, steps=steps)
+        schedule = field.path.affine_schedule() if field.path.predictions else None
+        given = {"steps": steps, "schedule": schedule}
+        return Sampler(method, make(GRIDS, said.sample_grid, "grid", given))
     if kind != "table" or not field.path.predictions:
         return Sampler(steps=steps)
     given = {"steps": steps or DEFAULT_STEPS, "schedule": field.path.affine_schedule()}
     return Sampler(default_stepper(field), make(GRIDS, TABLE_GRID, "grid", given))
+
+
+def check_sampler(field: Field, said: SampleConfig) -> None:
+    """InputError, naming the flag, for the sampler of a configuration that the path of its field does not allow."""
+    from pushforward.sample.stepper import check_needs
+
+    if said == SampleConfig():
+        return
+    try:
+        grid, stepper = default_sampler(field, "array", said=said).plan(field)
+    except ValueError as error:
+        raise InputError(f"--sample-grid {said.sample_grid}: {error}") from error
+    try:
+        check_needs(stepper, field, grid)
+    except ValueError as error:
+        raise InputError(f"--sample-stepper {said.sample_stepper}: {error}") from error

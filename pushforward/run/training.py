@@ -16,10 +16,12 @@ from pushforward.progress import Progress
 from pushforward.run.callbacks import RunCallbacks
 from pushforward.run.checks import check, check_counts, check_request, claimed
 from pushforward.run.folder import DataRecord, RunFile
+from pushforward.run.forewarn import forewarning
 from pushforward.run.loading import load
 from pushforward.run.model import Model
 from pushforward.run.request import Execution, RowRequest, Watcher
 from pushforward.run.rows import RunBatches, RunRows, read_rows
+from pushforward.run.sampling import check_sampler
 from pushforward.run.selection import keep_best
 from pushforward.run.tracking import tracking
 from pushforward.version import __version__
@@ -162,8 +164,11 @@ def train_run(
     config = resolve(config, spec)
     own = (current_parts() if own is None else own).fitting(config)
     parts, net = components(config, spec, own), network(config, spec, own)
+    check_sampler(parts.field_of(net), config.sample)
     check(config, execution, rows.data.transform.kind, data.pairs)
     record = describe(config, data, net, own.places(config))
+    if watcher.warn is not None and (warning := forewarning(config, parts, spec.shape)):
+        watcher.warn(warning)
     with ExitStack() as held:
         # one trainer for a folder: whoever is killed lets go of it
         record = processes.on_main(lambda: held.enter_context(claimed(folder, record))) or record
