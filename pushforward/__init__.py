@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from pushforward.sample import Stepper as Stepper
     from pushforward.sample import StochasticHeun as StochasticHeun
     from pushforward.sample import Trajectory as Trajectory
+    from pushforward.sample import Unrolled as Unrolled
     from pushforward.sample import generate as generate
     from pushforward.sample import integrate as integrate
     from pushforward.sample import reverse_sigma as reverse_sigma

@@ -20,18 +20,15 @@ from pushforward.errors import InputError, one_line
 from pushforward.field import Learned
 from pushforward.files.writing import written_whole
 from pushforward.run.conditions import guided
-from pushforward.sample import Sampler
-from pushforward.sample.noise import Brownian, NoiseStreams, StepNoise
-from pushforward.sample.stepper import ConditionedField
+from pushforward.sample import Sampler, Unrolled
 from pushforward.version import __version__
 
 if TYPE_CHECKING:
     from pushforward.data import Transform
-    from pushforward.field import Field
     from pushforward.run.model import Model
     from pushforward.sample import Stepper
 
-__all__ = ["ABOUT", "EXPORT_STEPS", "Units", "UnrolledSampler", "export_model"]
+__all__ = ["ABOUT", "EXPORT_STEPS", "SamplerProgram", "Units", "export_model"]
 
 ABOUT = "pushforward.json"  # inside the file: what it is
 EXPORT_STEPS = 20
@@ -98,26 +95,15 @@ class Units(nn.Module):
         return values.to(self.dtype).reshape(x.shape[0], *self.row_shape)
 
 
-class UnrolledSampler(nn.Module):
-    """`integrate` with its grid, stepper and guidance filled in: source draws ``x0 [n, *shape]`` to samples.
+class SamplerProgram(nn.Module):
+    """Source draws ``x0 [n, *shape]`` to samples in the user's units; ``y [n]`` are classes by number, -1 for none."""
 
-    ``y [n]`` are classes by number, -1 for none. The coefficients of the steps are computed once, here.
-    """
-
-    def __init__(
-        self, net: nn.Module, field: Field, stepper: Stepper, grid: Tensor, like: Tensor, units: nn.Module
-    ) -> None:
+    def __init__(self, steps: Unrolled, units: nn.Module) -> None:
         super().__init__()
-        self.net, self.field, self.stepper, self.units = net, field, stepper, units
-        self.times = [t.clone() for t in grid]
-        self.state = stepper.init(ConditionedField(field, None), like, grid)
+        self.steps, self.units = steps, units
 
     def forward(self, x0: Tensor, y: Tensor | None = None) -> Tensor:
-        field, x, state = ConditionedField(self.field, y), self.field.path.initial_state(x0), self.state
-        none = StepNoise(Brownian(NoiseStreams(x0, 0, 0)), 0, 0.0, 1.0)  # drawn by no stepper that is let in
-        for t, s in zip(self.times, self.times[1:], strict=False):
-            x, state = self.stepper.step(field, x, t, s, state, none)
-        out: Tensor = self.units(x)
+        out: Tensor = self.units(self.steps(self.steps.field.path.initial_state(x0), y))
         return out
 
 
@@ -241,7 +227,8 @@ def _sampler_program(model: Model, sampler: Sampler, guidance: float | None, bat
     field = guided(model.field, model.run, guidance)
     field = model.field if guidance == 1 else field  # the same, at half the cost
     units = Units(model.transform) if Units.fits(model.transform) else nn.Identity()
-    module = UnrolledSampler(model.net, field, stepper, grid, x[:1], units.to(model.device))
+    steps = Unrolled(field, x.shape[1:], stepper=stepper, grid=grid, device=model.device)
+    module = SamplerProgram(steps, units.to(model.device))
     about: dict[str, Any] = {"inputs": ["x0", *["y"] * len(y)]}
     about |= {"source": repr(model.field.path.source), "stepper": repr(stepper)}
     about |= {"grid": grid.tolist(), "guidance": guidance}

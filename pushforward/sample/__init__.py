@@ -13,6 +13,7 @@ from pushforward.sample.sampler import DEFAULT_STEPS, Sampler, default_grid, def
 from pushforward.sample.sde import Churn, EulerMaruyama, StochasticHeun, reverse_sigma
 from pushforward.sample.stepper import Stepper, Trajectory
 from pushforward.sample.tune import Trial, Tuned, equidistribution, tune
+from pushforward.sample.unrolled import Unrolled
 
 __all__ = [
     "DDIM",
@@ -41,6 +42,7 @@ __all__ = [
     "Trajectory",
     "Trial",
     "Tuned",
+    "Unrolled",
     "default_grid",
     "default_stepper",
     "equidistribution",
