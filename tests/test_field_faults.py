@@ -236,3 +236,19 @@ def test_chains_have_their_betas_by_name(betas):
     made = make(pf.SCHEDULES, f"ddpm:{betas},200", "schedule")
     assert torch.equal(made.betas, getattr(pf.DDPMSchedule, betas)(200).betas)
     assert len(make(pf.SCHEDULES, "ddpm:steps=50", "schedule").betas) == 50
+
+
+@pytest.mark.parametrize(
+    "schedule", [pf.SCHEDULES["ddpm"](), pf.SCHEDULES["ddpm"]("cosine", 200)], ids=["linear", "cosine"]
+)
+def test_adaptive_densities_arrive_on_the_schedule_of_a_chain(schedule):
+    """Its noise rate jumps at every step: of 148 points 22 did not arrive, at four times the evaluations."""
+    means, stds = 2 * randn(4, 2, seed=1), torch.tensor([0.3, 0.5, 0.2, 0.4], dtype=torch.float64)
+    field = pf.MixtureField(pf.Affine(schedule), means, stds)
+    x = 2 * randn(8, 2, seed=2)
+    found = pf.log_likelihood(field, x, tol=1e-4)
+    smooth = pf.log_likelihood(pf.MixtureField(pf.Affine(pf.VP()), means, stds), x, tol=1e-4)
+    assert bool(found.step_error.isfinite().all()) and found.nfe < 1.5 * smooth.nfe
+    # of the chain's flow, which begins in a law that is normal to alpha_0 only
+    alpha = float(schedule(torch.zeros((), dtype=torch.float64))[0])
+    torch.testing.assert_close(found.log_prob, field.log_prob(x, 1.0), rtol=0, atol=1e-3 + 8 * alpha)

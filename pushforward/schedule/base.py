@@ -27,6 +27,11 @@ class Coefficients(NamedTuple):
 class Schedule(ABC):
     """``t -> (alpha_t, beta_t)``; subclasses give the formula, derivatives follow by autodiff."""
 
+    @property
+    def smooth(self) -> bool:
+        """Whether its derivatives are continuous inside (0, 1); where not, steps across a jump are of first order."""
+        return True
+
     @abstractmethod
     def __call__(self, t: ClockTimes) -> tuple[ClockTimes, ClockTimes]:
         """``(alpha_t, beta_t)``, each of the shape of ``t``; exact at t = 0 and t = 1."""

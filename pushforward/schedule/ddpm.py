@@ -55,6 +55,11 @@ class DDPMSchedule(Schedule):
         abar = torch.cos((k / steps + offset) / (1 + offset) * math.pi / 2).square()
         return DDPMSchedule((1 - abar[1:] / abar[:-1]).clamp(max=0.999))
 
+    @property
+    def smooth(self) -> bool:
+        """False: the noise rate jumps at each whole k."""
+        return False
+
     def index(self, t: ClockTimes) -> ClockTimes:
         """The chain's index ``k = N (1 - t)`` of a time; whole at the chain's own times."""
         return len(self.betas) * (1 - t)
@@ -85,6 +90,18 @@ class DDPMSchedule(Schedule):
         half = self._log_abar(t)[1] / 2
         beta_d_beta = -half * alpha.square()
         return half * alpha, quotient(beta_d_beta, beta), beta_d_beta
+
+    def time_of_log_snr(self, log_snr: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """The time in [0, 1] at which the schedule has this ``log(alpha/beta)``: ``abar = 1/(1 + exp(-2 log_snr))``.
+
+        Values beyond the schedule's range give 0 or 1.
+        """
+        knots = torch.cat([self.betas.new_zeros(1), -torch.log1p(-self.betas).cumsum(0)]).to(log_snr)
+        wanted = torch.nn.functional.softplus(-2 * log_snr, threshold=math.inf).clamp(max=knots[-1])  # -log abar
+        above = torch.searchsorted(knots, wanted.contiguous()).clamp(min=1)
+        below = above - 1
+        k = below + (wanted - knots[below]) / (knots[above] - knots[below])
+        return 1 - k / len(self.betas)
 
     def posterior(self, k: Int[Tensor, "n"]) -> tuple[ClockTimes, ClockTimes, ClockTimes]:
         """``q(x_{k-1} | x_k, data) = N(a data + b x_k, c I)``: the coefficients ``(a, b, c)`` for k = 1 .. N.

@@ -39,6 +39,11 @@ class Warped(Schedule):
         weights: tuple[ClockTimes, ClockTimes] = self.schedule(self.warp(t))
         return weights
 
+    @property
+    def smooth(self) -> bool:
+        """As the schedule."""
+        return self.schedule.smooth
+
     def variance(self, t: ClockTimes) -> ClockTimes:
         return self.schedule.variance(self.warp(t))
 
