@@ -5,11 +5,11 @@
 
 Two problems, sigma = 0.7 and 1: between two Gaussians in two dimensions, where the bridge is known in closed form, and
 from eight Gaussians to two moons. The peer is TorchCFM's `SchrodingerBridgeConditionalFlowMatcher` (POT's Sinkhorn) in
-the loop of its authors: an unweighted loss for the flow, ``lambda(t) s = -eps`` for ``sigma^2/2`` times the score, two networks.
-Ours is `Joint` on `Bridge` with the default weights, one body with two heads and as many weights in all. Both end by the flow
-(Heun, 50 steps) and by the diffusion (Euler-Maruyama, 100 steps). The number is the energy distance of 8,000 ends to as
-many points of the law, over that of fresh points (1 is perfect); for the Gaussians also how far ``Cov(x_0, x_1)`` of
-the diffusion is from that of the bridge.
+the loop of its authors: an unweighted loss for the flow, ``lambda(t) s = -eps`` for ``sigma^2/2`` times the score, two
+networks. Ours is `Joint` on `Bridge` with the default weights, one body with two heads and as many weights in all. Both
+end by the flow (Heun, 50 steps) and by the diffusion (Euler-Maruyama, 100 steps). The number is the energy distance of
+8,000 ends to as many points of the law, over that of fresh points (1 is perfect); for the Gaussians also how far
+``Cov(x_0, x_1)`` of the diffusion is from that of the bridge.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
     pip install --no-deps k-diffusion && pip install torchdiffeq torchsde tqdm diffusers
     python benchmarks/samplers.py [--fast] [--data FILE.npy --std 0.5 --bandwidth 0.08]
+    python benchmarks/samplers.py --learned
 
 The score of a cell is the root mean square distance to the exact flow's end points over their standard deviation.
 Peers: Euler, Heun, DPM-2, LMS, DPM++ 2M (k-diffusion), DPM++ 3M and DEIS-3 (diffusers), each on three grids from sigma
@@ -9,7 +10,8 @@ Peers: Euler, Heun, DPM-2, LMS, DPM++ 2M (k-diffusion), DPM++ 3M and DEIS-3 (dif
 in hindsight for each cell; "usual" the best on the Karras grid. Ours: the default, one method and grid for all cells;
 and `tune`, which is given the field and the number of evaluations. Beside it the sliced Wasserstein distance to the
 exact end points over that of two halves of those: an error made small by shrinking the samples would show there.
-``--fast`` leaves `tune` out; ``--data`` measures a kernel density estimate of your own rows instead.
+``--fast`` leaves `tune` out; ``--data`` measures a kernel density estimate of your own rows instead; ``--learned``
+trains networks of every schedule and prediction and measures the default among all named choices (`samplers_learned`).
 """
 
 import argparse
@@ -175,8 +177,14 @@ def main():
     parser.add_argument("--data", type=Path)
     parser.add_argument("--std", type=float, default=0.5)
     parser.add_argument("--bandwidth", type=float, default=0.08)
+    parser.add_argument("--learned", action="store_true")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    if args.learned:
+        import samplers_learned
+
+        samplers_learned.main()
+        return
     fields = problems()
     if args.data:
         fields = {args.data.name: (kernel_density(np.load(args.data), args.std, args.bandwidth), 384)}

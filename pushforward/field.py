@@ -54,6 +54,14 @@ class Field(ABC):
         """The shape of one point, where it is known."""
         return None
 
+    @property
+    def native(self) -> str:
+        """The prediction that is learned, from which the others are made; "v", which determines all, of exact fields.
+
+        Samplers choose by it where their steps lie: what is made of the noise, say, is uncertain where noise is high.
+        """
+        return "v"
+
     @abstractmethod
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Any = None) -> tuple[Points, ...]:
         """Several predictions at ``x`` ``[n, *d]`` and ``t`` ``()`` or ``[n]`` from one evaluation."""
@@ -104,6 +112,11 @@ class Learned(Field):
         if self.predicts != "velocity":
             self.path.affine_schedule(self.predicts)
 
+    @property
+    def native(self) -> str:
+        """What the network predicts."""
+        return self.predicts
+
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         t = clock(t, x)
         p = same_shape(self.net(x, for_net(t, x), y), x, "Learned")
@@ -130,6 +143,11 @@ class Joint(Field):
         self.path.check_quantities(*self.predicts)
         if self.predicts[0] in SECOND or self.predicts[1] not in SECOND:
             raise ValueError(f"Joint: predicts = {self.predicts}: first velocity, data or v, then score or noise")
+
+    @property
+    def native(self) -> str:
+        """What the first head predicts."""
+        return self.predicts[0]
 
     def evaluate(self, names: tuple[str, ...], x: Points, t: Time, y: Conditioning = None) -> tuple[Points, ...]:
         t = clock(t, x)
@@ -212,6 +230,11 @@ class Energy(Field):
 
     def __post_init__(self) -> None:
         self.path.affine_schedule(self.predicts, "score")
+
+    @property
+    def native(self) -> str:
+        """What its slope predicts."""
+        return self.predicts
 
     def _scalar(self, x: Points, t: Times, y: Conditioning) -> Float[Tensor, "n"]:
         value = self.net(x, for_net(t, x), y)

@@ -54,6 +54,11 @@ class Guided(Field):
         return self.field.path
 
     @property
+    def native(self) -> str:
+        """That of the field."""
+        return self.field.native
+
+    @property
     def shape(self) -> tuple[int, ...] | None:
         """That of the field."""
         return self.field.shape

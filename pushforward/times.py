@@ -24,6 +24,7 @@ __all__ = [
     "TIMES",
     "Importance",
     "antithetic",
+    "both_ends",
     "cosine",
     "discrete",
     "even",
@@ -256,6 +257,19 @@ def quadratic(steps: int, schedule: Schedule | None = None) -> Float[Tensor, "ti
     return 1 - (1 - _steps(steps)).square()
 
 
+def both_ends(
+    steps: int, schedule: Schedule | None = None, first: float = 1.5, last: float = 2.0
+) -> Float[Tensor, "times"]:
+    """``t = 1 - (1 - k^first)^last``: steps that grow from the noise and shrink towards the data.
+
+    For networks that predict the noise or the score, of which the data at high noise are told with an error of
+    ``beta/alpha`` times theirs: short steps there keep it small.
+    """
+    if not (1 <= first < math.inf and 1 <= last < math.inf):
+        raise ValueError(f"both_ends: needs first >= 1 and last >= 1, not {first:g} and {last:g}")
+    return 1 - (1 - _steps(steps).pow(first)).pow(last)
+
+
 # name -> what builds the law from its parameters
 TIMES: dict[str, Callable[..., TimeLaw]] = {
     "uniform": configurable(uniform, 3),
@@ -275,4 +289,5 @@ GRIDS: dict[str, Grid] = {
     "karras": karras,
     "cosine": cosine,
     "quadratic": quadratic,
+    "both_ends": both_ends,
 }

@@ -49,7 +49,7 @@ def default_sampler(
     recipe.
     """
     from pushforward.config import make
-    from pushforward.sample import DEFAULT_STEPS, STEPPERS, Sampler, default_stepper
+    from pushforward.sample import DEFAULT_STEPS, STEPPERS, AdamsMoulton, Sampler
     from pushforward.times import GRIDS
 
     if said != SampleConfig():
@@ -63,7 +63,7 @@ def default_sampler(
     if kind != "table" or not field.path.predictions:
         return Sampler(steps=steps)
     given = {"steps": steps or DEFAULT_STEPS, "schedule": field.path.affine_schedule()}
-    return Sampler(default_stepper(field), make(GRIDS, TABLE_GRID, "grid", given))
+    return Sampler(AdamsMoulton(), make(GRIDS, TABLE_GRID, "grid", given))
 
 
 def check_sampler(field: Field, said: SampleConfig) -> None:

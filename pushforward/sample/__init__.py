@@ -9,7 +9,7 @@ from pushforward.sample.integrate import generate, integrate
 from pushforward.sample.langevin import AnnealedLangevin, Langevin, PredictorCorrector
 from pushforward.sample.multistep import Adams, AdamsMoulton, Multistep
 from pushforward.sample.ode import RK4, Euler, Heun, Kutta3, Midpoint, Ralston, RungeKutta
-from pushforward.sample.sampler import DEFAULT_STEPS, Sampler, default_grid, default_stepper
+from pushforward.sample.sampler import DEFAULT_STEPS, Sampler, default_grid, default_plan, default_stepper
 from pushforward.sample.sde import Churn, EulerMaruyama, StochasticHeun, reverse_sigma
 from pushforward.sample.stepper import Stepper, Trajectory
 from pushforward.sample.tune import Trial, Tuned, equidistribution, tune
@@ -44,6 +44,7 @@ __all__ = [
     "Tuned",
     "Unrolled",
     "default_grid",
+    "default_plan",
     "default_stepper",
     "equidistribution",
     "generate",

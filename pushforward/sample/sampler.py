@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.arguments import check_type
 from pushforward.field import Field
 from pushforward.sample.adaptive import DormandPrince
-from pushforward.sample.multistep import AdamsMoulton
+from pushforward.sample.multistep import AdamsMoulton, Multistep, unipc
 from pushforward.sample.ode import Heun
 from pushforward.sample.stepper import Stepper, check_grid
-from pushforward.times import linear, shifted
+from pushforward.times import both_ends, linear, log_snr, quadratic, shifted
 
-__all__ = ["DEFAULT_STEPS", "Sampler", "default_grid", "default_stepper"]
+__all__ = ["DEFAULT_STEPS", "Sampler", "default_grid", "default_plan", "default_stepper"]
 
 DEFAULT_STEPS = 50
+MANY = 16  # steps from which a third point pays
+AMPLIFIED = 4.0  # times an error of the velocity, beyond which one of the data made of it counts
 
 
 def default_stepper(field: Field) -> Stepper:
@@ -27,8 +30,41 @@ def default_stepper(field: Field) -> Stepper:
 
 
 def default_grid(field: Field, steps: int = DEFAULT_STEPS) -> Float[Tensor, "times"]:
-    """The `shifted` grid, whatever the schedule; equal steps where the path has none."""
+    """The `shifted` grid, whatever the schedule and the network, of densities; equal steps where the path has none."""
     return shifted(steps, field.path.affine_schedule()) if field.path.predictions else linear(steps)
+
+
+def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor, "times"], Stepper]:
+    """The grid and the stepper of sampling where nothing is said, by what the field's network predicts.
+
+    Measured on networks of every schedule and prediction by ``python benchmarks/samplers.py --learned``:
+
+    * v, preconditioned networks, exact fields: `AdamsMoulton` on the straight flow, on ``shifted:0.8,1.4``. So is the
+      velocity, unless the data made of it at t = 0 would be far more uncertain (VP, DDPM): then the same method on the
+      velocity itself in the path's own time, on the ``quadratic`` grid.
+    * noise and score: `AdamsMoulton` on the grid ``both_ends``.
+    * data: `unipc` of two points on equal steps in log-SNR: the noise made of it is uncertain near the data.
+
+    With a third point from 16 steps on. On paths that are not affine `Heun`, in equal steps.
+    """
+    if not field.path.predictions:
+        return linear(steps), Heun()
+    schedule, native = field.path.affine_schedule(), field.native
+    points = 2 if steps < MANY else 3
+    if native == "data":
+        return log_snr(steps, schedule), unipc(2)
+    if native in ("noise", "score"):
+        return both_ends(steps), AdamsMoulton(points)
+    if native == "velocity" and _uncertain(field):
+        own = Multistep(f"adams_moulton_velocity_{points}", "velocity", "time", points, 3, "always")
+        return quadratic(steps), own
+    return shifted(steps, schedule, 0.8, 1.4), AdamsMoulton(points)
+
+
+def _uncertain(field: Field) -> bool:
+    """Whether an error of the velocity at t = 0 becomes one several times as large of the data."""
+    k = field.path.conversion(torch.zeros((), dtype=torch.float64), "velocity", "data")[1]
+    return float(k.abs()) > AMPLIFIED
 
 
 @final
@@ -36,9 +72,9 @@ def default_grid(field: Field, steps: int = DEFAULT_STEPS) -> Float[Tensor, "tim
 class Sampler:
     """A method and where its steps lie: times, a number of steps, or the tolerance of an adaptive solver.
 
-    What is left out is chosen for the field: `default_stepper`, and with it `default_grid`; equal steps for a method
-    that was named without a grid. Raises ValueError for two ways of saying the same, TypeError for a method that is
-    not a `Stepper`.
+    What is left out is chosen for the field: `default_plan`, or `default_stepper` on a grid that is given; equal steps
+    for a method that was named without a grid. Raises ValueError for two ways of saying the same, TypeError for a
+    method that is not a `Stepper`.
 
     >>> import torch, pushforward as pf
     >>> pf.Sampler(pf.Heun(), steps=4).plan(pf.MixtureField(pf.Affine(), torch.zeros(1, 2), torch.ones(1)))[0]
@@ -85,8 +121,7 @@ class Sampler:
             return check_grid(self.grid), self.stepper or default_stepper(field)
         stepper = DormandPrince(self.tol) if self.tol is not None else self.stepper
         if stepper is None:
-            grid = default_grid(field, self.steps or DEFAULT_STEPS)
-            stepper = default_stepper(field)
+            grid, stepper = default_plan(field, self.steps or DEFAULT_STEPS)
         else:
             grid = linear(self.steps or (1 if stepper.adaptive else DEFAULT_STEPS))
         return check_grid(grid.flip(0) if reverse else grid), stepper
