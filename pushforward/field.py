@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pushforward.path import Path
+from pushforward.path import Affine, Path
+from pushforward.schedule import VP
 from pushforward.tensor import Conditioning, NetTimes, Pairs, Points, Time, Times, bcast, brief, clock, squared_norm
 from pushforward.times import HIGHEST, LOWEST
 
-__all__ = ["Energy", "Field", "Joint", "Learned", "Preconditioned", "Rescheduled"]
+__all__ = ["Energy", "Field", "Joint", "Learned", "Preconditioned", "Rescheduled", "on_smooth_clock"]
 
 Net = Callable[[Tensor, Tensor, Any], Tensor]
 SECOND = ("score", "noise")  # what `Joint` asks of its second head: the noise is -beta times the score
@@ -300,3 +301,15 @@ class Rescheduled(Field):
             "v": (-w.beta, -w.alpha * w.beta),
         }
         return tuple(bcast(rows[name][0], x) * data + bcast(rows[name][1], x) * score for name in names)
+
+
+def on_smooth_clock(field: Field) -> Field:
+    """The same flow on a schedule whose rates do not jump, where the field's own do: DDPM's jump a thousand times.
+
+    Adaptive steps would end at every jump. Both schedules have ``alpha^2 + beta^2 = 1`` and the same ends, so every
+    trajectory visits the same points at other times, and has the same density.
+    """
+    if not field.path.gaussian or field.path.affine_schedule().smooth:
+        return field
+    alpha, _ = field.path.affine_schedule()(torch.zeros((), dtype=torch.float64))
+    return Rescheduled(field, Affine(VP(0.1, -4 * math.log(float(alpha)) - 0.1)))

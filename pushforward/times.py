@@ -262,12 +262,19 @@ def both_ends(
 ) -> Float[Tensor, "times"]:
     """``t = 1 - (1 - k^first)^last``: steps that grow from the noise and shrink towards the data.
 
-    For networks that predict the noise or the score, of which the data at high noise are told with an error of
-    ``beta/alpha`` times theirs: short steps there keep it small.
+    For networks that predict the noise or the score, of which the data are told with an error of ``beta/alpha`` times
+    theirs: short steps where noise is high keep it small. Where a schedule begins in pure noise that factor is
+    infinite, so that the first step goes to a ratio ``beta/alpha`` as large as the number of steps (10 at least).
     """
+    schedule = _needed(schedule, "both_ends")
     if not (1 <= first < math.inf and 1 <= last < math.inf):
         raise ValueError(f"both_ends: needs first >= 1 and last >= 1, not {first:g} and {last:g}")
-    return 1 - (1 - _steps(steps).pow(first)).pow(last)
+    pure = math.isinf(_highest(schedule)) and steps > 1
+    inner = 1 - (1 - _steps(steps - 1 if pure else steps).pow(first)).pow(last)
+    if not pure:
+        return inner
+    begin = schedule.time_of_log_snr(-torch.tensor([max(10.0, steps)], dtype=torch.float64).log())
+    return torch.cat([torch.zeros_like(begin), begin + (1 - begin) * inner])
 
 
 # name -> what builds the law from its parameters

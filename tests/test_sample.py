@@ -14,6 +14,7 @@ from laws import gaussian_flow, randn, slope
 from scipy.integrate import solve_ivp
 
 import pushforward as pf
+from pushforward.config import make
 from pushforward.metrics import energy_distance, sliced_wasserstein
 from pushforward.sample import default_grid
 from pushforward.sample.multistep import dpmpp_3m, unip, unipc
@@ -461,8 +462,64 @@ def test_two_ways_of_saying_the_grid_are_an_error():
 def test_default_costs_one_evaluation_a_step_and_says_what_it_did():
     run = pf.integrate(mixture(), randn(3, 2), steps=8)
     assert run.nfe == 8 and len(run.x) == 1 and repr(run.stepper) == "adams_moulton_2"
-    assert torch.equal(run.grid, pf.GRIDS["shifted"](8, pf.CondOT())) and "8 steps" in repr(run)
+    assert torch.equal(run.grid, pf.GRIDS["shifted"](8, pf.CondOT(), 0.8, 1.4)) and "8 steps" in repr(run)
     assert pf.integrate(mixture(), randn(3, 2), steps=8, trajectory=True).x.shape == (9, 3, 2)
+
+
+NET = torch.nn.Identity()
+USUAL = {  # path, what the network predicts: the method with 8 and with 20 steps, and its grid
+    ("condot", "velocity"): ("adams_moulton_2", "adams_moulton_3", "shifted:0.8,1.4"),
+    ("cosine", "v"): ("adams_moulton_2", "adams_moulton_3", "shifted:0.8,1.4"),
+    ("vp", "velocity"): ("adams_moulton_velocity_2", "adams_moulton_velocity_3", "quadratic"),
+    ("ddpm", "velocity"): ("adams_moulton_velocity_2", "adams_moulton_velocity_3", "quadratic"),
+    ("vp", "noise"): ("adams_moulton_2", "adams_moulton_2", "both_ends"),
+    ("condot", "score"): ("adams_moulton_2", "adams_moulton_2", "both_ends"),
+    ("cosine", "data"): ("unipc_2", "unipc_2", "log_snr"),
+}
+
+
+@pytest.mark.parametrize(("schedule", "predicts"), USUAL)
+def test_the_default_goes_by_what_the_network_predicts(schedule, predicts):
+    few, many, grid = USUAL[schedule, predicts]
+    field = pf.Learned(NET, pf.Affine(pf.SCHEDULES[schedule]()), predicts)
+    for f in (field, pf.ClassifierFreeGuidance(field, 2.0)):
+        for steps, name in ((8, few), (20, many)):
+            times, stepper = pf.Sampler(steps=steps).plan(f)
+            assert repr(stepper) == name and stepper.evaluations == 1
+            given = {"steps": steps, "schedule": f.path.schedule}
+            torch.testing.assert_close(times, make(pf.GRIDS, grid, "grid", given))
+    preconditioned = pf.Sampler(steps=8).plan(pf.Preconditioned(NET, field.path))
+    exact = pf.Sampler(steps=8).plan(mixture(field.path))
+    assert torch.equal(preconditioned[0], exact[0]) and repr(exact[1]) == "adams_moulton_2"
+
+
+@pytest.mark.parametrize("name", pf.SCHEDULES.keys() - {"warped", "custom"})
+@pytest.mark.parametrize("steps", [1, 2, 3, 15, 16, 60])
+def test_every_default_runs_and_ends_at_the_data(name, steps):
+    """On the exact law of one point every path and prediction ends there, whatever the network predicts."""
+    path, point = pf.Affine(pf.SCHEDULES[name]()), torch.tensor([1.5, -0.5], dtype=torch.float64)
+    for predicts in ("velocity", "data", "noise", "v", "score"):
+
+        def net(x, t, y, predicts=predicts):
+            return path.convert(point.expand_as(x), x, t, "data", predicts)
+
+        field = pf.Learned(net, path, predicts)
+        run = pf.integrate(field, path.begin(3, (2,), dtype=torch.float64), steps=steps)
+        assert run.nfe == steps and bool(run.x[-1].isfinite().all())
+        if predicts == "data":
+            torch.testing.assert_close(run.x[-1], point.expand(3, 2), rtol=0, atol=1e-6)
+
+
+def test_steps_at_both_ends_go_around_what_is_singular():
+    grid = pf.GRIDS["both_ends"](20, pf.CondOT())
+    assert float((1 - grid[1]) / grid[1]) == pytest.approx(20) and len(grid) == 21 and bool((grid.diff() > 0).all())
+    k = torch.linspace(0, 1, 21, dtype=torch.float64)
+    torch.testing.assert_close(pf.GRIDS["both_ends"](20, pf.VP()), 1 - (1 - k**1.5) ** 2)
+    assert pf.GRIDS["both_ends"](1, pf.CondOT()).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="needs first >= 1"):
+        pf.GRIDS["both_ends"](5, pf.VP(), 0.5)
+    with pytest.raises(TypeError, match="give the schedule"):
+        pf.GRIDS["both_ends"](5)
 
 
 COMPILED = """

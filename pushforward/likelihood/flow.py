@@ -17,14 +17,13 @@ from torch import Tensor
 
 from pushforward.arguments import check_type, explained
 from pushforward.errors import nearest
-from pushforward.field import Field, Rescheduled
+from pushforward.field import Field, on_smooth_clock
 from pushforward.guidance import Guided
 from pushforward.likelihood.divergence import METHODS, Divergence, Exact, velocity_and_divergence
-from pushforward.path import Affine, Path
+from pushforward.path import Path
 from pushforward.progress import Progress
 from pushforward.sample import DormandPrince, Stepper, default_grid, integrate
 from pushforward.sample.adaptive import RK5
-from pushforward.schedule import VP
 from pushforward.tensor import Conditioning, Points, Time, clock, condition_rows, conditions_of, dimension, time_dtype
 
 __all__ = ["Likelihood", "log_likelihood", "log_prob", "log_source", "sample_with_log_prob"]
@@ -242,18 +241,6 @@ def log_prob(
 ) -> Float[Tensor, "n"]:
     """``log p_1(x)`` of a field's flow in nats, ``[n]``: `log_likelihood` without its errors; see there."""
     return log_likelihood(field, x, y=y, method=method, steps=steps, tol=tol, seed=seed).log_prob
-
-
-def on_smooth_clock(field: Field) -> Field:
-    """The same flow on a schedule whose rates do not jump, where the field's own do: DDPM's jump a thousand times.
-
-    Adaptive steps would end at every jump. Both schedules have ``alpha^2 + beta^2 = 1`` and the same ends, so every
-    trajectory visits the same points at other times, and has the same density.
-    """
-    if not field.path.gaussian or field.path.affine_schedule().smooth:
-        return field
-    alpha, _ = field.path.affine_schedule()(torch.zeros((), dtype=torch.float64))
-    return Rescheduled(field, Affine(VP(0.1, -4 * math.log(float(alpha)) - 0.1)))
 
 
 def _finish(field: Augmented, back: Transported, sign: float = 1.0) -> Likelihood:

@@ -15,7 +15,7 @@ from pushforward.sample.adaptive import DormandPrince
 from pushforward.sample.multistep import AdamsMoulton, Multistep, unipc
 from pushforward.sample.ode import Heun
 from pushforward.sample.stepper import Stepper, check_grid
-from pushforward.times import both_ends, linear, log_snr, quadratic, shifted
+from pushforward.times import both_ends, karras, linear, log_snr, quadratic, shifted
 
 __all__ = ["DEFAULT_STEPS", "Sampler", "default_grid", "default_plan", "default_stepper"]
 
@@ -42,10 +42,10 @@ def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor
     * v, preconditioned networks, exact fields: `AdamsMoulton` on the straight flow, on ``shifted:0.8,1.4``. So is the
       velocity, unless the data made of it at t = 0 would be far more uncertain (VP, DDPM): then the same method on the
       velocity itself in the path's own time, on the ``quadratic`` grid.
-    * noise and score: `AdamsMoulton` on the grid ``both_ends``.
+    * noise and score: `AdamsMoulton` of two points on the grid ``both_ends``, or ``karras`` where data are not scaled.
     * data: `unipc` of two points on equal steps in log-SNR: the noise made of it is uncertain near the data.
 
-    With a third point from 16 steps on. On paths that are not affine `Heun`, in equal steps.
+    The first two with a third point from 16 steps on. On paths that are not affine `Heun`, in equal steps.
     """
     if not field.path.predictions:
         return linear(steps), Heun()
@@ -54,7 +54,8 @@ def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor
     if native == "data":
         return log_snr(steps, schedule), unipc(2)
     if native in ("noise", "score"):
-        return both_ends(steps), AdamsMoulton(points)
+        scaled = float(schedule(torch.zeros((), dtype=torch.float64))[0]) < 1  # the clock of others is one of noise
+        return both_ends(steps, schedule) if scaled else karras(steps, schedule), AdamsMoulton(2)
     if native == "velocity" and _uncertain(field):
         own = Multistep(f"adams_moulton_velocity_{points}", "velocity", "time", points, 3, "always")
         return quadratic(steps), own

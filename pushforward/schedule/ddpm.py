@@ -98,7 +98,7 @@ class DDPMSchedule(Schedule):
         """
         knots = torch.cat([self.betas.new_zeros(1), -torch.log1p(-self.betas).cumsum(0)]).to(log_snr)
         wanted = torch.nn.functional.softplus(-2 * log_snr, threshold=math.inf).clamp(max=knots[-1])  # -log abar
-        above = torch.searchsorted(knots, wanted.contiguous()).clamp(min=1)
+        above = torch.searchsorted(knots, wanted.contiguous()).clamp(1, len(self.betas))
         below = above - 1
         k = below + (wanted - knots[below]) / (knots[above] - knots[below])
         return 1 - k / len(self.betas)
