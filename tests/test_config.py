@@ -249,7 +249,11 @@ def test_the_path_of_a_run_is_chosen_by_name(tmp_path):
         ({"path": "bridge"}, {"objective": "noise"}, "--objective noise .*: Bridge: .* on affine paths only"),
         ({"path": "bridge"}, {"weighting": "min_snr"}, "--weighting min_snr: Bridge: .* on affine paths only"),
         ({"path": "bridge"}, {"predicts": "v"}, "--predicts v: Bridge: .* on affine paths only"),
-        ({"path": "bridge"}, {"field": "joint"}, "--field joint .*: Bridge: .* on affine paths only"),
+        (
+            {"path": "bridge"},
+            {"field": "joint", "predicts": "data"},
+            "--field joint .*: Bridge: .* on affine paths only",
+        ),
     ],
 )
 def test_what_a_path_does_not_have_is_refused(path, objective, words):

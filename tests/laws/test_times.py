@@ -54,7 +54,7 @@ def test_time_law_of_noise_levels_asks_for_the_schedule(name):
 
 @pytest.mark.parametrize("name", pf.GRIDS)
 def test_grid_of_noise_levels_asks_for_the_schedule(name):
-    if name in ("shifted", "karras", "log_snr"):
+    if name in ("shifted", "karras", "log_snr", "both_ends"):
         with pytest.raises(TypeError, match="give the schedule of the path"):
             pf.GRIDS[name](3)
     else:
