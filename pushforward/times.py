@@ -258,22 +258,24 @@ def quadratic(steps: int, schedule: Schedule | None = None) -> Float[Tensor, "ti
 
 
 def both_ends(
-    steps: int, schedule: Schedule | None = None, first: float = 1.5, last: float = 2.0
+    steps: int, schedule: Schedule | None = None, first: float = 1.25, last: float = 2.0
 ) -> Float[Tensor, "times"]:
     """``t = 1 - (1 - k^first)^last``: steps that grow from the noise and shrink towards the data.
 
     For networks that predict the noise or the score, of which the data are told with an error of ``beta/alpha`` times
     theirs: short steps where noise is high keep it small. Where a schedule begins in pure noise that factor is
-    infinite, so that the first step goes to a ratio ``beta/alpha`` as large as the number of steps (10 at least).
+    infinite, and where steps are few (below 16) short ones are missed elsewhere: then the first step goes at once to a
+    ratio ``beta/alpha`` as large as the number of steps (10 at least), and few steps do not grow after it.
     """
     schedule = _needed(schedule, "both_ends")
     if not (1 <= first < math.inf and 1 <= last < math.inf):
         raise ValueError(f"both_ends: needs first >= 1 and last >= 1, not {first:g} and {last:g}")
-    pure = math.isinf(_highest(schedule)) and steps > 1
-    inner = 1 - (1 - _steps(steps - 1 if pure else steps).pow(first)).pow(last)
-    if not pure:
+    few, ratio, highest = steps < 16, max(10.0, steps), _highest(schedule)
+    jump = steps > 1 and (math.isinf(highest) or (few and highest > ratio))
+    inner = 1 - (1 - _steps(steps - 1 if jump else steps).pow(1.0 if few else first)).pow(last)
+    if not jump:
         return inner
-    begin = schedule.time_of_log_snr(-torch.tensor([max(10.0, steps)], dtype=torch.float64).log())
+    begin = schedule.time_of_log_snr(-torch.tensor([ratio], dtype=torch.float64).log())
     return torch.cat([torch.zeros_like(begin), begin + (1 - begin) * inner])
 
 

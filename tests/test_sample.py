@@ -514,7 +514,10 @@ def test_steps_at_both_ends_go_around_what_is_singular():
     grid = pf.GRIDS["both_ends"](20, pf.CondOT())
     assert float((1 - grid[1]) / grid[1]) == pytest.approx(20) and len(grid) == 21 and bool((grid.diff() > 0).all())
     k = torch.linspace(0, 1, 21, dtype=torch.float64)
-    torch.testing.assert_close(pf.GRIDS["both_ends"](20, pf.VP()), 1 - (1 - k**1.5) ** 2)
+    torch.testing.assert_close(pf.GRIDS["both_ends"](20, pf.VP()), 1 - (1 - k**1.25) ** 2)
+    few = pf.GRIDS["both_ends"](5, pf.VP())
+    assert float(-pf.VP().log_snr(few[1:2])) == pytest.approx(math.log(10))
+    torch.testing.assert_close(((1 - few[1:]) / (1 - few[1])).sqrt(), torch.linspace(1, 0, 5, dtype=torch.float64))
     assert pf.GRIDS["both_ends"](1, pf.CondOT()).tolist() == [0, 1]
     with pytest.raises(ValueError, match="needs first >= 1"):
         pf.GRIDS["both_ends"](5, pf.VP(), 0.5)
