@@ -7,6 +7,7 @@ import torch
 from laws import randn
 
 import pushforward as pf
+from pushforward import cli
 from pushforward.config import Config
 from pushforward.config.sections import NetConfig, ObjectiveConfig, PathConfig
 from pushforward.nn import MLP, TwoHeads
@@ -191,3 +192,22 @@ def test_a_run_on_bridges_with_two_heads_samples_by_its_diffusion(tmp_path):
     sampler = pf.Sampler(pf.StochasticHeun(pf.reverse_sigma(model.field.path)), steps=4)
     assert torch.as_tensor(model.sample(7, sampler=sampler)).isfinite().all()
     assert torch.as_tensor(model.sample(7, steps=4)).isfinite().all()
+
+
+@pytest.mark.parametrize("flags", [("--path", "bridge:1"), ("--recipe", "sf2m")], ids=["velocity", "both"])
+def test_every_command_takes_a_run_on_bridges(flags, tmp_path, capsys):
+    """Evaluation and verification ended in errors: curves are random, and scores say nothing of velocities."""
+    run = tmp_path / "run"
+
+    def command(*args):
+        cli.main([str(a) for a in args])
+        return capsys.readouterr().out
+
+    command("train", "moons", "--out", run, *flags, "--steps", "2", "--width", "8", "--depth", "1")
+    command("evaluate", run, "-n", "60", "--quick", "--out", tmp_path / "report")
+    assert (tmp_path / "report" / "report.html").exists()
+    assert ("score against the training set" in command("verify", run)) == ("sf2m" in flags)
+    command("sample", run, "-n", "5", "--steps", "3", "-o", tmp_path / "x.csv")
+    command("score", run, tmp_path / "x.csv", "--steps", "3", "-o", tmp_path / "scores.csv")
+    if "sf2m" in flags:
+        command("sample", run, "-n", "5", "--steps", "3", "--sigma", "reverse", "-o", tmp_path / "y.csv")

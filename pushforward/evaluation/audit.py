@@ -40,7 +40,7 @@ def row_losses(field: Field, parts: Components, x: Tensor, y: Tensor | None, see
                 x.split(CHUNK), [None] * len(x) if y is None else y.split(CHUNK), t.split(CHUNK), strict=False
             ):
                 begin = source[k].expand(len(part), *x.shape[1:])
-                draw = parts.path.draw(begin, part, times)
+                draw = parts.path.draw(begin, part, times, generator(seed, "membership curves", k))
                 fixed = torch.Generator().manual_seed(seed)
                 losses.append(parts.objective(field, draw, labels, fixed).double().cpu())
             total += torch.cat(losses).clamp_min(LEAST).log()

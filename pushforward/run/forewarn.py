@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["forewarning"]
 
-ROWS, LARGE = 1024, 50.0  # draws by which a first loss is told, and how large it may be: 1 or 2 is usual
+NUMBERS, LARGE = 2**16, 50.0  # by which a first loss is told, and how large it may be: 1 or 2 is usual
 
 
 def forewarning(config: Config, parts: Components, shape: tuple[int, ...]) -> str | None:
@@ -25,10 +26,10 @@ def forewarning(config: Config, parts: Components, shape: tuple[int, ...]) -> st
 
     if config.objective.field != "learned" or not getattr(parts.matching, "quantities", ()):
         return None
-    g = generator(0, "forewarning")
-    x1 = torch.randn(ROWS, *shape, generator=g, dtype=torch.float32)
+    g, n = generator(0, "forewarning"), max(16, min(1024, NUMBERS // math.prod(shape)))
+    x1 = torch.randn(n, *shape, generator=g, dtype=torch.float32)
     x0 = parts.path.source.sample(tuple(x1.shape), g, x1.dtype)
-    draw = parts.path.draw(x0, x1, parts.times(ROWS, g), g)
+    draw = parts.path.draw(x0, x1, parts.times(n, g), g)
     silent = Learned(lambda x, t, y: torch.zeros_like(x), parts.path, parts.predicts)
     with torch.no_grad():
         loss = float(parts.matching(silent, draw, None, g).mean())
