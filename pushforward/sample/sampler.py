@@ -42,10 +42,11 @@ def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor
     * v, preconditioned networks, exact fields: `AdamsMoulton` on the straight flow, on ``shifted:0.8,1.4``. So is the
       velocity, unless the data made of it at t = 0 would be far more uncertain (VP, DDPM): then the same method on the
       velocity itself in the path's own time, on the ``quadratic`` grid.
-    * noise and score: `AdamsMoulton` of two points on the grid ``both_ends``, or ``karras`` where data are not scaled.
+    * noise and score: `AdamsMoulton` on the grid ``both_ends``, or ``karras`` where data are not scaled.
     * data: `unipc` of two points on equal steps in log-SNR: the noise made of it is uncertain near the data.
 
-    The first two with a third point from 16 steps on. On paths that are not affine `Heun`, in equal steps.
+    `AdamsMoulton` has two points, and a third from 16 steps on, of noise and score from 32. On paths that are not
+    affine `Heun`, in equal steps.
     """
     if not field.path.predictions:
         return linear(steps), Heun()
@@ -55,7 +56,8 @@ def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor
         return log_snr(steps, schedule), unipc(2)
     if native in ("noise", "score"):
         scaled = float(schedule(torch.zeros((), dtype=torch.float64))[0]) < 1  # the clock of others is one of noise
-        return both_ends(steps, schedule) if scaled else karras(steps, schedule), AdamsMoulton(2)
+        grid = both_ends(steps, schedule) if scaled else karras(steps, schedule)
+        return grid, AdamsMoulton(2 if steps < 2 * MANY else 3)
     if native == "velocity" and _uncertain(field):
         own = Multistep(f"adams_moulton_velocity_{points}", "velocity", "time", points, 3, "always")
         return quadratic(steps), own
