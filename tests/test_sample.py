@@ -493,7 +493,7 @@ def test_the_default_goes_by_what_the_network_predicts(schedule, predicts):
     assert torch.equal(preconditioned[0], exact[0]) and repr(exact[1]) == "adams_moulton_2"
 
 
-@pytest.mark.parametrize("name", pf.SCHEDULES.keys() - {"warped", "custom"})
+@pytest.mark.parametrize("name", [name for name in pf.SCHEDULES if name not in ("warped", "custom")])
 @pytest.mark.parametrize("steps", [1, 2, 3, 15, 16, 60])
 def test_every_default_runs_and_ends_at_the_data(name, steps):
     """On the exact law of one point every path and prediction ends there, whatever the network predicts."""
