@@ -12,7 +12,7 @@ from torch import Tensor
 from pushforward.arguments import check_type
 from pushforward.field import Field
 from pushforward.sample.adaptive import DormandPrince
-from pushforward.sample.multistep import AdamsMoulton, Multistep, unipc
+from pushforward.sample.multistep import AdamsMoulton, Multistep, ipndm, unipc
 from pushforward.sample.ode import Heun
 from pushforward.sample.stepper import Stepper, check_grid
 from pushforward.times import both_ends, karras, linear, log_snr, quadratic, shifted
@@ -43,6 +43,7 @@ def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor
       velocity, unless the data made of it at t = 0 would be far more uncertain (VP, DDPM): then the same method on the
       velocity itself in the path's own time, on the ``quadratic`` grid.
     * noise and score: `AdamsMoulton` on the grid ``both_ends``, or ``karras`` where data are not scaled.
+      Many steps of noise from pure noise: `ipndm` on ``karras``, which leaves the highest noise at once.
     * data: `unipc` of two points on equal steps in log-SNR: the noise made of it is uncertain near the data.
 
     `AdamsMoulton` has two points, and a third from 16 steps on, of noise and score from 32. On paths that are not
@@ -55,7 +56,10 @@ def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor
     if native == "data":
         return log_snr(steps, schedule), unipc(2)
     if native in ("noise", "score"):
-        scaled = float(schedule(torch.zeros((), dtype=torch.float64))[0]) < 1  # the clock of others is one of noise
+        first = float(schedule(torch.zeros((), dtype=torch.float64))[0])
+        scaled = first < 1  # the clock of others is one of noise
+        if native == "noise" and first == 0 and steps >= 2 * MANY:
+            return karras(steps, schedule), ipndm()
         grid = both_ends(steps, schedule) if scaled else karras(steps, schedule)
         return grid, AdamsMoulton(2 if steps < 2 * MANY else 3)
     if native == "velocity" and _uncertain(field):
