@@ -40,7 +40,8 @@ def page(tmp_path, monkeypatch):
     for registry, entries in zip(REGISTRIES, before, strict=True):
         registry.clear()
         registry.update(entries)
-    sys.modules.pop("my_parts", None)
+    for name in ("my_parts", "opener"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -284,9 +285,9 @@ def test_the_command_line_takes_a_plugin(page, tmp_path, capsys):
 
 def test_a_plugin_opens_a_run_of_objects(mine, rows, tmp_path):
     pf.train(rows, tmp_path / "run", steps=2, config=SMALL, net=mine.Net((2,)))
-    Path("opens.py").write_text("from my_parts import Net\n\nPARTS = {'net': Net((2,)), 'source': None}\n")
+    Path("opener.py").write_text("from my_parts import Net\n\nPARTS = {'net': Net((2,)), 'source': None}\n")
     assert command("sample", "run", "-n", 3, "-o", "x.csv") == 2
-    assert command("sample", "run", "-n", 3, "-o", "x.csv", "--plugin", "opens.py") == 0
+    assert command("sample", "run", "-n", 3, "-o", "x.csv", "--plugin", "opener.py") == 0
 
 
 @pytest.mark.parametrize(
