@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pushforward.path import Affine, Path
-from pushforward.schedule import VP
+from pushforward.schedule import VP, Cosine
 from pushforward.tensor import Conditioning, NetTimes, Pairs, Points, Time, Times, bcast, brief, clock, squared_norm
 from pushforward.times import HIGHEST, LOWEST
 
@@ -306,10 +306,13 @@ class Rescheduled(Field):
 def on_smooth_clock(field: Field) -> Field:
     """The same flow on a schedule whose rates do not jump, where the field's own do: DDPM's jump a thousand times.
 
-    Adaptive steps would end at every jump. Both schedules have ``alpha^2 + beta^2 = 1`` and the same ends, so every
-    trajectory visits the same points at other times, and has the same density.
+    Adaptive steps would end at every jump. Both schedules begin at the same noise-to-signal ratio and end in the data,
+    so every trajectory visits the same laws at other times, and has the same density.
     """
     if not field.path.gaussian or field.path.affine_schedule().smooth:
         return field
-    alpha, _ = field.path.affine_schedule()(torch.zeros((), dtype=torch.float64))
-    return Rescheduled(field, Affine(VP(0.1, -4 * math.log(float(alpha)) - 0.1)))
+    alpha, beta = field.path.affine_schedule()(torch.zeros((), dtype=torch.float64))
+    if alpha == 0:
+        return Rescheduled(field, Affine(Cosine()))
+    total = 2 * math.log1p(float(beta / alpha) ** 2)  # of the two rates, whose sum decides on the first ratio
+    return Rescheduled(field, Affine(VP(total / 200, total * 199 / 200)))

@@ -43,6 +43,7 @@ TimeLaw = Callable[..., Tensor]  # (n, generator, schedule, parameters) -> t [n]
 Grid = Callable[..., Tensor]  # (steps, schedule, parameters) -> t [steps + 1]
 
 HIGHEST, LOWEST = 80.0, 0.002  # noise-to-signal ratios between which a ladder runs (Karras et al. 2022)
+MANY = 16  # steps, below which short ones are missed elsewhere
 LATEST = 1 - 2.0**-53  # the last time before 1
 GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -270,7 +271,7 @@ def both_ends(
     schedule = _needed(schedule, "both_ends")
     if not (1 <= first < math.inf and 1 <= last < math.inf):
         raise ValueError(f"both_ends: needs first >= 1 and last >= 1, not {first:g} and {last:g}")
-    few, ratio, highest = steps < 16, max(10.0, steps), _highest(schedule)
+    few, ratio, highest = steps < MANY, max(10.0, steps), _highest(schedule)
     jump = steps > 1 and (math.isinf(highest) or (few and highest > ratio))
     inner = 1 - (1 - _steps(steps - 1 if jump else steps).pow(1.0 if few else first)).pow(last)
     if not jump:

@@ -252,3 +252,31 @@ def test_adaptive_densities_arrive_on_the_schedule_of_a_chain(schedule):
     # of the chain's flow, which begins in a law that is normal to alpha_0 only
     alpha = float(schedule(torch.zeros((), dtype=torch.float64))[0])
     torch.testing.assert_close(found.log_prob, field.log_prob(x, 1.0), rtol=0, atol=1e-3 + 8 * alpha)
+
+
+class Doubled(pf.schedule.Schedule):
+    """A chain's schedule at twice the scale of its noise, which is none of unit variance; it begins at 2."""
+
+    chain = pf.SCHEDULES["ddpm"]("linear", 200)
+    smooth = False
+
+    def __call__(self, t):
+        alpha, beta = self.chain(t)
+        return alpha, 2 * beta
+
+    def variance(self, t):
+        return 4 * self.chain.variance(t)
+
+
+@pytest.mark.usefixtures("unchecked", "one_thread")
+@pytest.mark.parametrize("schedule", [pf.SCHEDULES["ddpm"]("linear", 10), Doubled()], ids=["short", "doubled"])
+def test_densities_on_any_schedule_that_jumps_are_those_of_a_fine_grid(schedule):
+    """A chain of ten steps ends far from pure noise: its smooth clock had a noise rate that fell. And other scales."""
+    means, stds = 2 * randn(3, 2, seed=1), torch.tensor([0.5, 0.8, 0.6], dtype=torch.float64)
+    field, x = pf.MixtureField(pf.Affine(schedule), means, stds), 2 * randn(4, 2, seed=2)
+    found = pf.log_likelihood(field, x, tol=1e-4)
+    # between the chain's own times nothing jumps; the last step, into data, is the finest
+    own = 1 - torch.linspace(0, 1, 401, dtype=torch.float64).square()
+    grid = torch.cat([own, torch.arange(1, 200) / 200]).unique(sorted=True).flip(0)
+    fine = pf.log_likelihood(field, x, grid=grid, stepper=pf.RK4())
+    torch.testing.assert_close(found.log_prob, fine.log_prob, rtol=0, atol=1e-2)

@@ -16,6 +16,7 @@ from scipy.integrate import solve_ivp
 import pushforward as pf
 from pushforward.config import make
 from pushforward.metrics import energy_distance, sliced_wasserstein
+from pushforward.run.sampling import default_sampler
 from pushforward.sample import default_grid
 from pushforward.sample.multistep import dpmpp_3m, unip, unipc
 from pushforward.sample.noise import Brownian, NoiseStreams
@@ -508,6 +509,19 @@ def test_every_default_runs_and_ends_at_the_data(name, steps):
         assert run.nfe == steps and bool(run.x[-1].isfinite().all())
         if predicts == "data":
             torch.testing.assert_close(run.x[-1], point.expand(3, 2), rtol=0, atol=1e-6)
+
+
+def test_a_table_is_sampled_by_what_its_network_predicts():
+    """Near to the data where velocity or v is learned; a table of noise on VP had a grid on which its data are wild."""
+    for predicts in ("velocity", "v"):
+        field = pf.Learned(NET, pf.Affine(), predicts)
+        times, stepper = default_sampler(field, "table", 8).plan(field)
+        assert torch.equal(times, make(pf.GRIDS, "shifted:1,2", "grid", {"steps": 8, "schedule": pf.CondOT()}))
+        assert repr(stepper) == "adams_moulton_2"
+    for predicts in ("noise", "data", "score", "velocity"):
+        field = pf.Learned(NET, pf.Affine(pf.VP()), predicts)
+        table, other = (default_sampler(field, kind, 8).plan(field) for kind in ("table", "array"))
+        assert torch.equal(table[0], other[0]) and repr(table[1]) == repr(other[1])
 
 
 def test_steps_at_both_ends_go_around_what_is_singular():

@@ -7,9 +7,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
-from itertools import pairwise
 from pathlib import Path
 
+from pushforward.cli.terminal import flag_values
 from pushforward.errors import InputError, one_line
 
 __all__ = ["FLAG", "plugged"]
@@ -24,7 +24,7 @@ def plugged(args: Sequence[str]) -> Iterator[None]:
     InputError for a file that is missing or fails, with the line in it.
     """
     parts: dict[str, object] = {}
-    for file in _files(args):
+    for file in flag_values(args, FLAG):
         parts |= _run(Path(file))
     if not parts:  # and nothing else needs to be imported
         yield
@@ -33,12 +33,6 @@ def plugged(args: Sequence[str]) -> Iterator[None]:
 
     with providing(OwnParts.of(parts)):
         yield
-
-
-def _files(args: Sequence[str]) -> list[str]:
-    """What stands behind the flag, wherever it is; the parser has its word on the rest."""
-    behind = [value for flag, value in pairwise(args) if flag == FLAG]
-    return [*behind, *(word.partition("=")[2] for word in args if word.startswith(f"{FLAG}="))]
 
 
 def _run(path: Path) -> dict[str, object]:

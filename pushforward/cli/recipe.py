@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-from pushforward.cli.terminal import say
+from pushforward.cli.terminal import flag_values, say
 from pushforward.config import RECIPES, Config
 from pushforward.errors import InputError, nearest
 
@@ -18,8 +17,7 @@ def _name(args: Sequence[str]) -> str | None:
     """The recipe that ``train`` is told, wherever the flag stands; InputError for two of them or an unknown one."""
     if list(args[:1]) != ["train"]:
         return None
-    behind = [value for flag, value in pairwise(args) if flag == FLAG]
-    names = [*behind, *(word.partition("=")[2] for word in args if word.startswith(f"{FLAG}="))]
+    names = flag_values(args, FLAG)
     if len(names) > 1:
         raise InputError(f"{FLAG}: give one of {', '.join(names)}")
     if names and names[0] not in RECIPES:

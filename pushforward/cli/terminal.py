@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TextIO
 
 from pushforward.errors import InputError, printable
 
-__all__ = ["discard", "fetch_bar", "pick_device", "print_table", "progress_bar", "say", "tell"]
+__all__ = ["discard", "fetch_bar", "flag_values", "pick_device", "print_table", "progress_bar", "say", "tell"]
 
 
 def say(line: str, *, error: bool = False) -> None:
@@ -32,6 +33,12 @@ def tell(line: str) -> None:
 def discard(stream: TextIO) -> None:
     """Let what is written to a stream from now on be lost: nobody reads it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def flag_values(args: Sequence[str], flag: str) -> list[str]:
+    """What stands behind a flag, wherever it is, for what must be known before the parser has its word on the rest."""
+    behind = [value for word, value in pairwise(args) if word == flag]
+    return [*behind, *(word.partition("=")[2] for word in args if word.startswith(f"{flag}="))]
 
 
 @contextlib.contextmanager

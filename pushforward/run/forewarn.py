@@ -36,6 +36,7 @@ def forewarning(config: Config, parts: Components, shape: tuple[int, ...]) -> st
     if loss < LARGE:
         return None
     schedule = Spec.parse(config.path.schedule, "schedule").name
-    fitting = [name for name, recipe in RECIPES.items() if recipe.config.path.schedule.startswith(f"{schedule}:")]
+    schedules = {name: Spec.parse(recipe.config.path.schedule, "schedule").name for name, recipe in RECIPES.items()}
+    fitting = [name for name, of in schedules.items() if of == schedule and config.path.path == "affine"]
     way = f"--recipe {fitting[0]} has the settings that are published for it" if fitting else "take other --times"
     return f"the loss begins at {loss:,.0f}, where 1 is usual, and such a training ends badly; {way}"

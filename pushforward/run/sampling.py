@@ -44,23 +44,24 @@ def default_sampler(
 ) -> Sampler:
     """What samples rows of a ``kind`` with so many steps where nothing was tuned and nothing is said.
 
-    Of a table it goes nearer to the data than the default of `integrate`: rare values beside frequent ones would be
-    lost in the noise that that ends with. What the run's configuration ``said`` of its sampler goes before: that of a
-    recipe.
+    Of a table whose network predicts the velocity or v it goes nearer to the data than the default of `integrate`: rare
+    values beside frequent ones would be lost in the noise that that ends with. What the run's configuration ``said`` of
+    its sampler goes before: that of a recipe.
     """
     from pushforward.config import make
     from pushforward.sample import DEFAULT_STEPS, STEPPERS, AdamsMoulton, Sampler
+    from pushforward.sample.sampler import goes_straight
     from pushforward.times import GRIDS
 
     if said != SampleConfig():
-        steps = steps or said.sample_steps or DEFAULT_STEPS
+        steps = steps or said.sample_steps
         method = None if said.sample_stepper == "default" else make(STEPPERS, said.sample_stepper, "stepper")
         if said.sample_grid == "default":
             return Sampler(method, steps=steps)
         schedule = field.path.affine_schedule() if field.path.predictions else None
-        given = {"steps": steps, "schedule": schedule}
+        given = {"steps": steps or DEFAULT_STEPS, "schedule": schedule}
         return Sampler(method, make(GRIDS, said.sample_grid, "grid", given))
-    if kind != "table" or not field.path.predictions:
+    if kind != "table" or not goes_straight(field):
         return Sampler(steps=steps)
     given = {"steps": steps or DEFAULT_STEPS, "schedule": field.path.affine_schedule()}
     return Sampler(AdamsMoulton(), make(GRIDS, TABLE_GRID, "grid", given))

@@ -253,12 +253,14 @@ def Adams(order: int = 2) -> Multistep:
     return Multistep(f"adams_{order}", "velocity", "time", order, order, "start" if order > 2 else "never")
 
 
-def AdamsMoulton(points: int = 2) -> Multistep:
+def AdamsMoulton(points: int = 2, predicts: Literal["flow", "velocity"] = "flow") -> Multistep:
     """Adams-Bashforth predictor, Adams-Moulton corrector (PEC) on the straight flow; the default for sampling.
 
-    One evaluation a step, of order 3 (the start allows no more), indifferent to the schedule. Affine paths.
+    One evaluation a step, of order 3 (the start allows no more), indifferent to the schedule. Affine paths. With
+    ``predicts = "velocity"`` on the velocity in the path's own time, on any path.
     """
-    return Multistep(f"adams_moulton_{points}", "flow", "flow_time", points, min(points + 1, 3), "always")
+    name, variable = {"flow": ("adams_moulton", "flow_time"), "velocity": ("adams_moulton_velocity", "time")}[predicts]
+    return Multistep(f"{name}_{points}", predicts, variable, points, min(points + 1, 3), "always")
 
 
 def unip(order: int = 3) -> Multistep:

@@ -12,15 +12,14 @@ from torch import Tensor
 from pushforward.arguments import check_type
 from pushforward.field import Field
 from pushforward.sample.adaptive import DormandPrince
-from pushforward.sample.multistep import AdamsMoulton, Multistep, ipndm, unipc
+from pushforward.sample.multistep import AdamsMoulton, ipndm, unipc
 from pushforward.sample.ode import Heun
 from pushforward.sample.stepper import Stepper, check_grid
-from pushforward.times import both_ends, karras, linear, log_snr, quadratic, shifted
+from pushforward.times import MANY, both_ends, karras, linear, log_snr, quadratic, shifted
 
-__all__ = ["DEFAULT_STEPS", "Sampler", "default_grid", "default_plan", "default_stepper"]
+__all__ = ["DEFAULT_STEPS", "Sampler", "default_grid", "default_plan", "default_stepper", "goes_straight"]
 
 DEFAULT_STEPS = 50
-MANY = 16  # steps from which a third point pays
 AMPLIFIED = 4.0  # times an error of the velocity, beyond which one of the data made of it counts
 
 
@@ -53,25 +52,26 @@ def default_plan(field: Field, steps: int = DEFAULT_STEPS) -> tuple[Float[Tensor
         return linear(steps), Heun()
     schedule, native = field.path.affine_schedule(), field.native
     points = 2 if steps < MANY else 3
+    if goes_straight(field):
+        return shifted(steps, schedule, 0.8, 1.4), AdamsMoulton(points)
+    if native == "velocity":
+        return quadratic(steps), AdamsMoulton(points, "velocity")
     if native == "data":
         return log_snr(steps, schedule), unipc(2)
-    if native in ("noise", "score"):
-        first = float(schedule(torch.zeros((), dtype=torch.float64))[0])
-        scaled = first < 1  # the clock of others is one of noise
-        if native == "noise" and first == 0 and steps >= 2 * MANY:
-            return karras(steps, schedule), ipndm()
-        grid = both_ends(steps, schedule) if scaled else karras(steps, schedule)
-        return grid, AdamsMoulton(2 if steps < 2 * MANY else 3)
-    if native == "velocity" and _uncertain(field):
-        own = Multistep(f"adams_moulton_velocity_{points}", "velocity", "time", points, 3, "always")
-        return quadratic(steps), own
-    return shifted(steps, schedule, 0.8, 1.4), AdamsMoulton(points)
+    # noise and score, at the highest noise of which the data are uncertain
+    alpha, many = float(schedule(torch.zeros((), dtype=torch.float64))[0]), steps >= 2 * MANY
+    if native == "noise" and alpha == 0 and many:
+        return karras(steps, schedule), ipndm()
+    grid = karras if alpha == 1 else both_ends  # where data are not scaled, the clock is one of noise levels
+    return grid(steps, schedule), AdamsMoulton(3 if many else 2)
 
 
-def _uncertain(field: Field) -> bool:
-    """Whether an error of the velocity at t = 0 becomes one several times as large of the data."""
+def goes_straight(field: Field) -> bool:
+    """Whether what the network predicts tells data and noise at all times alike, so that steps may lie as in CondOT."""
+    if not field.path.predictions or field.native not in ("velocity", "v"):
+        return False
     k = field.path.conversion(torch.zeros((), dtype=torch.float64), "velocity", "data")[1]
-    return float(k.abs()) > AMPLIFIED
+    return field.native == "v" or float(k.abs()) <= AMPLIFIED
 
 
 @final
