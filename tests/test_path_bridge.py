@@ -204,7 +204,7 @@ def test_every_command_takes_a_run_on_bridges(flags, tmp_path, capsys):
         return capsys.readouterr().out
 
     command("train", "moons", "--out", run, *flags, "--steps", "2", "--width", "8", "--depth", "1")
-    command("evaluate", run, "-n", "60", "--quick", "--out", tmp_path / "report")
+    command("evaluate", run, "-n", "60", "--out", tmp_path / "report")
     assert (tmp_path / "report" / "report.html").exists()
     assert ("score against the training set" in command("verify", run)) == ("sf2m" in flags)
     command("sample", run, "-n", "5", "--steps", "3", "-o", tmp_path / "x.csv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
@@ -23,12 +23,9 @@ NARROW, LONG = 8, 4  # of a picture that may be none: pixels of its shorter side
 
 def read_layout(layout: str | None) -> Layout | None:
     """Read the name of a layout; InputError for one that is none."""
-    if layout is None:
-        return None
-    for name in get_args(Layout):
-        if layout == name:
-            return name  # type: ignore[no-any-return]
-    raise InputError(f"--layout: {nearest(layout, get_args(Layout), 'layout')}")
+    if layout is not None and layout not in get_args(Layout):
+        raise InputError(f"--layout: {nearest(layout, get_args(Layout), 'layout')}")
+    return cast("Layout | None", layout)
 
 
 @dataclass(frozen=True)
