@@ -282,11 +282,12 @@ def run_faults(count, seed, root, names=()):
             out.mkdir()
             weights = [6 if file.suffix in (".json", ".jsonl") else 1 for file in files]
             done = []
-            for file in dict.fromkeys(rng.choices(files, weights, k=rng.choice([1, 1, 1, 2]))):
+            chosen = dict.fromkeys(rng.choices(files, weights, k=rng.choice([1, 1, 1, 2])))
+            # a manifest last: what another file says is signed in a whole one
+            for file in sorted(chosen, key=lambda file: file.name == "manifest.json"):
                 done.append(mutate(rng, run / file.relative_to(good), files))
             all_commands = commands(run, data, out)
-            chosen = names or rng.sample(sorted(all_commands), 2)
-            for name in chosen:
+            for name in names or rng.sample(sorted(all_commands), 2):
                 if (wrong := fault(all_commands[name], root)) is not None:
                     found.append(f"seed {seed} mutant {number}, {', '.join(done)}, {name}: {wrong}")
     return found

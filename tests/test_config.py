@@ -72,7 +72,8 @@ def test_arguments_are_cast_by_the_signature(registry, text, expected):
 
 REFUSED = [
     (pf.STEPPERS, "adams_moulton:3.5", "'adams_moulton:3.5': points is a whole number, not '3.5'; write .*:points=2"),
-    (pf.STEPPERS, "adams_moulton:3,4", "2 values without a name, where 1 go; write adams_moulton:points=2"),
+    (pf.STEPPERS, "adams_moulton:3,velocity,4", "3 values without a name, where 2 go; write adams_moulton:points=2"),
+    (pf.STEPPERS, "adams_moulton:3,4", "predicts is flow or velocity, not '4'"),
     (pf.STEPPERS, "adams_2:2", "'adams_2:2': takes no arguments, write adams_2"),
     (pf.STEPPERS, "dormand_prince:1e-3,1e-3", "most is a whole number, not '1e-3'; write .*tol=1e-05,most=1000"),
     (pf.STEPPERS, "predictor_corrector:1", "predictor is the name of a part, not '1'; write .*predictor=NAME,rounds=1"),
